@@ -1,0 +1,104 @@
+# Two commands do all the set-up: `make demo` and `make test`. `make help` lists the others.
+#
+# Everything lives in $(VENV); nothing needs to be active or installed beforehand but make and a Python >= 3.10.
+# Files in $(VENV)/.done say what has been done, so that a second call is quick.
+
+PYTHON ?=
+VENV ?= .venv
+HOST ?= 127.0.0.1
+PORT ?= 8080
+WORKERS ?= 2
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+DONE := $(VENV)/.done
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+METADATA := setup.cfg setup.py pyproject.toml
+SOURCES := $(shell find aiohttp_rawws -name '*.py' -o -name '*.pyx' -o -name '*.pxd')
+
+# A version on PATH may lack the venv module or be a launcher with nothing behind it: the one that can really
+# make an environment with a working pip is the one to take.
+CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10 python)
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint ruff mypy compile codec clean distclean
+
+help:
+	@echo 'make demo        start the demo server (HOST=$(HOST) PORT=$(PORT))'
+	@echo 'make test        run the whole suite, with the compiled core and without it'
+	@echo '                 (WORKERS=$(WORKERS) processes; PYTEST_ARGS="-k parser" to choose)'
+	@echo 'make lint        ruff and mypy --strict'
+	@echo 'make compile     build the compiled core again where its sources changed'
+	@echo 'make clean       remove what was built; make distclean removes $(VENV) too'
+	@echo
+	@echo 'PYTHON=python3.12 picks the interpreter $(VENV) is made with.'
+
+demo: $(DONE)/core codec
+	@exec $(BIN)/python -m demos --host '$(HOST)' --port '$(PORT)'
+
+# Both runs are made whatever the first one says, and both must pass.
+test: $(DONE)/tools $(DONE)/core codec
+	@status=0; \
+	if $(BIN)/python -c 'from aiohttp_rawws.wire.codec import COMPILED as c; raise SystemExit(not c)'; then \
+	    echo '== tests, compiled core'; \
+	    $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) || status=$$?; \
+	elif [ -n "$$AIOHTTP_RAWWS_REQUIRE_COMPILED" ]; then \
+	    echo 'AIOHTTP_RAWWS_REQUIRE_COMPILED is set, and there is no compiled core' >&2; status=1; \
+	fi; \
+	echo '== tests, Python core'; \
+	AIOHTTP_RAWWS_NO_EXTENSIONS=1 $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) || status=$$?; \
+	exit $$status
+
+lint: ruff mypy
+
+ruff: $(DONE)/tools
+	$(BIN)/python -m ruff check .
+
+mypy: $(DONE)/tools $(DONE)/package
+	$(BIN)/python -m mypy
+
+compile: $(DONE)/core codec
+
+codec:
+	@$(BIN)/python -c 'from aiohttp_rawws.wire.codec import COMPILED as c; \
+	    print("aiohttp_rawws: using the", "compiled codec" if c else "Python codec (no compiled core)")'
+
+$(BIN)/python:
+	@for python in $(CANDIDATES); do \
+	    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 || continue; \
+	    "$$python" -m venv --clear '$(VENV)' >/dev/null 2>&1 || continue; \
+	    $(BIN)/python -m pip --version >/dev/null 2>&1 || continue; \
+	    echo "$(VENV): $$($(BIN)/python --version) of $$python"; \
+	    exit 0; \
+	done; \
+	rm -rf '$(VENV)'; \
+	echo 'No Python >= 3.10 that can make a virtual environment was found (tried: $(CANDIDATES)).' >&2; \
+	echo 'On Debian: apt-get install python3-venv. Elsewhere: make ... PYTHON=/path/to/python3' >&2; \
+	exit 1
+
+# The package itself, editable, with the tools its build asks for. The extensions are left to the next rule,
+# which builds only what changed.
+$(DONE)/package: $(METADATA) | $(BIN)/python
+	@echo 'installing aiohttp_rawws into $(VENV)'
+	@sed -n 's/^requires *= *\[\(.*\)\]/\1/p' pyproject.toml | tr -d , | xargs $(PIP) install
+	@AIOHTTP_RAWWS_NO_EXTENSIONS=1 $(PIP) install --no-build-isolation --editable .
+	@mkdir -p $(DONE) && touch $@
+
+# Without a compiler there must be no compiled core at all: one of older sources would be picked up silently.
+$(DONE)/core: $(SOURCES) $(DONE)/package
+	@AIOHTTP_RAWWS_REQUIRE_COMPILED=1 $(BIN)/python setup.py -q build_ext --inplace >$(DONE)/build.log 2>&1 \
+	    || { find aiohttp_rawws -name '*.so' -delete; echo 'the compiled core was not built, see $(DONE)/build.log'; }
+	@touch $@
+
+$(DONE)/tools: requirements-dev.txt | $(BIN)/python
+	@echo 'installing the development requirements into $(VENV)'
+	@$(PIP) install -r requirements-dev.txt
+	@mkdir -p $(DONE) && touch $@
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DONE)/core
+	find aiohttp_rawws -name '*.so' -delete -o -name '*.c' -delete
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf '$(VENV)'
