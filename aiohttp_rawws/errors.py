@@ -1,0 +1,91 @@
+"""Every exception of the package.
+
+The type tells whose fault it is: ``PeerError`` and below is the peer's, ``SessionClosed`` is nobody's.
+A mistake of the caller is a ``ValueError``, ``TypeError`` or ``RuntimeError`` as anywhere in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class RawWSError(Exception):
+    """Base of all errors of this package."""
+
+
+class HandshakeError(RawWSError):
+    """The opening handshake cannot be completed (RFC 6455, section 4).
+
+    status: the HTTP status that answers it.
+    headers: fields the answer must carry, such as ``Sec-WebSocket-Version`` with 426.
+    """
+
+    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.headers: dict[str, str] = dict(headers or {})
+
+
+class PeerError(RawWSError):
+    """What the peer sent cannot be accepted; ``close_code`` is what RFC 6455, section 7.4.1 answers it with."""
+
+    close_code = 1002
+
+
+class ProtocolViolation(PeerError):
+    """The peer broke the framing rules of RFC 6455, section 5."""
+
+    close_code = 1002
+
+
+class InvalidPayload(PeerError):
+    """A payload is not what its type promises: text that is not UTF-8, data that does not inflate."""
+
+    close_code = 1007
+
+
+class FrameTooBig(PeerError):
+    """A frame, or a message joined from frames, is larger than allowed; nothing of the excess was stored.
+
+    frame_size: the size in bytes that was announced or reached.
+    limit: the bytes allowed.
+    """
+
+    close_code = 1009
+
+    def __init__(self, frame_size: int, limit: int) -> None:
+        super().__init__(f"Frame is too big: {frame_size}. Max size is {limit}")
+        self.frame_size = frame_size
+        self.limit = limit
+
+
+class ChannelOverflow(RawWSError):
+    """A bounded channel was full and its ``on_overflow`` is "close". What was queued before stays readable."""
+
+
+class SessionClosed(RawWSError):
+    """The session has ended, or its closing handshake has begun, so this can no longer be done.
+
+    received, sent: the codes of the Close frames seen (1005 for one without a code), None where there was none.
+    """
+
+    def __init__(self, text: str, *, received: int | None = None, sent: int | None = None) -> None:
+        super().__init__(text)
+        self.received = received
+        self.sent = sent
+
+
+class ConnectionLost(SessionClosed, ConnectionError):
+    """The connection ended without a closing handshake: reset, end of stream, or aborted on this side."""
+
+
+class ConverterNotFound(RawWSError):
+    """No content converter is configured for this session."""
+
+
+class DeserializeError(RawWSError):
+    """A frame could not be turned into a value; ``frame`` is the frame, already taken from the session."""
+
+    def __init__(self, text: str, frame: object) -> None:
+        super().__init__(text)
+        self.frame = frame

@@ -1,0 +1,458 @@
+"""The reference codec: bytes to frames and back (RFC 6455, section 5), in plain Python.
+
+``_codec_c.pyx`` is the same compiled. Whatever changes here changes there; ``tests/test_codec_parity.py`` compares them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .. import errors
+from . import _rules as rules
+from .codes import MAX_CONTROL_PAYLOAD, OPCODES
+from .frames import (
+    CLOSE,
+    CONTROL,
+    FIN,
+    LENGTH_16,
+    LENGTH_64,
+    MASKED,
+    OPCODE,
+    UNMASKED,
+    Frame,
+    FrameChunk,
+    FrameHeader,
+    PreparedFrame,
+    checked_key,
+    encode_header,
+    header_bytes,
+    header_of,
+    make_frame,
+    new_masking_key,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = [
+    "Frame",
+    "FrameChunk",
+    "FrameEncoder",
+    "FrameHeader",
+    "FrameParser",
+    "PreparedFrame",
+    "apply_mask",
+    "encode_header",
+    "new_masking_key",
+]
+
+CONTINUATION = 0
+RESERVED = frozenset({*range(0x3, 0x8), *range(0xB, 0x10)})
+
+# A payload of unknown honesty gets this much room at first, and then twice what it has filled.
+FIRST_ROOM = 64 * 1024
+
+# Per byte of the key, a table that maps each byte to what it is masked to. With those a long payload takes a third of
+# the time that one xor of two large integers does; a short one is the other way about.
+_XOR = [bytes(byte ^ key for byte in range(256)) for key in range(256)]
+_LONG = 1024
+
+
+def apply_mask(payload: Buffer, masking_key: Buffer, offset: int = 0) -> bytes:
+    """Mask or unmask ``payload`` (RFC 6455, section 5.3).
+
+    payload: any contiguous buffer of n bytes; left as it was.
+    masking_key: 4 bytes.
+    offset: bytes of this frame's payload handled before this call, so a frame may come in pieces.
+    Returns n new bytes. Raises ValueError if ``masking_key`` is not 4 bytes long.
+    """
+    key = checked_key(bytes(memoryview(masking_key)))
+    if offset < 0:
+        raise ValueError(f"offset is {offset}, and cannot be negative")
+    turn = offset & 3
+    with memoryview(payload) as view:
+        return _masked(view.tobytes(), key[turn:] + key[:turn])
+
+
+def _masked(payload: bytes, key: bytes) -> bytes:
+    size = len(payload)
+    if size < _LONG:
+        keys = (key * (size // 4 + 1))[:size]
+        masked = int.from_bytes(payload, sys.byteorder) ^ int.from_bytes(keys, sys.byteorder)
+        return masked.to_bytes(size, sys.byteorder)
+    result = bytearray(payload)
+    for index, byte in enumerate(key):
+        result[index::4] = result[index::4].translate(_XOR[byte])
+    return bytes(result)
+
+
+class _Open:
+    """A frame whose header is complete and whose payload is not."""
+
+    __slots__ = ("announced", "head", "key", "kind", "length", "payload", "received")
+
+    def __init__(self, head: int, kind: int, length: int, key: int) -> None:
+        self.head = head
+        self.kind = kind
+        self.length = length
+        self.key = key
+        self.received = 0
+        self.payload: bytearray  # room for at least what was received, which is already unmasked
+        self.announced: FrameHeader | None = None  # in chunk mode, which needs no payload
+
+    def unmasked(self, data: bytes) -> bytes:
+        """``data`` follows the bytes received so far."""
+        if self.key == UNMASKED:
+            return data
+        return apply_mask(data, self.key.to_bytes(4, "big"), self.received)
+
+    def grow(self, least: int) -> None:
+        """Make room for ``least`` bytes or more. In a new object: the loop may still hold a view of this one."""
+        room = len(self.payload)
+        self.payload = self.payload + bytes(min(self.length, max(least, 2 * room, FIRST_ROOM)) - room)
+
+    def frame(self) -> Frame:
+        return make_frame(self.head, self.kind, bytes(self.payload), self.key)
+
+
+class FrameParser:
+    """Turns the bytes of one direction of a connection into frames, whatever way they are cut. One caller at a time.
+
+    masked: True if the peer must mask (it is a client), False if it must not, None to take either.
+    strict: refuse what RFC 6455 refuses; otherwise deliver what can be delivered.
+    max_frame_size: bytes of payload a frame may have, None for any.
+    chunk_above: bytes of payload above which a data frame that comes in pieces is passed on in pieces; None for never.
+    All four can be set at any time and hold from the next header on.
+
+    What the peer did wrong is never raised: ``error`` is the PeerError, and nothing is parsed after it. Nor is anything
+    after a Close frame, when ``closed`` is True (section 5.5.1).
+
+    pending: bytes held that were not parsed, because ``feed`` was told where to stop or a header is incomplete.
+    mid_frame: bytes of a frame that was not delivered are held, so that the stream must not end here.
+    """
+
+    def __init__(
+        self,
+        *,
+        masked: bool | None = True,
+        strict: bool = True,
+        max_frame_size: int | None = None,
+        chunk_above: int | None = None,
+    ) -> None:
+        self.masked = masked
+        self.strict = strict
+        self.max_frame_size = max_frame_size
+        self.chunk_above = chunk_above
+        self.error: errors.PeerError | None = None
+        self.closed = False
+        self._message = CONTINUATION  # the kind of the message whose fragments are coming, CONTINUATION if none is
+        self._open: _Open | None = None
+        self._leftover = b""
+        self._parsed = 0  # bytes at the start of the leftover that were parsed since
+
+    @property
+    def max_frame_size(self) -> int | None:
+        return None if self._limit == rules.NO_LIMIT else self._limit
+
+    @max_frame_size.setter
+    def max_frame_size(self, value: int | None) -> None:
+        self._limit = rules.checked_limit("max_frame_size", value)
+
+    @property
+    def chunk_above(self) -> int | None:
+        return None if self._chunk_above == rules.NO_LIMIT else self._chunk_above
+
+    @chunk_above.setter
+    def chunk_above(self, value: int | None) -> None:
+        self._chunk_above = rules.checked_limit("chunk_above", value)
+
+    @property
+    def pending(self) -> int:
+        return len(self._leftover) - self._parsed
+
+    @property
+    def mid_frame(self) -> bool:
+        return self._open is not None or self.pending > 0
+
+    def feed(
+        self, data: Buffer, length: int = -1, max_frames: int = -1, max_bytes: int = -1
+    ) -> list[Frame | FrameChunk]:
+        """What ``data`` completes, in order.
+
+        data: any contiguous buffer, not kept. length: how many of its bytes count; all if negative.
+        max_frames, max_bytes: begin no other frame once so many items, or bytes of payload, were produced; no bound if
+        negative. What remains is held, and parsed by the next call, which may be ``feed(b"")``.
+        """
+        with memoryview(data) as view, view.cast("B") as octets:
+            received = octets[: rules.checked_length(length, len(octets))].tobytes()
+        items: list[Frame | FrameChunk] = []
+        if self._is_over():
+            return items
+        position = 0
+        if self.pending and received:
+            received = self._leftover[self._parsed :] + received
+        elif self.pending:
+            received, position = self._leftover, self._parsed
+        elif self._open is not None and received:
+            position = self._continue(received, items)
+        size = sum(len(item.payload) for item in items)
+        while (
+            position < len(received)
+            and not self._is_over()
+            and (max_frames < 0 or len(items) < max_frames)
+            and (max_bytes < 0 or size < max_bytes)
+        ):
+            try:
+                frame, start = self._read_header(received, position)
+            except errors.PeerError as error:
+                self._end(error)
+                return items
+            if frame is None:
+                break
+            position = min(start + frame.length, len(received))
+            self._receive(frame, received[start:position], items)
+            if items:
+                size += len(items[-1].payload)
+        self._leftover, self._parsed = (received, position) if position < len(received) else (b"", 0)
+        if self._is_over():
+            self._end(None)
+        return items
+
+    def target(self) -> memoryview | None:
+        """Where the next bytes should be written when more than 16 KiB of a payload are missing, else None.
+
+        The view is for one write: drop it before ``advance``, which says how much of it was written.
+        """
+        frame = self._open
+        if frame is None or frame.announced is not None or frame.length - frame.received <= rules.LARGE:
+            return None
+        if len(frame.payload) - frame.received < rules.LARGE:
+            frame.grow(frame.received + rules.LARGE)
+        return memoryview(frame.payload)[frame.received :]
+
+    def advance(self, count: int) -> list[Frame | FrameChunk]:
+        """The next ``count`` bytes are in the target. Returns the frame if they complete it."""
+        frame = self._open
+        items: list[Frame | FrameChunk] = []
+        if frame is None or frame.announced is not None:
+            raise RuntimeError(rules.NO_TARGET)
+        start = frame.received
+        stop = start + rules.checked_advance(count, len(frame.payload) - start)
+        frame.payload[start:stop] = frame.unmasked(bytes(frame.payload[start:stop]))
+        frame.received = stop
+        if stop == frame.length:
+            self._deliver(frame.frame(), items)
+            if self.closed:
+                self._end(None)
+        return items
+
+    def _is_over(self) -> bool:
+        return self.closed or self.error is not None
+
+    def _read_header(self, data: bytes, start: int) -> tuple[_Open | None, int]:
+        """The header at ``start`` and where its payload begins, None while it is incomplete.
+
+        Every byte is judged as soon as it is there: a peer that breaks the rules is not waited for.
+        """
+        size = len(data) - start
+        head = data[start]
+        opcode = head & OPCODE
+        if self.strict:
+            self._check_head(opcode, bool(head & FIN))
+        if size < 2:
+            return None, 0
+        masked, length = data[start + 1] & MASKED, data[start + 1] & ~MASKED
+        if self.strict:
+            if self.masked is not None and bool(masked) != self.masked:
+                raise errors.ProtocolViolation(rules.NEEDS_MASK if self.masked else rules.NEEDS_NO_MASK)
+            if opcode & CONTROL and length > MAX_CONTROL_PAYLOAD:
+                raise errors.ProtocolViolation(rules.LONG_CONTROL)
+        position = start + 2
+        if length >= LENGTH_16:
+            width, least = (2, LENGTH_16) if length == LENGTH_16 else (8, 0x10000)
+            if length == LENGTH_64 and size > 2 and data[position] & 0x80:
+                raise errors.ProtocolViolation(rules.NEGATIVE_LENGTH)
+            if size < 2 + width:
+                return None, 0
+            length = int.from_bytes(data[position : position + width], "big")
+            position += width
+            if self.strict and length < least:
+                raise errors.ProtocolViolation(rules.NOT_MINIMAL)
+        if length > self._limit:
+            raise errors.FrameTooBig(length, self._limit)
+        key = UNMASKED
+        if masked:
+            if len(data) < position + 4:
+                return None, 0
+            key = int.from_bytes(data[position : position + 4], "big")
+            position += 4
+        return _Open(head, self._kind(opcode, bool(head & FIN)), length, key), position
+
+    def _check_head(self, opcode: int, fin: bool) -> None:
+        if opcode in RESERVED:
+            raise errors.ProtocolViolation(f"{rules.UNSUPPORTED_OPCODE}{opcode}")
+        if opcode & CONTROL:
+            if not fin:
+                raise errors.ProtocolViolation(rules.FRAGMENTED_CONTROL)
+        elif opcode == CONTINUATION:
+            if self._message == CONTINUATION:
+                raise errors.ProtocolViolation(rules.NOTHING_TO_CONTINUE)
+        elif self._message != CONTINUATION:
+            raise errors.ProtocolViolation(rules.MESSAGE_NOT_FINISHED)
+
+    def _kind(self, opcode: int, fin: bool) -> int:
+        """What the frame belongs to; keeps track of the message (section 5.4)."""
+        if opcode & CONTROL:
+            return opcode
+        kind = self._message if opcode == CONTINUATION else opcode
+        self._message = CONTINUATION if fin else kind
+        return kind
+
+    def _receive(self, frame: _Open, data: bytes, items: list[Frame | FrameChunk]) -> None:
+        """Take the first bytes of a payload, perhaps all of it."""
+        payload = frame.unmasked(data)
+        if len(payload) == frame.length:
+            self._deliver(make_frame(frame.head, frame.kind, payload, frame.key), items)
+            return
+        self._open = frame
+        if frame.length > self._chunk_above and not frame.head & CONTROL:
+            frame.announced = header_of(frame.head, frame.kind, frame.length, frame.key)
+            items.append(FrameChunk(frame.announced, payload, 0, False))
+        else:
+            frame.payload = bytearray(payload)
+        frame.received = len(payload)
+
+    def _continue(self, data: bytes, items: list[Frame | FrameChunk]) -> int:
+        """Take the next bytes of the open frame from ``data``; returns how many."""
+        frame = self._open
+        assert frame is not None
+        data = data[: frame.length - frame.received]
+        offset, payload = frame.received, frame.unmasked(data)
+        frame.received += len(data)
+        last = frame.received == frame.length
+        if frame.announced is not None:
+            items.append(FrameChunk(frame.announced, payload, offset, last))
+            if last:
+                self._open = None
+        else:
+            if frame.received > len(frame.payload):
+                frame.grow(frame.received)
+            frame.payload[offset : frame.received] = payload
+            if last:
+                self._deliver(frame.frame(), items)
+        return len(data)
+
+    def _deliver(self, frame: Frame, items: list[Frame | FrameChunk]) -> None:
+        self._open = None
+        self.closed = frame._head & OPCODE == CLOSE
+        items.append(frame)
+
+    def _end(self, error: errors.PeerError | None) -> None:
+        """Whatever comes now is not for us."""
+        self.error = error
+        self._open = None
+        self._leftover, self._parsed = b"", 0
+
+
+class FrameEncoder:
+    """Turns the frames of one direction of a connection into bytes, one by one or in batches. One caller at a time.
+
+    masking: mask what is sent, as a client must (section 5.3); can be set at any time. Payloads are copied, never changed.
+    strict: refuse frames that do not continue the message which was begun; otherwise send opcodes as they stand.
+    new_masking_key: where the keys come from, 4 bytes each.
+
+    A message is continued with opcode 0 whether the frame says so or repeats the message's kind (section 5.4).
+    mid_message: the last data frame sent was not the last of its message. size: bytes in the batch.
+    """
+
+    def __init__(
+        self,
+        *,
+        masking: bool = False,
+        strict: bool = True,
+        new_masking_key: Callable[[], bytes] = new_masking_key,
+    ) -> None:
+        self.masking = masking
+        self.strict = strict
+        self._new_masking_key = new_masking_key
+        self._message = CONTINUATION
+        self._batch = bytearray()
+
+    @property
+    def mid_message(self) -> bool:
+        return self._message != CONTINUATION
+
+    @property
+    def size(self) -> int:
+        return len(self._batch)
+
+    def encode(self, frame: Frame | PreparedFrame) -> bytes:
+        """The bytes of ``frame``, which go out before those of the next one.
+
+        Raises RuntimeError, and forgets the frame, if it does not fit into the message that was begun.
+        """
+        if isinstance(frame, PreparedFrame):
+            self._begin_whole(frame.frame._head)
+            if not self.masking:
+                return frame.wire
+            head, payload = frame.frame._head, frame.frame._payload
+        else:
+            head, payload = self._begin(frame), frame._payload
+        if not self.masking:
+            return header_bytes(head, len(payload), None) + payload
+        key = checked_key(self._new_masking_key())
+        return header_bytes(head, len(payload), key) + apply_mask(payload, key)
+
+    def append(self, frame: Frame | PreparedFrame) -> int:
+        """Put ``frame`` at the end of the batch, as ``encode`` would give it; returns its size in bytes."""
+        return self.append_bytes(self.encode(frame))
+
+    def append_bytes(self, data: Buffer) -> int:
+        """Put bytes of the caller's own making at the end of the batch; returns how many."""
+        before = len(self._batch)
+        self._batch += memoryview(data)
+        return len(self._batch) - before
+
+    def append_header(self, frame: Frame) -> int:
+        """Put the header alone at the end of the batch, for a payload that follows unjoined; returns its size.
+
+        Raises RuntimeError while masking, when the payload has to be changed on its way.
+        """
+        if self.masking:
+            raise RuntimeError(rules.HEADER_WHILE_MASKING)
+        return self.append_bytes(header_bytes(self._begin(frame), len(frame._payload), None))
+
+    def take(self) -> bytes:
+        """The batch, which is empty then."""
+        batch = bytes(self._batch)
+        self._batch = bytearray()
+        return batch
+
+    def _begin(self, frame: Frame) -> int:
+        """The first byte to send for ``frame``; keeps track of the message."""
+        if not isinstance(frame, Frame):
+            raise TypeError(f"{rules.NOT_A_FRAME}{type(frame).__name__}")
+        head = frame._head
+        opcode = head & OPCODE
+        if opcode & CONTROL:
+            return head
+        kind = self._message if opcode == CONTINUATION and frame._kind == CONTINUATION else frame._kind
+        if self.strict:
+            if opcode == CONTINUATION and self._message == CONTINUATION:
+                raise RuntimeError(rules.BEGIN_FIRST)
+            if self._message not in (CONTINUATION, kind):
+                raise RuntimeError(rules.FINISH_FIRST.format(OPCODES[kind].name, OPCODES[self._message].name))
+        if kind == self._message:
+            head &= ~OPCODE
+        self._message = CONTINUATION if head & FIN else kind
+        return head
+
+    def _begin_whole(self, head: int) -> None:
+        """A prepared frame goes out as it is, so it cannot become a part of another message."""
+        if head & CONTROL:
+            return
+        if self.strict and self._message != CONTINUATION:
+            raise RuntimeError(rules.WHOLE_INSIDE.format(OPCODES[self._message].name))
+        self._message = CONTINUATION

@@ -1,0 +1,456 @@
+"""Frames: one header and its payload (RFC 6455, section 5.2), as values.
+
+One source, two builds: ``_frames_c`` is this file compiled with the types that ``_frames_c.pxd`` adds, so nothing here
+may rely on attributes the .pxd does not name. Import from ``wire.codec``, which knows which build is in use.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
+
+from ..errors import InvalidPayload
+from .codes import MAX_CONTROL_PAYLOAD, OPCODES, CloseReason, Opcode, may_be_sent
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+# The first byte of a frame.
+FIN = 0x80
+RSV1 = 0x40
+RSV2 = 0x20
+RSV3 = 0x10
+OPCODE = 0x0F
+CONTROL = 0x08
+TEXT = 0x1
+BINARY = 0x2
+CLOSE = 0x8
+PING = 0x9
+PONG = 0xA
+# The second.
+MASKED = 0x80
+LENGTH_16 = 126
+LENGTH_64 = 127
+
+UNMASKED = -1  # instead of a masking key
+SHOWN = 24  # bytes of a payload in a repr
+
+
+def _head_byte(opcode: int, fin: bool, rsv1: bool, rsv2: bool, rsv3: bool) -> int:
+    if not 0 <= opcode <= OPCODE:
+        raise ValueError(f"{int(opcode)} is not an opcode")
+    return (
+        (FIN if fin else 0) | (RSV1 if rsv1 else 0) | (RSV2 if rsv2 else 0) | (RSV3 if rsv3 else 0) | int(opcode)
+    )
+
+
+def _check_control(head: int, size: int) -> None:
+    """Section 5.5."""
+    name = OPCODES[head & OPCODE].name
+    if not head & FIN:
+        raise ValueError(f"a {name} frame cannot be fragmented")
+    if size > MAX_CONTROL_PAYLOAD:
+        raise ValueError(f"a {name} frame holds at most {MAX_CONTROL_PAYLOAD} bytes, not {size}")
+
+
+def _checked_kind(opcode: int, kind: int) -> int:
+    """The kind of a message is its first frame's opcode; only a continuation can have a kind that it does not show."""
+    if kind != opcode and (opcode != 0 or not 0 <= kind < CONTROL):
+        raise ValueError(f"a {OPCODES[opcode].name} frame cannot be of kind {Opcode(kind).name}")
+    return int(kind)
+
+
+def _as_bytes(payload: Buffer) -> bytes:
+    return payload if type(payload) is bytes else bytes(memoryview(payload))
+
+
+def _data_frame(opcode: int, payload: bytes, fin: bool, rsv1: bool, rsv2: bool, rsv3: bool) -> Frame:
+    return make_frame(_head_byte(opcode, fin, rsv1, rsv2, rsv3), opcode, payload, UNMASKED)
+
+
+def _text_frame(
+    payload: str | Buffer, *, fin: bool = True, rsv1: bool = False, rsv2: bool = False, rsv3: bool = False
+) -> Frame:
+    """A text frame; ``payload`` as str, or as bytes that are sent as they are (a fragment may end inside a
+    character)."""
+    data = payload.encode() if isinstance(payload, str) else _as_bytes(payload)
+    return _data_frame(TEXT, data, fin, rsv1, rsv2, rsv3)
+
+
+def _control_frame(opcode: int, payload: bytes) -> Frame:
+    _check_control(FIN | opcode, len(payload))
+    return make_frame(FIN | opcode, opcode, payload, UNMASKED)
+
+
+class _Text:
+    """``Frame.text(...)`` makes a text frame; ``frame.text`` is the payload as str."""
+
+    __slots__ = ()
+
+    @overload
+    def __get__(self, frame: None, owner: Any) -> Callable[..., Frame]: ...
+
+    @overload
+    def __get__(self, frame: Frame, owner: Any) -> str: ...
+
+    def __get__(self, frame: Frame | None, owner: Any = None) -> Any:
+        return _text_frame if frame is None else _decoded(frame)
+
+
+def _decoded(frame: Frame) -> str:
+    try:
+        return frame._payload.decode()
+    except UnicodeDecodeError as exc:
+        raise InvalidPayload(f"Text is not UTF-8: {exc.reason} at byte {exc.start}") from None
+
+
+class Frame:
+    """A frame, immutable: what stood in its header, and its payload.
+
+    opcode: as on the wire. kind: the kind of the message that the frame belongs to, which differs for continuations only.
+    payload: any contiguous buffer; kept as bytes (copied unless it is bytes).
+    fin: whether this is the last frame of its message. rsv1, rsv2, rsv3: the bits that extensions give a meaning.
+    Raises ValueError for a control frame of more than 125 bytes or with ``fin=False``, since section 5.5 forbids both.
+    Received frames are not checked here: with ``strict=False`` they can be anything.
+
+    Two frames are equal when header and payload are, whatever key they were masked with. Matches as
+    ``case Frame(Opcode.TEXT, payload)``.
+    """
+
+    __slots__ = ("_head", "_key", "_kind", "_payload")
+    __match_args__ = ("opcode", "payload")
+
+    _head: int  # the first byte of the frame
+    _kind: int
+    _payload: bytes
+    _key: int  # masking key as a big-endian number, or UNMASKED
+
+    def __init__(
+        self,
+        opcode: int,
+        payload: Buffer = b"",
+        *,
+        fin: bool = True,
+        rsv1: bool = False,
+        rsv2: bool = False,
+        rsv3: bool = False,
+        kind: int | None = None,
+    ) -> None:
+        self._payload = _as_bytes(payload)
+        self._head = _head_byte(opcode, fin, rsv1, rsv2, rsv3)
+        if self._head & CONTROL:
+            _check_control(self._head, len(self._payload))
+        self._kind = self._head & OPCODE if kind is None else _checked_kind(self._head & OPCODE, kind)
+        self._key = UNMASKED
+
+    text = _Text()
+
+    @staticmethod
+    def binary(
+        data: Buffer, *, fin: bool = True, rsv1: bool = False, rsv2: bool = False, rsv3: bool = False
+    ) -> Frame:
+        """A binary frame."""
+        return _data_frame(BINARY, _as_bytes(data), fin, rsv1, rsv2, rsv3)
+
+    @staticmethod
+    def ping(payload: Buffer = b"") -> Frame:
+        """A Ping; its Pong has to carry the same payload (section 5.5.3)."""
+        return _control_frame(PING, _as_bytes(payload))
+
+    @staticmethod
+    def pong(payload: Buffer = b"") -> Frame:
+        """A Pong, in answer to a Ping or unasked."""
+        return _control_frame(PONG, _as_bytes(payload))
+
+    @staticmethod
+    def close(code: int | CloseReason | None = None, message: str = "") -> Frame:
+        """A Close with a code, or with a reason, or (without arguments) empty.
+
+        Raises ValueError for a code that may not be sent (section 7.4.1), or a message without a code.
+        """
+        if code is None:
+            if message:
+                raise ValueError("a Close frame with a message needs a code")
+            return _control_frame(CLOSE, b"")
+        if isinstance(code, CloseReason):
+            if message:
+                raise ValueError("the message belongs in the CloseReason")
+            reason = code
+        else:
+            reason = CloseReason(code, message)
+        if not may_be_sent(reason.code):
+            raise ValueError(
+                f"close code {reason.code} may not be sent (RFC 6455, section 7.4); "
+                "Frame(Opcode.CLOSE, reason.to_payload()) sends it all the same"
+            )
+        return _control_frame(CLOSE, reason.to_payload())
+
+    @property
+    def opcode(self) -> Opcode:
+        """As on the wire: CONTINUATION for every frame of a message but the first."""
+        return OPCODES[self._head & OPCODE]
+
+    @property
+    def kind(self) -> Opcode:
+        """What the message is: the opcode of its first frame."""
+        return OPCODES[self._kind]
+
+    @property
+    def fin(self) -> bool:
+        return (self._head & FIN) != 0
+
+    @property
+    def rsv1(self) -> bool:
+        return (self._head & RSV1) != 0
+
+    @property
+    def rsv2(self) -> bool:
+        return (self._head & RSV2) != 0
+
+    @property
+    def rsv3(self) -> bool:
+        return (self._head & RSV3) != 0
+
+    @property
+    def payload(self) -> bytes:
+        """Unmasked."""
+        return self._payload
+
+    @property
+    def masking_key(self) -> bytes | None:
+        """The key a received frame was masked with, None if it was not masked or not received."""
+        return None if self._key < 0 else self._key.to_bytes(4, "big")
+
+    @property
+    def close_reason(self) -> CloseReason | None:
+        """What a Close frame says; None if it is empty, or for any other frame."""
+        return CloseReason.from_payload(self._payload) if self._head & OPCODE == CLOSE else None
+
+    def replace(self, **changes: Any) -> Frame:
+        """A frame that differs in the arguments given, which are those of ``Frame()``, and was never masked."""
+        if "opcode" not in changes:
+            changes.setdefault("kind", self._kind)
+        arguments: dict[str, Any] = {
+            "opcode": self._head & OPCODE,
+            "payload": self._payload,
+            "fin": self.fin,
+            "rsv1": self.rsv1,
+            "rsv2": self.rsv2,
+            "rsv3": self.rsv3,
+        }
+        arguments.update(changes)
+        return Frame(**arguments)
+
+    def _is(self, other: Frame) -> bool:
+        return self._head == other._head and self._kind == other._kind and self._payload == other._payload
+
+    def __eq__(self, other: object) -> bool:
+        return self._is(other) if isinstance(other, Frame) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self._head, self._kind, self._payload))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return make_frame, (self._head, self._kind, self._payload, self._key)
+
+    def __repr__(self) -> str:
+        parts = [OPCODES[self._head & OPCODE].name, *_shown(self)]
+        if not self.fin:
+            parts.append("fin=False")
+        parts += [f"{name}=True" for name in ("rsv1", "rsv2", "rsv3") if getattr(self, name)]
+        return f"<Frame {' '.join(parts)}>"
+
+
+def _shown(frame: Frame) -> list[str]:
+    """The payload for a repr: short, whatever it holds."""
+    payload = frame._payload
+    if frame._kind == TEXT:
+        return [repr(payload.decode(errors="replace"))] if len(payload) <= SHOWN else _excerpt(payload, text=True)
+    if frame._kind == CLOSE and len(payload) >= 2:
+        reason = CloseReason.from_payload(payload)
+        assert reason is not None
+        return [str(reason.code), *([repr(reason.message)] if reason.message else [])]
+    return _excerpt(payload, text=False) if payload or not frame._kind & CONTROL else []
+
+
+def _excerpt(payload: bytes, text: bool) -> list[str]:
+    size, more = f"{len(payload)} bytes", "..." if len(payload) > SHOWN else ""
+    if text:
+        return [size, repr(payload[:SHOWN].decode(errors="ignore")) + more]
+    shown = payload[: SHOWN if not more else 8].hex() + more
+    return [size, shown] if shown else [size]
+
+
+def make_frame(head: int, kind: int, payload: bytes, key: int) -> Frame:
+    """A frame of any content, unchecked.
+
+    head: its first byte. kind: an opcode. key: the masking key as a big-endian number, or UNMASKED.
+    """
+    frame = Frame.__new__(Frame)
+    frame._head = head
+    frame._kind = kind
+    frame._payload = payload
+    frame._key = key
+    return frame
+
+
+@dataclass(frozen=True, slots=True)
+class FrameHeader:
+    """The header of a frame whose payload comes in pieces. length: bytes of the whole payload."""
+
+    opcode: Opcode
+    length: int
+    kind: Opcode
+    fin: bool = True
+    rsv1: bool = False
+    rsv2: bool = False
+    rsv3: bool = False
+    masking_key: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FrameChunk:
+    """A piece of the payload of one frame, unmasked.
+
+    offset: bytes of the payload before it. last: whether the frame ends with it.
+    """
+
+    header: FrameHeader
+    payload: bytes
+    offset: int
+    last: bool
+
+
+def header_of(head: int, kind: int, length: int, key: int) -> FrameHeader:
+    """The header as a value; arguments as for ``make_frame``."""
+    masking_key = None if key < 0 else key.to_bytes(4, "big")
+    return FrameHeader(
+        OPCODES[head & OPCODE],
+        length,
+        OPCODES[kind],
+        (head & FIN) != 0,
+        (head & RSV1) != 0,
+        (head & RSV2) != 0,
+        (head & RSV3) != 0,
+        masking_key,
+    )
+
+
+class PreparedFrame:
+    """A frame encoded once, to be sent to many peers. Whole messages and control frames only, since a fragment belongs
+    to the one conversation it was begun in; ValueError for others.
+
+    frame: the frame. wire: its bytes on the wire, unmasked.
+    """
+
+    __slots__ = ("_frame", "_wire")
+
+    _frame: Frame
+    _wire: bytes
+
+    def __init__(self, frame: Frame) -> None:
+        if not isinstance(frame, Frame):
+            raise TypeError(f"a Frame can be prepared, not {type(frame).__name__}")
+        self._frame = frame
+        self._wire = _wire_of(frame)
+
+    @property
+    def frame(self) -> Frame:
+        return self._frame
+
+    @property
+    def wire(self) -> bytes:
+        return self._wire
+
+    def __repr__(self) -> str:
+        return f"<PreparedFrame {self._frame!r}>"
+
+
+def _wire_of(frame: Frame) -> bytes:
+    if not frame._head & FIN or not frame._head & OPCODE:
+        raise ValueError("only a whole message can be prepared, not a fragment")
+    return header_bytes(frame._head, len(frame._payload), None) + frame._payload
+
+
+def header_bytes(head: int, length: int, masking_key: bytes | None) -> bytes:
+    """A header with the shortest form of ``length``, as section 5.2 demands."""
+    mask = 0 if masking_key is None else MASKED
+    if length < LENGTH_16:
+        header = bytes((head, mask | length))
+    elif length <= 0xFFFF:
+        header = bytes((head, mask | LENGTH_16)) + length.to_bytes(2, "big")
+    else:
+        header = bytes((head, mask | LENGTH_64)) + length.to_bytes(8, "big")
+    return header if masking_key is None else header + masking_key
+
+
+def encode_header(
+    opcode: int,
+    length: int,
+    *,
+    fin: bool = True,
+    rsv1: bool = False,
+    rsv2: bool = False,
+    rsv3: bool = False,
+    masking_key: Buffer | None = None,
+) -> bytes:
+    """The header of a frame (section 5.2), of 2 to 14 bytes, whether or not the RFC allows such a frame.
+
+    length: bytes of the payload that will follow. masking_key: 4 bytes, for a payload that ``apply_mask`` has masked.
+    Raises ValueError for a number that does not fit its field.
+    """
+    if not 0 <= length < 1 << 63:
+        raise ValueError(f"a frame cannot be {length} bytes long")
+    key = None if masking_key is None else checked_key(_as_bytes(masking_key))
+    return header_bytes(_head_byte(opcode, fin, rsv1, rsv2, rsv3), length, key)
+
+
+def checked_key(masking_key: bytes) -> bytes:
+    if len(masking_key) != 4:
+        raise ValueError(f"a masking key is 4 bytes long, not {len(masking_key)}")
+    return masking_key
+
+
+# Keys must be unpredictable (section 5.3). Asking the system for many at once costs a hundredth of asking for each; a
+# forked child must not go on with the same ones.
+_pool = b""
+_used = 0
+
+
+def new_masking_key() -> bytes:
+    """4 bytes from the system's source of randomness."""
+    global _pool, _used
+    if _used >= len(_pool):
+        _pool = secrets.token_bytes(1024)
+        _used = 0
+    key = _pool[_used : _used + 4]
+    _used += 4
+    return key
+
+
+def _forget_pool() -> None:
+    global _pool
+    _pool = b""
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+def payload_size(item: Any) -> int:
+    """Bytes of payload in a Frame or FrameChunk."""
+    return len(item._payload) if isinstance(item, Frame) else len(item.payload)
+
+
+def is_control(item: Any) -> bool:
+    """Whether ``item`` is a control frame. FrameChunks never are."""
+    return isinstance(item, Frame) and (item._head & CONTROL) != 0
+
+
+def is_close(item: Any) -> bool:
+    """Whether ``item`` is a Close frame."""
+    return isinstance(item, Frame) and item._head & OPCODE == CLOSE
