@@ -1,0 +1,57 @@
+"""What the demos share: an application, pages, a command line. Nothing in here is about WebSockets."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from aiohttp import web
+
+STATIC = Path(__file__).with_name("static")
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-cache",
+}
+
+
+def new_application() -> web.Application:
+    """An application that serves the style sheet and the scripts."""
+    app = web.Application()
+    app.router.add_static("/static", STATIC)
+    return app
+
+
+def page(name: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """A handler that answers with the page ``name`` of the static folder."""
+
+    async def show(request: web.Request) -> web.StreamResponse:
+        return web.FileResponse(STATIC / name, headers=HEADERS)
+
+    return show
+
+
+def redirect(path: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """A handler that sends the browser on to ``path``."""
+
+    async def show(request: web.Request) -> web.StreamResponse:
+        raise web.HTTPFound(path)
+
+    return show
+
+
+def run(app: web.Application, description: str | None) -> None:
+    """Serve ``app`` with aiohttp's runner where the command line says."""
+    arguments = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
+    arguments.add_argument("-H", "--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    arguments.add_argument("-P", "--port", type=int, default=8080, help="port, 0 for a free one (%(default)s)")
+    options = arguments.parse_args()
+    try:
+        web.run_app(app, host=options.host, port=options.port)
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+            raise
+        sys.exit(f"cannot listen on {options.host}, port {options.port}: {error.strerror or error}")
