@@ -1,0 +1,37 @@
+# The types that make _queues.py a compiled module; its behaviour is all in the .py.
+cimport cython
+
+
+@cython.final
+cdef class IncomingQueue:
+    cdef readonly Py_ssize_t capacity
+    cdef readonly Py_ssize_t max_bytes
+    cdef list _items
+    cdef Py_ssize_t _head
+    cdef readonly Py_ssize_t size
+
+    cdef Py_ssize_t count(self) noexcept
+    cdef int put(self, list items) except -1
+    cdef object take(self)
+    cdef list take_all(self)
+    cdef Py_ssize_t room(self) noexcept
+    cdef Py_ssize_t room_in_bytes(self) noexcept
+    cdef bint is_full(self) noexcept
+    cdef bint is_half_empty(self) noexcept
+    cdef list admit(self, list items)
+
+
+@cython.final
+cdef class OutgoingQueue:
+    cdef Py_ssize_t _capacity
+    cdef Py_ssize_t _max_bytes
+    cdef object _frames
+    cdef object _lane
+    cdef Py_ssize_t _size
+
+    cdef Py_ssize_t count(self) except -1
+    cdef int put(self, bytes wire) except -1
+    cdef int put_control(self, bytes wire) except -1
+    cdef bint has_lane(self) except -1
+    cdef bytes take(self)
+    cdef bint is_full(self) except -1

@@ -1,0 +1,27 @@
+# The types that make _raw.py a compiled module; its behaviour is all in the .py.
+cimport cython
+
+from aiohttp_rawws.session._connection_c cimport ConnectionCore as ConnectionCoreC
+
+
+cdef class WebSocketSession:
+    cdef object _loop
+    cdef object _transport
+    cdef object _options
+    cdef ConnectionCoreC _connection
+    cdef object _turn
+    cdef set _tasks
+    cdef object _closed
+    cdef tuple _negotiated
+    cdef object __weakref__
+
+    cdef int _put(self, item) except -1
+    cdef int _raise_failure(self) except -1
+
+
+cdef class Listening:
+    cdef WebSocketSession _session
+
+
+cdef class Cork:
+    cdef WebSocketSession _session

@@ -1,0 +1,100 @@
+"""What a session can be told: names, units, ranges and defaults in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import timedelta
+from math import isfinite
+from typing import Any, Literal
+
+from .channels import ChannelConfig, bounded
+
+MIB = 2**20
+
+OnViolation = Literal["close", "raise"]
+OnError = Literal["abort", "close-1011"]
+
+
+def seconds(name: str, value: float | timedelta | None) -> float | None:
+    """A duration in seconds as float; None stays None. ``name`` is for the error's text."""
+    if value is None:
+        return None
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be seconds, a timedelta or None, not {value!r}")
+    if not isfinite(value) or value <= 0:
+        raise ValueError(f"{name} must be more than 0 seconds, or None to switch it off, not {value!r}")
+    return float(value)
+
+
+def size(name: str, value: int | None) -> int | None:
+    """A size in bytes; None = unlimited."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a number of bytes or None, not {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1 byte, or None for no limit, not {value}")
+    return value
+
+
+def _one_of(name: str, value: object, *allowed: str) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """Options of one session, checked when they are made (ValueError, TypeError).
+
+    max_frame_size: payload bytes of one received frame, refused at its header; None = unlimited. 4 MiB.
+    max_message_size: bytes of a whole received message on a managed session; None = unlimited. 4 MiB.
+    masking: mask outgoing frames; None = as RFC 6455 says for the role (clients do, servers do not).
+    strict: refuse what RFC 6455 section 5 refuses; False delivers what can be delivered.
+    incoming, outgoing: bounds of the two directions. 1024 frames and 1 MiB, suspending.
+    close_timeout: seconds that ending may take: a flush, the peer's Close, the end of the TCP stream. 10.
+    ping_interval: seconds between the pings of a managed session; None = no pings. None.
+    timeout: seconds a managed session's ping may stay unanswered; None = for ever. 15.
+    on_violation: "close" answers a violation with its Close frame (1002, 1009) and raises it from
+        ``receive()``; "raise" leaves the Close to the handler.
+    on_error: what a raw handler's exception does to the connection: "abort" it, or "close-1011".
+    """
+
+    max_frame_size: int | None = 4 * MIB
+    max_message_size: int | None = 4 * MIB
+    masking: bool | None = None
+    strict: bool = True
+    incoming: ChannelConfig = bounded()
+    outgoing: ChannelConfig = bounded()
+    close_timeout: float = 10.0
+    ping_interval: float | None = None
+    timeout: float | None = 15.0
+    on_violation: OnViolation = "close"
+    on_error: OnError = "abort"
+
+    def __post_init__(self) -> None:
+        def settle(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)  # frozen for everybody else
+
+        size("max_frame_size", self.max_frame_size)
+        size("max_message_size", self.max_message_size)
+        for name in ("incoming", "outgoing"):
+            if not isinstance(getattr(self, name), ChannelConfig):
+                raise TypeError(f"{name} must be bounded(...) or UNLIMITED, not {getattr(self, name)!r}")
+        if self.close_timeout is None:
+            raise TypeError("close_timeout cannot be None: ending a session must not wait for ever")
+        settle("close_timeout", seconds("close_timeout", self.close_timeout))
+        settle("ping_interval", seconds("ping_interval", self.ping_interval))
+        settle("timeout", seconds("timeout", self.timeout))
+        for name in ("masking", "strict"):
+            value = getattr(self, name)
+            if not isinstance(value, bool) and not (name == "masking" and value is None):
+                raise TypeError(f"{name} must be True or False, not {value!r}")
+        _one_of("on_violation", self.on_violation, "close", "raise")
+        _one_of("on_error", self.on_error, "abort", "close-1011")
+
+    def replace(self, **changes: Any) -> SessionOptions:
+        """A copy with ``changes``; TypeError for an unknown name."""
+        return dataclasses.replace(self, **changes)

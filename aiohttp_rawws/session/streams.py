@@ -1,0 +1,189 @@
+"""A raw session over any pair of asyncio streams: a TCP or TLS connection, a pipe, an SSH channel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from .options import SessionOptions
+from .raw import WebSocketSession
+
+READ_SIZE = 64 * 1024
+
+
+class StreamTransport(asyncio.Transport):
+    """An asyncio transport over a reader and a writer.
+
+    reader: has ``async read(n) -> bytes``, b"" at the end.
+    writer: has ``write(data)``, ``async drain()``, ``close()``; ``async wait_closed()``, ``can_write_eof()``,
+        ``write_eof()``, ``get_extra_info()`` and ``transport`` are used where it has them.
+    """
+
+    def __init__(self, reader: Any, writer: Any) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+        self._reader = reader
+        self._writer = writer
+        self._protocol: Any = None
+        self._reading = asyncio.Event()
+        self._reading.set()
+        self._closing = False
+        self._lost = False
+        self._undrained = 0
+        self._high, self._low = 64 * 1024, 16 * 1024
+        self._paused = False
+        self._pump: asyncio.Task[None] | None = None
+        self._draining: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = protocol
+        if self._pump is None:
+            self._pump = self._loop.create_task(self._read(), name="rawws-stream-reader")
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self._protocol  # type: ignore[no-any-return]
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        asked = getattr(self._writer, "get_extra_info", None)
+        return default if asked is None else asked(name, default)
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                await self._reading.wait()
+                data = await self._reader.read(READ_SIZE)
+                if not data:
+                    break
+                await self._reading.wait()
+                self._protocol.feed(data)
+        except OSError as exc:
+            self._lose(exc)
+            return
+        if not self._lost and not self._protocol.eof_received():
+            self.close()
+
+    def is_reading(self) -> bool:
+        return self._reading.is_set()
+
+    def pause_reading(self) -> None:
+        self._reading.clear()
+
+    def resume_reading(self) -> None:
+        self._reading.set()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._lost:
+            return
+        self._writer.write(bytes(data))
+        self._undrained += len(data)
+        if self._draining is None:
+            if self._undrained <= self._high and not self._buffered():
+                self._undrained = 0
+                return
+            self._draining = self._loop.create_task(self._drain(), name="rawws-stream-drain")
+        if self._undrained > self._high and not self._paused:
+            self._paused = True
+            self._protocol.pause_writing()
+
+    def _buffered(self) -> int:
+        """What the writer's own transport holds; without one, everything may be held."""
+        transport = getattr(self._writer, "transport", None)
+        return 1 if transport is None else transport.get_write_buffer_size()
+
+    async def _drain(self) -> None:
+        try:
+            while self._undrained:
+                self._undrained = 0
+                await self._writer.drain()
+        except OSError as exc:
+            self._lose(exc)
+            return
+        finally:
+            self._draining = None
+        if self._paused and not self._lost:
+            self._paused = False
+            self._protocol.resume_writing()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self._high = 64 * 1024 if high is None else high
+        self._low = self._high // 4 if low is None else low
+
+    def get_write_buffer_size(self) -> int:
+        return self._undrained
+
+    def can_write_eof(self) -> bool:
+        asked = getattr(self._writer, "can_write_eof", None)
+        return False if asked is None else bool(asked())
+
+    def write_eof(self) -> None:
+        self._writer.write_eof()
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            self._ending = self._loop.create_task(self._close(), name="rawws-stream-close")
+
+    async def _close(self) -> None:
+        exc: BaseException | None = None
+        try:
+            if self._draining is not None:
+                await asyncio.wait([self._draining])
+            self._writer.close()
+            if hasattr(self._writer, "wait_closed"):
+                await self._writer.wait_closed()
+        except OSError as error:
+            exc = error
+        self._lose(exc)
+
+    def abort(self) -> None:
+        self._closing = True
+        transport = getattr(self._writer, "transport", None)
+        if transport is not None:
+            transport.abort()
+        else:
+            self._writer.close()
+        self._loop.call_soon(self._lose, None)
+
+    def _lose(self, exc: BaseException | None) -> None:
+        if self._lost:
+            return
+        self._lost = self._closing = True
+        for task in (self._pump, self._draining, self._ending):
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
+        if exc is not None:
+            self._writer.close()
+        protocol, self._protocol = self._protocol, None
+        if protocol is not None:
+            protocol.connection_lost(exc)
+
+
+class RawWebSocket(WebSocketSession):
+    """A raw session over a reader and a writer (see ``StreamTransport``); no handshake is done, none is needed.
+
+    Reading starts at once. options: those of ``SessionOptions``, as keywords.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        reader: Any,
+        writer: Any,
+        *,
+        server: bool = True,
+        new_masking_key: Callable[[], bytes] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            StreamTransport(reader, writer),
+            server=server,
+            options=SessionOptions(**options),
+            new_masking_key=new_masking_key,
+        )
+        self.start()
