@@ -17,7 +17,7 @@ DEMOS: list[ModuleType] = [raw_echo]
 async def index(request: web.Request) -> web.Response:
     items = "\n".join(
         f'<li><a href="{escape(demo.PATH)}">{escape(demo.TITLE)}</a>'
-        f"<p>{escape(demo.SUMMARY)}</p><code>python -m {escape(demo.__spec__.name)}</code></li>"
+        f"<p>{escape(demo.SUMMARY)}</p><code>python -m {escape(demo.__name__)}</code></li>"
         for demo in DEMOS
     )
     text = (site.STATIC / "index.html").read_text(encoding="utf-8").replace("<!-- demos -->", items)
