@@ -1,0 +1,340 @@
+"""permessage-deflate (RFC 7692): its configuration, and the extension of one connection."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import chain
+from typing import Any, ClassVar
+
+from ..errors import ProtocolViolation
+from ..wire.codec import Frame, FrameChunk, FrameHeader
+from ..wire.codes import Opcode
+from .base import WebSocketExtension, WebSocketExtensionFactory
+from .deflate_parameters import MAX_WINDOW_BITS, NAME, DeflateParameters, read_answer, read_offer
+from .header import WebSocketExtensionHeader
+from .inflate import TAIL, Compressor, Inflater, ZlibBackend
+
+MIN_WINDOW_BITS = 9  # zlib has no smaller one for raw DEFLATE
+KIB = 1024
+MIB = 1024 * KIB
+
+Predicate = Callable[[Frame], bool]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PerMessageDeflate(WebSocketExtensionFactory):
+    """Configuration of permessage-deflate, for any number of connections of either side. Immutable.
+
+    client_no_context_takeover, server_no_context_takeover: that side begins each message with an empty window, which
+        compresses less and holds no window (up to 300 KiB for sending, 44 for receiving) between messages. What
+        our own side is told here it does whatever the peer wants; of the peer it is asked in the handshake.
+    server_max_window_bits, client_max_window_bits: that side's window is at most 2 ** bits bytes, 9 to 15. A server
+        uses the smaller of this and what a client asks for; one that does not let itself be told keeps 15.
+    compression_level: as the backend has it (zlib: -1 to 9); None = the backend's default.
+    mem_level: memory of the compressor, 1 to 9; None = the backend's default (zlib: 8, 128 KiB).
+    compress_if_bigger_than: only messages of more bytes than this are compressed; None = all.
+    compress_if: a predicate or several, which all have to say yes. They see the first frame of the message, and so
+        does ``compress_if_bigger_than``.
+    max_inflated_size: bytes of one received message, inflated; checked while inflating; None = unlimited. 4 MiB.
+    max_ratio: inflated bytes of one received message for each compressed byte, at any point of it behind the first
+        64 KiB; None = any. DEFLATE reaches 1032.
+    executor_above: payloads of more bytes than this are to be deflated in a thread; None = none. 16 KiB.
+    backend: an object with module zlib's ``compressobj`` and ``decompressobj``; None = zlib, or what the layer above
+        puts here.
+    Raises ValueError or TypeError for an option out of range, naming it.
+    """
+
+    name: ClassVar[str] = NAME
+    rsv1: ClassVar[bool] = True
+
+    client_no_context_takeover: bool = False
+    server_no_context_takeover: bool = False
+    server_max_window_bits: int | None = None
+    client_max_window_bits: int | None = None
+    compression_level: int | None = None
+    mem_level: int | None = None
+    compress_if_bigger_than: int | None = None
+    compress_if: Predicate | Iterable[Predicate] = ()
+    max_inflated_size: int | None = 4 * MIB
+    max_ratio: float | None = None
+    executor_above: int | None = 16 * KIB
+    backend: ZlibBackend | None = None
+
+    def __post_init__(self) -> None:
+        predicates = (self.compress_if,) if callable(self.compress_if) else tuple(self.compress_if)
+        for predicate in predicates:
+            if not callable(predicate):
+                raise TypeError(f"compress_if must be callable, not {predicate!r}")
+        object.__setattr__(self, "compress_if", predicates)
+        _check_int("server_max_window_bits", self.server_max_window_bits, MIN_WINDOW_BITS, MAX_WINDOW_BITS)
+        _check_int("client_max_window_bits", self.client_max_window_bits, MIN_WINDOW_BITS, MAX_WINDOW_BITS)
+        _check_int("compression_level", self.compression_level, -1, 9)
+        _check_int("mem_level", self.mem_level, 1, 9)
+        _check_int("compress_if_bigger_than", self.compress_if_bigger_than, 0)
+        _check_int("max_inflated_size", self.max_inflated_size, 1)
+        _check_int("executor_above", self.executor_above, 0)
+        if self.max_ratio is not None and not self.max_ratio >= 1:
+            raise ValueError(f"max_ratio must be at least 1, or None for any, not {self.max_ratio!r}")
+        try:  # here and not with the first message: isal, for one, has the levels 0 to 3 only
+            self.new_compressor(MAX_WINDOW_BITS)
+        except ValueError as error:
+            raise ValueError(f"backend refuses compression_level or mem_level: {error}") from error
+
+    def replace(self, **changes: Any) -> PerMessageDeflate:
+        """The same configuration with other values for the options named."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def zlib(self) -> ZlibBackend:
+        """The backend in use."""
+        return zlib if self.backend is None else self.backend
+
+    @property
+    def parameters(self) -> DeflateParameters:
+        """What this configuration wants of a connection."""
+        return DeflateParameters(
+            self.server_no_context_takeover,
+            self.client_no_context_takeover,
+            _unless_default(self.server_max_window_bits),
+            _unless_default(self.client_max_window_bits),
+        )
+
+    def new_compressor(self, window_bits: int) -> Compressor:
+        """A compressor with these options and an empty window."""
+        options = {"wbits": -window_bits}
+        if self.compression_level is not None:
+            options["level"] = self.compression_level
+        if self.mem_level is not None:
+            options["memLevel"] = self.mem_level
+        return self.zlib.compressobj(**options)
+
+    def compresses(self, frame: Frame) -> bool:
+        """Whether a message that begins with ``frame`` is to be compressed."""
+        threshold = self.compress_if_bigger_than
+        if threshold is not None and len(frame.payload) <= threshold:
+            return False
+        assert isinstance(self.compress_if, tuple)
+        return all(predicate(frame) for predicate in self.compress_if)
+
+    # ---- negotiation
+
+    def accept(
+        self, offer: WebSocketExtensionHeader
+    ) -> tuple[WebSocketExtensionHeader, WebSocketDeflateExtension] | None:
+        agreed = self.parameters.accept(read_offer(offer))
+        if agreed is None:
+            return None
+        return agreed.to_header(), WebSocketDeflateExtension(self, agreed, server=True)
+
+    def client_offers(self) -> Sequence[WebSocketExtensionHeader]:
+        return [self.parameters.to_offer()]
+
+    def accept_response(self, response: WebSocketExtensionHeader) -> WebSocketDeflateExtension:
+        answer = read_answer(response)
+        self.parameters.check_answer(answer)
+        return WebSocketDeflateExtension(self, answer, server=False)
+
+
+class _Message(Enum):
+    """What is under way in one direction."""
+
+    NONE = "no message"
+    PLAIN = "a message that is not compressed"
+    COMPRESSED = "a compressed message"
+
+
+class WebSocketDeflateExtension(WebSocketExtension):
+    """permessage-deflate on one connection.
+
+    parameters: what was agreed on in the handshake.
+    compressor_bits, decompressor_bits: the window of what is sent and of what is received.
+    keeps_compressor, keeps_decompressor: whether that window is kept from one message to the next.
+
+    Sending and receiving share nothing that changes: ``process_outgoing`` may run in a thread meanwhile. A compressor
+    or decompressor is made when the first message needs it. A frame that ``process_outgoing`` has returned must be
+    sent: with context, what comes later builds on it.
+    """
+
+    factory: PerMessageDeflate
+
+    def __init__(self, factory: PerMessageDeflate, parameters: DeflateParameters, *, server: bool) -> None:
+        super().__init__(factory)
+        self.parameters = parameters
+        server_bits = parameters.server_max_window_bits or MAX_WINDOW_BITS
+        client_bits = parameters.client_max_window_bits or MAX_WINDOW_BITS
+        if server:
+            self.compressor_bits, self.decompressor_bits = server_bits, client_bits
+            self.keeps_compressor = not parameters.server_no_context_takeover
+            self.keeps_decompressor = not parameters.client_no_context_takeover
+        else:
+            # What the client was told for itself it does even where the server's answer does not mention it; in the
+            # offer it was a hint that it would (sections 7.1.1.2 and 7.1.2.2).
+            self.compressor_bits = min(client_bits, factory.client_max_window_bits or MAX_WINDOW_BITS)
+            self.decompressor_bits = server_bits
+            self.keeps_compressor = not (
+                parameters.client_no_context_takeover or factory.client_no_context_takeover
+            )
+            self.keeps_decompressor = not parameters.server_no_context_takeover
+        self._sync_flush: int = getattr(factory.zlib, "Z_SYNC_FLUSH", zlib.Z_SYNC_FLUSH)
+        self._compressor: Compressor | None = None
+        self._outgoing = _Message.NONE
+        self._outgoing_kind = Opcode.CONTINUATION
+        self._inflater = Inflater(
+            factory.zlib,
+            self.decompressor_bits,
+            keep_context=self.keeps_decompressor,
+            limit=factory.max_inflated_size,
+            max_ratio=factory.max_ratio,
+        )
+        self._incoming = _Message.NONE
+        self._frame: FrameHeader | None = None  # the frame whose chunks are coming, as it is passed on
+        self._offset = 0  # inflated bytes of that frame
+
+    # ---- outgoing
+
+    def process_outgoing(self, frame: Frame, compress: bool | None = None) -> Frame:
+        opcode = frame.opcode
+        begins = self._outgoing is _Message.NONE
+        if begins:
+            if opcode not in (Opcode.TEXT, Opcode.BINARY):
+                return frame  # a reserved opcode, or a continuation of nothing: not a message of ours
+            compressed = self._compresses(frame, compress)
+            self._outgoing_kind = opcode
+        elif opcode not in (Opcode.CONTINUATION, self._outgoing_kind):
+            return frame  # another message inside this one: the encoder refuses it, and nothing is spoilt here
+        else:
+            compressed = self._outgoing is _Message.COMPRESSED
+        if frame.fin:
+            self._outgoing = _Message.NONE
+        elif begins:
+            self._outgoing = _Message.COMPRESSED if compressed else _Message.PLAIN
+        if not compressed:
+            return frame
+        # "RSV1 ... set on the first frame of a compressed message" (section 6.1), and on no other.
+        return frame.replace(payload=self._deflate(frame.payload, frame.fin), rsv1=begins)
+
+    def needs_thread(self, frame: Frame, compress: bool | None = None) -> bool:
+        threshold = self.factory.executor_above
+        if threshold is None or len(frame.payload) <= threshold:
+            return False
+        if self._outgoing is _Message.NONE:
+            return self._compresses(frame, compress)
+        return self._outgoing is _Message.COMPRESSED
+
+    @property
+    def outgoing_key(self) -> Hashable | None:
+        return None if self.keeps_compressor else (self.factory, self.compressor_bits)
+
+    def _compresses(self, frame: Frame, compress: bool | None) -> bool:
+        # A server may answer with client_max_window_bits=8. zlib cannot keep to that, but any message may be sent
+        # uncompressed (section 6), so all of them are.
+        if self.compressor_bits < MIN_WINDOW_BITS:
+            return False
+        return self.factory.compresses(frame) if compress is None else compress
+
+    def _deflate(self, payload: bytes, fin: bool) -> bytes:
+        """The next piece of one DEFLATE stream per message. Each frame is flushed: it is sent to arrive."""
+        compressor = self._compressor
+        if compressor is None:
+            compressor = self.factory.new_compressor(self.compressor_bits)
+        data = compressor.compress(payload)
+        flushed = compressor.flush(self._sync_flush)
+        self._compressor = compressor if self.keeps_compressor or not fin else None
+        if not fin:
+            return data + flushed
+        # Section 7.2.1: what ends in an empty uncompressed block loses the last four octets of it; after anything
+        # else such a block is begun, of which one octet remains. A flush of nothing may give nothing.
+        return data + (flushed[:-4] if flushed.endswith(TAIL) else flushed + b"\x00")
+
+    # ---- incoming
+
+    def process_incoming(self, item: Frame | FrameChunk) -> Iterable[Frame | FrameChunk]:
+        """Inflate the frames of a compressed message.
+
+        Raises ProtocolViolation for RSV1 on a continuation, InvalidPayload for what does not inflate, FrameTooBig
+        when ``max_inflated_size`` or ``max_ratio`` is passed; the last two while the result is being taken, too.
+        """
+        header = item if isinstance(item, Frame) else item.header
+        if header.opcode > Opcode.BINARY:
+            return (item,)  # reserved opcodes, which only lenient sessions pass on
+        if isinstance(item, Frame):
+            if not self._enter(item, ends_message=item.fin):
+                return (item,)
+            pieces = self._inflater.inflate(item.payload, end=item.fin)
+            first, second = next(pieces, b""), next(pieces, None)
+            if second is None:
+                return (item.replace(payload=first, rsv1=False),)
+            return self._chunks(_as_header(item), 0, chain((first, second), pieces), last=True)
+        if self._frame is None:
+            self._frame = dataclasses.replace(item.header, rsv1=False)
+            self._offset = 0
+            compressed = self._enter(item.header, ends_message=False)
+        else:
+            compressed = self._incoming is _Message.COMPRESSED
+        ends_message = item.last and item.header.fin
+        if ends_message:
+            self._incoming = _Message.NONE
+        frame = self._frame
+        if item.last:
+            self._frame = None
+        if not compressed:
+            return (item,)
+        pieces = self._inflater.inflate(item.payload, end=ends_message)
+        return self._chunks(frame, self._offset, pieces, last=item.last)
+
+    def _enter(self, header: Frame | FrameHeader, *, ends_message: bool) -> bool:
+        """Note that a frame begins. Returns whether it is compressed."""
+        if header.opcode is Opcode.CONTINUATION:
+            if header.rsv1:
+                raise ProtocolViolation("RSV1 is set on a continuation frame")
+        else:
+            if self._incoming is _Message.COMPRESSED:  # never finished, which only lenient sessions pass on
+                self._inflater.reset()
+            self._incoming = _Message.COMPRESSED if header.rsv1 else _Message.PLAIN
+        compressed = self._incoming is _Message.COMPRESSED
+        if ends_message:
+            self._incoming = _Message.NONE
+        return compressed
+
+    def _chunks(
+        self, frame: FrameHeader, offset: int, pieces: Iterator[bytes], *, last: bool
+    ) -> Iterator[FrameChunk]:
+        held = next(pieces, b"")
+        for piece in pieces:
+            yield FrameChunk(frame, held, offset, False)
+            offset += len(held)
+            held = piece
+        self._offset = offset + len(held)
+        if held or last:
+            yield FrameChunk(frame, held, offset, last)
+
+
+def _as_header(frame: Frame) -> FrameHeader:
+    """The header of a frame that is passed on in chunks, without RSV1."""
+    return FrameHeader(
+        frame.opcode,
+        len(frame.payload),
+        frame.kind,
+        frame.fin,
+        rsv2=frame.rsv2,
+        rsv3=frame.rsv3,
+        masking_key=frame.masking_key,
+    )
+
+
+def _check_int(option: str, value: object, low: int, high: int | None = None) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{option} must be a number or None, not {value!r}")
+    if value < low or high is not None and value > high:
+        allowed = f"at least {low}" if high is None else f"{low} to {high}"
+        raise ValueError(f"{option} must be {allowed}, or None, not {value}")
+
+
+def _unless_default(window_bits: int | None) -> int | None:
+    return None if window_bits == MAX_WINDOW_BITS else window_bits

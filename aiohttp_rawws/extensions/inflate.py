@@ -1,0 +1,147 @@
+"""Inflating messages in steps, under a limit (RFC 7692, section 7.2.2)."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from ..errors import FrameTooBig, InvalidPayload
+
+TAIL = b"\x00\x00\xff\xff"  # the end of an empty uncompressed block: section 7.2.1 takes it off, 7.2.2 puts it back
+STEP = 64 * 1024  # bytes materialised at a time
+MAX_FINAL_BLOCKS = 1024  # in one message; see `_walk`
+
+_FINAL_BLOCK = b"\x01\x00\x00\xff\xff"  # an empty uncompressed block that says it is the last one
+_INPUT_STEP = 32 * 1024
+_FIRST_WINDOW = 64
+
+
+class Compressor(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+    def flush(self, mode: int = ..., /) -> bytes: ...
+
+
+class Decompressor(Protocol):
+    def decompress(self, data: bytes | memoryview, /, max_length: int = ...) -> bytes: ...
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unconsumed_tail(self) -> bytes: ...
+    @property
+    def unused_data(self) -> bytes: ...
+
+
+class ZlibBackend(Protocol):
+    """What is used of module zlib; isal.isal_zlib, zlib_ng.zlib_ng and aiohttp's ZLibBackend have it too."""
+
+    def compressobj(self, *args: Any, **kwargs: Any) -> Compressor: ...
+    def decompressobj(self, *args: Any, **kwargs: Any) -> Decompressor: ...
+
+
+class Inflater:
+    """Inflates the messages of one connection that come from its peer, one after the other.
+
+    wbits: the peer's window, 8..15.
+    keep_context: the window is kept from one message to the next; otherwise nothing is held between messages.
+    limit: bytes of one inflated message; None = unlimited.
+    max_ratio: inflated bytes for each compressed byte, looked at above ``STEP`` inflated bytes; None = any.
+    """
+
+    def __init__(
+        self, backend: ZlibBackend, wbits: int, *, keep_context: bool, limit: int | None, max_ratio: float | None
+    ) -> None:
+        self._backend = backend
+        self._error: type[Exception] = getattr(backend, "error", zlib.error)
+        # Some peers that agree on 8 use 9 (zlib did so silently); reading with 9 costs 256 bytes.
+        self._wbits = max(wbits, 9)
+        self._keep_context = keep_context
+        self._limit = limit
+        self._max_ratio = max_ratio
+        self._stream: Decompressor | None = None  # None: the next byte begins a DEFLATE stream
+        self._begin()
+
+    def inflate(self, data: bytes, *, end: bool) -> Iterator[bytes]:
+        """Inflate the next ``data`` of a message; ``end``: the message ends with it.
+
+        Yields pieces of 1 to ``STEP`` bytes as they are computed; take all before the next call.
+        Raises InvalidPayload for what does not inflate, FrameTooBig as soon as a limit is passed.
+        """
+        if not data and (not end or self._taken == 0):
+            # A message of no bytes at all lacks the octet that section 7.2.3.6 asks for, but what it means is plain.
+            pass
+        elif not end:
+            yield from self._walk(data, None)
+        else:
+            # Without context the stream is thrown away, so it may be told to end: it does, unless the message
+            # stops inside a block. With context zlib has no way to tell.
+            tail = TAIL if self._keep_context else TAIL + _FINAL_BLOCK
+            if len(data) <= _INPUT_STEP:
+                yield from self._walk(data + tail, len(data))
+            else:
+                yield from self._walk(data, None)
+                if self._stream is not None:
+                    yield from self._walk(tail, 0)
+            if self._stream is not None and not self._keep_context:
+                raise InvalidPayload("the compressed message ends inside a DEFLATE block")
+        if end:
+            self._begin()
+
+    def reset(self) -> None:
+        """Forget a message that was not finished, and the window with it."""
+        self._stream = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._taken = 0  # compressed bytes of this message
+        self._size = 0  # inflated bytes of this message
+        self._final_blocks = 0
+
+    def _walk(self, data: bytes, tail_at: int | None) -> Iterator[bytes]:
+        """Inflate ``data``, the end of a message being put behind it at ``tail_at``.
+
+        A block with BFINAL set ends a stream of zlib but not the message (sections 7.2.1 and 7.2.3.4): what
+        follows is inflated by a new one, with an empty window. Each copies what it leaves over, so behind such
+        a block it is given a little and then more, and their number is limited: together that keeps a message
+        made of nothing but two-byte final blocks from taking quadratic time.
+        """
+        view = memoryview(data)
+        position, window = 0, _INPUT_STEP
+        while position < len(view):
+            if position == tail_at and self._stream is None:
+                return  # the last block was final, and without the empty one that section 7.2.1 puts behind it
+            stream = self._stream
+            if stream is None:
+                stream = self._stream = self._backend.decompressobj(wbits=-self._wbits)
+            stop = min(position + window, len(view))
+            part: bytes | memoryview = view[position:stop]
+            self._taken += stop - position
+            while True:
+                room = STEP if self._limit is None else min(STEP, self._limit - self._size + 1)
+                try:
+                    piece = stream.decompress(part, room)
+                except self._error as error:
+                    raise InvalidPayload(f"compressed data does not inflate: {error}") from error
+                if piece:
+                    self._count(len(piece))
+                    yield piece
+                part = stream.unconsumed_tail
+                if stream.eof or not part and len(piece) < room:
+                    break
+            if stream.eof:
+                unused = len(stream.unused_data)
+                self._stream = None
+                self._taken -= unused
+                position, window = stop - unused, _FIRST_WINDOW
+                self._final_blocks += tail_at is None or position <= tail_at
+                if self._final_blocks > MAX_FINAL_BLOCKS:
+                    raise InvalidPayload(f"a message of more than {MAX_FINAL_BLOCKS} final DEFLATE blocks")
+            else:
+                position, window = stop, min(window * 2, _INPUT_STEP)
+
+    def _count(self, size: int) -> None:
+        self._size += size
+        if self._limit is not None and self._size > self._limit:
+            raise FrameTooBig(self._size, self._limit)
+        if self._max_ratio is not None and self._size > max(STEP, self._max_ratio * self._taken):
+            raise FrameTooBig(self._size, max(STEP, int(self._max_ratio * self._taken)))
