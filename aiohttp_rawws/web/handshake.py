@@ -1,0 +1,145 @@
+"""The opening handshake, seen from the server (RFC 6455, sections 4.2.1 and 4.2.2).
+
+Functions of a request's method, version and headers; nothing here waits or answers. Each check has a status and a
+text of its own, carried by ``HandshakeError``; ``upgrade.py`` is the place that turns one into a response.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from multidict import MultiMapping
+
+from ..errors import HandshakeError
+
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+VERSION = "13"
+
+# What the handshake itself says in the 101. A hook or a handler cannot say it instead.
+RESERVED_FIELDS = frozenset(
+    {
+        "upgrade",
+        "connection",
+        "sec-websocket-accept",
+        "sec-websocket-protocol",
+        "sec-websocket-extensions",
+        "sec-websocket-version",
+        "content-length",
+        "transfer-encoding",
+    }
+)
+
+# RFC 9110, section 5.6.2. Subprotocol names are tokens.
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+Select = Callable[[Any, "tuple[str, ...]"], Any]
+
+
+def elements(headers: MultiMapping[str], name: str) -> list[str]:
+    """The elements of a comma list, its repeated lines joined (RFC 9110, section 5.3); empty ones are left out."""
+    joined = ",".join(headers.getall(name, ()))
+    return [element for element in (part.strip(" \t") for part in joined.split(",")) if element]
+
+
+def _has_token(headers: MultiMapping[str], name: str, token: str) -> bool:
+    # str.lower() also folds letters outside ASCII (the Kelvin sign is a "k"); the RFC compares ASCII only.
+    return any(element.isascii() and element.lower() == token for element in elements(headers, name))
+
+
+def check_upgrade(method: str, version: tuple[int, int], headers: MultiMapping[str]) -> None:
+    """Is this a request for an upgrade to WebSocket at all? Raises HandshakeError if not.
+
+    This is what routing goes by: a request that fails here may still be meant for another route of the same path.
+    """
+    if method != "GET":
+        raise HandshakeError(405, f"A WebSocket is opened with GET, not {method}", {"Allow": "GET"})
+    wants_websocket = _has_token(headers, "Upgrade", "websocket")
+    if not wants_websocket:
+        raise HandshakeError(
+            426,
+            "This is a WebSocket: ask for an upgrade to it",
+            {"Upgrade": "websocket", "Connection": "Upgrade"},
+        )
+    if version < (1, 1):
+        # Not 505: HTTP/1.0 is supported, but a server MUST ignore its Upgrade field (RFC 9110, section 7.8), and
+        # RFC 6455, section 4.2.1 names 400 for a request that cannot open a WebSocket.
+        raise HandshakeError(400, "A WebSocket needs HTTP/1.1; HTTP/1.0 has no upgrade")
+    if not _has_token(headers, "Connection", "upgrade"):
+        raise HandshakeError(400, 'The Connection header lacks the token "Upgrade"')
+
+
+def check_request(method: str, version: tuple[int, int], headers: MultiMapping[str], *, has_body: bool = False) -> str:
+    """Check a whole opening handshake except its subprotocols and Origin.
+
+    Returns the client's ``Sec-WebSocket-Key``. Raises HandshakeError.
+    """
+    check_upgrade(method, version, headers)
+    wanted = ", ".join(headers.getall("Sec-WebSocket-Version", ())).strip(" \t")
+    if wanted != VERSION:
+        text = f"WebSocket version {wanted} is not supported" if wanted else "The WebSocket version is missing"
+        # RFC 6455, section 4.4 asks for the version field, RFC 9110, section 15.5.22 for the other two.
+        fields = {"Sec-WebSocket-Version": VERSION, "Upgrade": "websocket", "Connection": "Upgrade"}
+        raise HandshakeError(426, f"{text}; this server speaks version {VERSION}", fields)
+    key = _key(headers)
+    if has_body:
+        raise HandshakeError(400, "An opening handshake cannot have a body")
+    return key
+
+
+def _key(headers: MultiMapping[str]) -> str:
+    keys = headers.getall("Sec-WebSocket-Key", ())
+    if not keys:
+        raise HandshakeError(400, "Sec-WebSocket-Key is missing")
+    if len(keys) > 1:
+        raise HandshakeError(400, "Sec-WebSocket-Key is given more than once")
+    key: str = keys[0].strip(" \t")
+    try:
+        nonce = base64.b64decode(key, validate=True)
+    except ValueError:
+        raise HandshakeError(400, "Sec-WebSocket-Key is not base64") from None
+    if len(nonce) != 16:
+        raise HandshakeError(400, f"Sec-WebSocket-Key has {len(nonce)} bytes instead of 16")
+    return key
+
+
+def accept_key(key: str) -> str:
+    """The ``Sec-WebSocket-Accept`` that answers ``key`` (RFC 6455, section 4.2.2, step 5.4)."""
+    return base64.b64encode(hashlib.sha1(key.strip().encode("latin-1", "replace") + GUID).digest()).decode()
+
+
+def is_token(name: object) -> bool:
+    """Can ``name`` be the name of a subprotocol?"""
+    return isinstance(name, str) and _TOKEN.fullmatch(name) is not None
+
+
+def offered_protocols(headers: MultiMapping[str]) -> tuple[str, ...]:
+    """The subprotocols the client offers, in its order, each once. Raises HandshakeError for what is no token."""
+    offered = dict.fromkeys(elements(headers, "Sec-WebSocket-Protocol"))
+    for name in offered:
+        if not is_token(name):
+            raise HandshakeError(400, f"Sec-WebSocket-Protocol has an invalid name: {name!a}")
+    return tuple(offered)
+
+
+def not_offered(served: Sequence[str], offered: Sequence[str]) -> HandshakeError:
+    """The refusal of a client that offers none of the subprotocols ``served``."""
+    asked = f"offered: {', '.join(offered)}" if offered else "none was offered"
+    return HandshakeError(400, f"A subprotocol is required: {', '.join(served)} ({asked})")
+
+
+def first_served(served: Sequence[str], offered: Sequence[str]) -> str | None:
+    """The first of ``served`` that is offered: the server's order decides. Names are case-sensitive."""
+    return next((name for name in served if name in offered), None)
+
+
+def checked_selection(chosen: object, offered: Sequence[str]) -> str | None:
+    """What a ``select`` callable returned, if the client can live with it (RFC 6455, section 4.1, step 6)."""
+    if chosen is None:
+        return None
+    if not isinstance(chosen, str) or chosen not in offered:
+        raise RuntimeError(f"protocols chose {chosen!r}, which the client did not offer: {', '.join(offered)}")
+    return chosen

@@ -1,0 +1,89 @@
+"""What the plugin and a route can be told: the session's options and those of the handshake."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from ..extensions.base import check_conflicts
+from ..session.options import SessionOptions
+from ..wire.codes import CloseReason, may_be_sent
+from .origins import OriginCheck, Origins, compile_origins
+
+BeforeUpgradeResult = Mapping[str, str] | web.StreamResponse | None
+BeforeUpgrade = Callable[[Any], BeforeUpgradeResult | Awaitable[BeforeUpgradeResult]]
+
+PLUGIN_ONLY = frozenset({"shutdown_code", "shutdown_reason"})
+
+
+@dataclass(frozen=True)
+class WebSocketOptions(SessionOptions):
+    """``SessionOptions`` and, on top of them:
+
+    origins: which pages may connect: "same-origin", a list of origins and patterns
+        (``"https://*.example.org"``), compiled patterns, a callable ``(origin, request) -> bool``, or None for all.
+    before_upgrade: called with the request before the 101, sync or async. Returns None, a mapping of further header
+        fields for the 101, or a response that refuses; may raise ``web.HTTPException``.
+    extensions: configurations of extensions, in order of preference, offered where a route negotiates them.
+    converter: turns values into frames and back for ``send_serialized`` and ``receive_deserialized``.
+    shutdown_code, shutdown_reason: the Close that live sessions get when the server shuts down (plugin only).
+    """
+
+    origins: Origins = "same-origin"
+    before_upgrade: BeforeUpgrade | None = None
+    extensions: tuple[Any, ...] = ()
+    converter: Any = None
+    shutdown_code: int = 1001
+    shutdown_reason: str = "Server is going down"
+    origin_check: OriginCheck | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.extensions, (str, bytes, Mapping)):
+            raise TypeError(f"extensions must be a list of extensions, not {self.extensions!r}")
+        if self.before_upgrade is not None and not callable(self.before_upgrade):
+            raise TypeError(f"before_upgrade must be a callable or None, not {self.before_upgrade!r}")
+        if isinstance(self.shutdown_code, bool) or not isinstance(self.shutdown_code, int):
+            raise TypeError(f"shutdown_code must be a close code, not {self.shutdown_code!r}")
+        if not may_be_sent(self.shutdown_code):
+            raise ValueError(f"shutdown_code {self.shutdown_code!r} may not be sent in a Close frame")
+        if not isinstance(self.shutdown_reason, str):
+            raise TypeError(f"shutdown_reason must be a str, not {self.shutdown_reason!r}")
+        try:
+            CloseReason(self.shutdown_code, self.shutdown_reason)
+        except ValueError as exc:
+            raise ValueError(f"shutdown_reason: {exc}") from None
+        object.__setattr__(self, "extensions", tuple(self.extensions))
+        for extension in self.extensions:
+            if isinstance(extension, type) or not callable(getattr(extension, "accept_offer", None)):
+                raise TypeError(f"extensions: {extension!r} is not the configuration of an extension")
+        check_conflicts(self.extensions)
+        if isinstance(self.origins, Iterable) and not isinstance(self.origins, (str, bytes, bytearray)):
+            object.__setattr__(self, "origins", tuple(self.origins))  # an iterator can be read once only
+        object.__setattr__(self, "origin_check", compile_origins(self.origins))
+
+    @property
+    def shutdown(self) -> CloseReason:
+        return CloseReason(self.shutdown_code, self.shutdown_reason)
+
+    def replace(self, **changes: Any) -> WebSocketOptions:
+        """A copy with ``changes``. Raises TypeError for a name that is no option, naming those that are."""
+        check_names(changes)
+        return dataclasses.replace(self, **changes)
+
+
+NAMES = frozenset(option.name for option in dataclasses.fields(WebSocketOptions) if option.init)
+DEFAULTS = WebSocketOptions()
+
+
+def check_names(options: Mapping[str, Any], *, without: frozenset[str] = frozenset()) -> None:
+    """Raise TypeError if ``options`` has a name that is no option, or one of those in ``without``."""
+    valid = NAMES - without
+    unknown = sorted(set(options) - valid)
+    if unknown:
+        listed = ", ".join(repr(name) for name in unknown)
+        raise TypeError(f"unknown option {listed}; the options are {', '.join(sorted(valid))}")
