@@ -1,0 +1,133 @@
+"""The plugin's side of a running session: who is connected, who wants to know, and how everybody is sent home."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sized
+from typing import Any, NamedTuple
+
+from aiohttp import web
+from aiosignal import Signal
+
+from ..session.raw import WebSocketSession, run_session
+from .options import WebSocketOptions
+
+logger = logging.getLogger("aiohttp_rawws")
+
+Handle = Callable[[Any], Awaitable[object]]
+
+
+class _Live(NamedTuple):
+    """A session that runs: the task it runs in, and a future that is done when it is over."""
+
+    task: asyncio.Task[Any] | None
+    over: asyncio.Future[None]
+
+    async def is_over_within(self, timeout: float) -> bool:
+        await asyncio.wait([self.over], timeout=timeout)
+        return self.over.done()
+
+
+class Sessions(Sized, Iterable[WebSocketSession]):
+    """The live sessions, as of now. Iterating goes over a copy, so sessions may come and go meanwhile."""
+
+    def __init__(self, live: Mapping[WebSocketSession, object]) -> None:
+        self._live = live
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def __iter__(self) -> Iterator[WebSocketSession]:
+        return iter(tuple(self._live))
+
+    def __contains__(self, session: object) -> bool:
+        return session in self._live
+
+    def __repr__(self) -> str:
+        return f"<Sessions {len(self._live)}>"
+
+
+class WebSockets:
+    """The plugin of one application, found under ``app[WEBSOCKETS]``.
+
+    options: what every route starts from.
+    sessions: the live sessions, a view.
+    closing: the server is shutting down; upgrades are answered with 503.
+    on_session_start, on_session_end: signals, ``async def callback(session)``. A start callback that raises ends
+        the session before its handler runs; end callbacks run for every session that began.
+    """
+
+    def __init__(self, options: WebSocketOptions) -> None:
+        self.options = options
+        self.closing = False
+        self._live: dict[WebSocketSession, _Live] = {}
+        self.sessions = Sessions(self._live)
+        self._farewells: set[asyncio.Task[None]] = set()
+        self.on_session_start: Signal[Any] = Signal(self)
+        self.on_session_end: Signal[Any] = Signal(self)
+
+    def freeze(self) -> None:
+        """No callbacks can be added from here on."""
+        self.on_session_start.freeze()
+        self.on_session_end.freeze()
+
+    async def run(self, session: WebSocketSession, handle: Handle) -> None:
+        """Run ``handle`` over ``session`` as one of the live sessions; raises CancelledError only."""
+        if not self.on_session_start.frozen:
+            self.freeze()  # an application that was never started, as in a test
+
+        async def announced(session: WebSocketSession) -> None:
+            await self.on_session_start.send(session)
+            await handle(session)
+
+        live = self._live[session] = _Live(asyncio.current_task(), asyncio.get_running_loop().create_future())
+        if self.closing:  # shutdown began between the 101 and now
+            farewell = asyncio.create_task(self._farewell(session, live), name="rawws-farewell")
+            self._farewells.add(farewell)
+            farewell.add_done_callback(self._farewells.discard)
+        try:
+            await run_session(session, announced)
+        finally:
+            del self._live[session]
+            try:
+                await self.on_session_end.send(session)
+            except Exception:
+                logger.exception("Error in an on_session_end callback for %r", session)
+            finally:
+                live.over.set_result(None)
+
+    async def shutdown(self) -> None:
+        """Refuse new sessions and send every live one the Close of ``shutdown_code``.
+
+        Each has its ``close_timeout`` to end, then its connection is aborted; and as long again for its handler to
+        return, then that is cancelled: aiohttp looks after a handler only as long as the connection lasts.
+        """
+        self.closing = True
+        await asyncio.gather(*(self._farewell(session, live) for session, live in self._live.items()))
+
+    async def _farewell(self, session: WebSocketSession, live: _Live) -> None:
+        # The peer's Close goes to the handler like any frame: it is the handler that decides to end.
+        session.close_nowait(self.options.shutdown)
+        timeout = session.options.close_timeout
+        if await live.is_over_within(timeout):
+            return
+        if not session.close_state.lost:
+            logger.info("%r did not end within %s seconds of shutdown and is aborted", session, timeout)
+            session.abort()
+        if await live.is_over_within(timeout):
+            return
+        logger.warning("The handler of %r outlived its connection by %s seconds and is cancelled", session, timeout)
+        if live.task is not None:
+            live.task.cancel()
+        await live.is_over_within(timeout)
+
+
+WEBSOCKETS = web.AppKey("WEBSOCKETS", WebSockets)
+
+
+def plugin_of(request: web.BaseRequest) -> WebSockets | None:
+    """The plugin that serves ``request``: the innermost application's that has one."""
+    if not isinstance(request, web.Request):
+        return None  # a low-level web.Server has no application
+    return request.config_dict.get(WEBSOCKETS)

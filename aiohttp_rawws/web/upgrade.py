@@ -1,0 +1,450 @@
+"""``WebSocketUpgrade``: the response that turns a request into a WebSocket.
+
+aiohttp writes the 101; then the transport is taken over and the handler runs in ``write_eof()``, where middlewares
+have had their say and whatever the handler raises can no longer be answered with HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from inspect import isawaitable
+from typing import Any
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from multidict import CIMultiDict
+
+from ..errors import HandshakeError
+from ..extensions.negotiation import negotiate_server
+from ..session.raw import WebSocketSession, run_session
+from ..session.streams import StreamTransport
+from . import handshake
+from .options import DEFAULTS, PLUGIN_ONLY, WebSocketOptions, check_names
+from .registry import Handle, plugin_of
+
+logger = logging.getLogger("aiohttp_rawws")
+
+Protocols = Iterable[str] | handshake.Select | None
+
+# Set to the connection while the plugin's outermost middleware waits for the response: it will prepare it, so that
+# every middleware can still add headers to the 101.
+prepares_later: ContextVar[object] = ContextVar("aiohttp_rawws.prepares_later", default=None)
+
+_EXCEPTIONS: dict[int, type[web.HTTPException]] = {
+    400: web.HTTPBadRequest,
+    403: web.HTTPForbidden,
+    426: web.HTTPUpgradeRequired,
+    503: web.HTTPServiceUnavailable,
+}
+
+
+def refusal(request: web.BaseRequest, error: HandshakeError) -> web.HTTPException:
+    """The response to a handshake that failed; also to be raised."""
+    exception: web.HTTPException
+    if error.status == 405:
+        exception = web.HTTPMethodNotAllowed(request.method, ["GET"], text=f"{error}\n")
+    else:
+        exception = _EXCEPTIONS[error.status](headers=error.headers, text=f"{error}\n")
+    if "Upgrade" in request.headers:
+        # Whatever comes behind a refused handshake may be frames, and must not be read as requests.
+        exception.force_close()
+        if "Connection" in exception.headers:
+            exception.headers["Connection"] += ", close"
+    return exception
+
+
+def checked_protocols(protocol: str | None, protocols: Protocols) -> Protocols:
+    """``protocols`` as a tuple or a callable. Raises TypeError or ValueError for what cannot be a subprotocol."""
+    if protocol is not None:
+        if protocols is not None:
+            raise TypeError("give protocol= (one that is required) or protocols= (a choice), not both")
+        if not handshake.is_token(protocol):
+            raise ValueError(f"protocol must be a token of RFC 9110, not {protocol!r}")
+    if protocols is None or callable(protocols):
+        return protocols
+    if isinstance(protocols, (str, bytes)) or not isinstance(protocols, Iterable):
+        raise TypeError(f"protocols must be a list of names or a callable, not {protocols!r}")
+    names = tuple(protocols)
+    for name in names:
+        if not handshake.is_token(name):
+            raise ValueError(f"protocols: {name!r} is not a token of RFC 9110")
+    return names
+
+
+class WebSocketServerSession(WebSocketSession):
+    """A raw session that a request was upgraded to.
+
+    request: the request of the opening handshake. app: its application. protocol: the subprotocol agreed on, or None.
+    """
+
+    __slots__ = ("_app", "protocol", "request")
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        *,
+        request: web.BaseRequest,
+        app: web.Application | None = None,
+        protocol: str | None = None,
+        options: WebSocketOptions = DEFAULTS,
+        host: asyncio.BaseProtocol | None = None,
+    ) -> None:
+        super().__init__(transport, server=True, options=options, host=host)
+        self.request = request
+        self.protocol = protocol
+        self._app = app
+
+    @property
+    def app(self) -> web.Application:
+        """The application whose handler made the upgrade. RuntimeError on a low-level ``web.Server``."""
+        if self._app is None:
+            raise RuntimeError("this session is served without an application")
+        return self._app
+
+
+class _Claim:
+    """What ``RequestHandler.set_parser()`` wants of a parser; it gets the bytes that came behind the handshake."""
+
+    def __init__(self) -> None:
+        self.early: list[bytes] = []
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.early.append(bytes(data))
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """Called when the connection is lost; the session hears of that by itself."""
+
+
+class WebSocketUpgrade(web.StreamResponse):
+    """A response that upgrades ``request`` to a raw WebSocket session and runs ``handle`` over it.
+
+    Return it from any handler. The handshake is checked when it is prepared; where it fails, the refusal is sent in
+    its place. The session ends when ``handle`` returns (see ``run_session``).
+
+    protocol: a subprotocol that the client must offer. Names are case-sensitive.
+    install_extensions: negotiate the extensions of the options. A raw session does not apply them.
+    handle: ``async def handle(session)``.
+    protocols: instead of ``protocol``, a choice: names in the server's order of preference, or a callable
+        ``(request, offered) -> name | None``, sync or async. None of them offered: no subprotocol.
+    options: override those of the plugin, see ``WebSocketOptions``.
+    Bytes sent behind the handshake, before its answer, reach the session if the response is prepared before the
+    handler returns: the plugin's middleware and the route decorators see to that.
+    """
+
+    def __init__(
+        self,
+        request: web.BaseRequest,
+        protocol: str | None = None,
+        install_extensions: bool = False,
+        handle: Handle | None = None,
+        *,
+        protocols: Protocols = None,
+        **options: Any,
+    ) -> None:
+        if not callable(handle):
+            raise TypeError(f"handle must be an async function of a session, not {handle!r}")
+        check_names(options, without=PLUGIN_ONLY)
+        super().__init__(status=101)
+        self._request = request
+        self._protocol = protocol
+        self._protocols = checked_protocols(protocol, protocols)
+        self._install_extensions = install_extensions
+        self._handle: Handle = handle
+        # Here, in the handler, the request belongs to the innermost application; later it may be the outermost.
+        self._app = request.app if isinstance(request, web.Request) else None
+        self._plugin = plugin_of(request)
+        base = DEFAULTS if self._plugin is None else self._plugin.options
+        self._options = base.replace(**options) if options else base
+        self._negotiated: list[Any] = []
+        self._extensions_field: str | None = None
+        self._checked = False
+        self._refusal: web.StreamResponse | None = None
+        self._session: WebSocketServerSession | None = None
+        self._to_run: WebSocketServerSession | None = None
+        self._write_handshake_fields()
+
+    @property
+    def request(self) -> web.BaseRequest:
+        return self._request
+
+    @property
+    def protocol(self) -> str | None:
+        """The subprotocol: the required one, or the one chosen of ``protocols`` once the handshake was checked."""
+        return self._protocol
+
+    @property
+    def install_extensions(self) -> bool:
+        return self._install_extensions
+
+    @property
+    def handle(self) -> Handle:
+        return self._handle
+
+    @property
+    def negotiated_extensions(self) -> tuple[Any, ...]:
+        """What the handshake agreed on, once it was checked; empty unless ``install_extensions``."""
+        return tuple(self._negotiated)
+
+    @property
+    def options(self) -> WebSocketOptions:
+        return self._options
+
+    @property
+    def session(self) -> WebSocketServerSession | None:
+        """The session, from the takeover on."""
+        return self._session
+
+    # ---- the response -----------------------------------------------------------------
+    # Once refused, it is the refusal that is sent, and these tell aiohttp (and the access log) about that.
+
+    @property
+    def prepared(self) -> bool:
+        return super().prepared if self._refusal is None else self._refusal.prepared
+
+    @property
+    def status(self) -> int:
+        return super().status if self._refusal is None else self._refusal.status
+
+    @property
+    def reason(self) -> str:
+        return super().reason if self._refusal is None else self._refusal.reason
+
+    @property
+    def headers(self) -> CIMultiDict[str]:
+        return super().headers if self._refusal is None else self._refusal.headers
+
+    @property
+    def keep_alive(self) -> bool | None:
+        return super().keep_alive if self._refusal is None else self._refusal.keep_alive
+
+    @property
+    def body_length(self) -> int:
+        """The bytes sent as frames, for the access log."""
+        if self._refusal is not None:
+            return self._refusal.body_length
+        return 0 if self._session is None else self._session.stats.bytes_sent
+
+    @property
+    def content_length(self) -> None:
+        """None: a 101 has no content (RFC 9110, section 15.2)."""
+        return None
+
+    @content_length.setter
+    def content_length(self, value: int | None) -> None:
+        if value is not None:
+            raise RuntimeError("a 101 response has no content")
+
+    def trailers(self) -> None:
+        """None: a 101 has no trailers."""
+
+    def enable_compression(self, *args: Any, **kwargs: Any) -> None:
+        """Does nothing: middlewares that compress everything must leave a 101 alone."""
+
+    def enable_chunked_encoding(self, *args: Any, **kwargs: Any) -> None:
+        """Does nothing, for the same reason."""
+
+    # ---- the handshake ----------------------------------------------------------------
+
+    async def check(self) -> web.StreamResponse | None:
+        """Check the handshake, once. Returns None if it stands, else the response that refuses it.
+
+        Raises what a callable of the options raised, unless that is a ``web.HTTPException``.
+        """
+        if not self._checked:
+            self._checked = True
+            try:
+                self._refusal = await self._check()
+            except HandshakeError as error:
+                self._refusal = refusal(self._request, error)
+            except web.HTTPException as exception:
+                self._refusal = exception
+            except Exception:
+                self._checked = False
+                raise
+        if self._refusal is None and self._plugin is not None and self._plugin.closing:
+            self._refusal = refusal(self._request, HandshakeError(503, self._plugin.options.shutdown_reason))
+        return self._refusal
+
+    async def _check(self) -> web.StreamResponse | None:
+        request = self._request
+        handshake.check_request(request.method, request.version, request.headers, has_body=request.body_exists)
+        await self._check_origin()
+        offered = handshake.offered_protocols(request.headers)
+        await self._choose_protocol(offered)
+        refused = await self._ask_before_upgrade()
+        if refused is None and self._install_extensions and self._options.extensions:
+            self._negotiated, self._extensions_field = negotiate_server(
+                self._options.extensions, request.headers.getall("Sec-WebSocket-Extensions", ())
+            )
+        return refused
+
+    async def _ask_before_upgrade(self) -> web.StreamResponse | None:
+        before_upgrade = self._options.before_upgrade
+        if before_upgrade is None:
+            return None
+        result: object = before_upgrade(self._request)
+        if isawaitable(result):
+            result = await result
+        if result is None or isinstance(result, web.StreamResponse):
+            return result
+        if not isinstance(result, Mapping):
+            raise TypeError(f"before_upgrade must return None, a mapping of headers or a response, not {result!r}")
+        extra = CIMultiDict(result)
+        for name in extra:
+            if name.lower() in handshake.RESERVED_FIELDS:
+                raise ValueError(f"before_upgrade cannot set {name}: it belongs to the handshake")
+        self.headers.extend(extra)
+        return None
+
+    async def _check_origin(self) -> None:
+        check = self._options.origin_check
+        origins = self._request.headers.getall("Origin", ())
+        if check is None or not origins:
+            return
+        if len(origins) > 1 or not await check(origins[0], self._request):
+            logger.info(
+                "Refused a WebSocket of %s to %s://%s%s from the origin %s",
+                self._request.remote,
+                self._request.scheme,
+                self._request.host,
+                self._request.path,
+                ascii(", ".join(origins)),
+            )
+            raise HandshakeError(403, "This origin may not open a WebSocket here")
+
+    async def _choose_protocol(self, offered: tuple[str, ...]) -> None:
+        if self._protocol is not None:
+            if self._protocol not in offered:
+                raise handshake.not_offered([self._protocol], offered)
+        elif callable(self._protocols):
+            chosen = self._protocols(self._request, offered)
+            if isawaitable(chosen):
+                chosen = await chosen
+            self._protocol = handshake.checked_selection(chosen, offered)
+        elif self._protocols is not None:
+            self._protocol = handshake.first_served(tuple(self._protocols), offered)
+
+    def _write_handshake_fields(self) -> None:
+        headers = self.headers
+        for name in handshake.RESERVED_FIELDS:
+            headers.popall(name, None)
+        headers["Upgrade"] = "websocket"
+        headers["Connection"] = "Upgrade"
+        key = self._request.headers.get("Sec-WebSocket-Key")
+        if key is not None:
+            headers["Sec-WebSocket-Accept"] = handshake.accept_key(key)
+        if self._protocol is not None:
+            headers["Sec-WebSocket-Protocol"] = self._protocol
+        if self._extensions_field is not None:
+            headers["Sec-WebSocket-Extensions"] = self._extensions_field
+
+    # ---- how aiohttp sends it ---------------------------------------------------------
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Check the handshake, send the 101 and take the transport over; or send the refusal. Once."""
+        if self.prepared:
+            # aiohttp prepares again whatever a handler returns.
+            return await (super().prepare(request) if self._refusal is None else self._refusal.prepare(request))
+        given = super().headers
+        try:
+            refused = await self.check()
+        except Exception:
+            # Where this is called after the handler has returned, aiohttp would hang up without an answer.
+            logger.exception("Error in the handshake of a WebSocket on %s", self._request.path)
+            refused = self._refusal = web.HTTPInternalServerError()
+            refused.force_close()
+        if refused is not None:
+            self._hand_on_headers(given, refused)
+            return await refused.prepare(request)
+        self._write_handshake_fields()
+        self.force_close()  # else the TCP connection would go on as HTTP after the session
+        writer = await super().prepare(request)
+        self._take_over(request)
+        return writer
+
+    def _hand_on_headers(self, given: CIMultiDict[str], refused: web.StreamResponse) -> None:
+        """What handlers and middlewares put on the upgrade belongs on the response that takes its place."""
+        for name, value in given.items():
+            known = name.lower()
+            if known in handshake.RESERVED_FIELDS or known == "content-type":
+                continue
+            if name not in refused.headers or known == "set-cookie":
+                refused.headers.add(name, value)
+        for name, morsel in super().cookies.items():
+            refused.cookies[name] = morsel
+
+    def _take_over(self, request: web.BaseRequest) -> None:
+        # No await in here: between the claim and the session's start no byte may come in.
+        http: Any = request.protocol
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError("The connection was lost before the WebSocket was open")
+        claim = _Claim()
+        http.set_parser(claim)  # accepts the upgrade, hands over the early bytes and resumes reading
+        http.keep_alive(False)  # drops the timer that waits for the next request
+        session = self._new_session(transport, host=http)
+        self._session = self._to_run = session
+        session.start(claim.early)
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Run the handler over the session until both have ended. aiohttp calls this once."""
+        if self._refusal is not None:
+            await self._refusal.write_eof()
+            return
+        session, self._to_run = self._to_run, None
+        if session is not None:
+            await self._run(session)
+        await super().write_eof()
+
+    # ---- the session ------------------------------------------------------------------
+
+    def upgrade(self, transport: Any, writer: Any = None, *, early: Iterable[bytes] = ()) -> asyncio.Task[None]:
+        """Run the session over any transport, or with two arguments over a pair of asyncio streams.
+
+        No handshake is made. early: bytes of frames that were received before. Returns the task that runs the
+        handler and ends with the session; cancelling it aborts the session.
+        """
+        if writer is not None:
+            transport = StreamTransport(transport, writer)
+        session = self._new_session(transport)
+        self._session = session
+        session.start(early)
+        return asyncio.create_task(self._run(session), name="rawws-session")
+
+    def _new_session(self, transport: asyncio.Transport, host: Any = None) -> WebSocketServerSession:
+        session = WebSocketServerSession(
+            transport,
+            request=self._request,
+            app=self._app,
+            protocol=self._protocol,
+            options=self._options,
+            host=host,
+        )
+        session.negotiated_extensions = self._negotiated
+        return session
+
+    async def _run(self, session: WebSocketServerSession) -> None:
+        if self._plugin is None:
+            await run_session(session, self._handle)
+        else:
+            await self._plugin.run(session, self._handle)
+
+
+async def respond(upgrade: WebSocketUpgrade) -> web.StreamResponse:
+    """What a handler should do with an upgrade to return: check it where middlewares see the refusal, and prepare it
+    unless the plugin's middleware will."""
+    refused = await upgrade.check()
+    if isinstance(refused, web.HTTPException):
+        raise refused
+    if refused is not None:
+        return refused
+    if prepares_later.get() is not upgrade.request.protocol:
+        try:
+            await upgrade.prepare(upgrade.request)
+        except ConnectionError:
+            pass  # the client is gone before the 101: aiohttp will notice, and not log it as a handler's error
+    return upgrade
