@@ -1,0 +1,385 @@
+"""Routes that match upgrades to WebSocket and leave every other request of the path to the next route."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any, TypeVar, overload
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from aiohttp.web_urldispatcher import MatchedSubAppResource
+from yarl import URL
+
+from ..errors import HandshakeError
+from . import handshake
+from .options import DEFAULTS, PLUGIN_ONLY, check_names
+from .registry import Handle
+from .upgrade import Protocols, WebSocketUpgrade, checked_protocols, refusal, respond
+
+HandleT = TypeVar("HandleT", bound=Handle)
+
+Resolved = tuple["web.UrlMappingMatchInfo | None", set[str]]
+
+# While a router is asked whether anything else serves a request: the WebSocket resources that passed it over.
+_passing_over: ContextVar[list[WebSocketResource] | None]
+_passing_over = ContextVar("aiohttp_rawws.passing_over", default=None)
+
+
+def aiohttp_handler(
+    handle: Handle,
+    *,
+    protocol: str | None = None,
+    protocols: Protocols = None,
+    negotiate_extensions: bool = False,
+    **options: Any,
+) -> Handler:
+    """An aiohttp handler that upgrades the request and runs ``handle`` over the session; options are checked here."""
+    if not callable(handle):
+        raise TypeError(f"the handler must be an async function of a session, not {handle!r}")
+    check_names(options, without=PLUGIN_ONLY)
+    DEFAULTS.replace(**options)  # raises what a request would only raise later
+    protocols = checked_protocols(protocol, protocols)
+
+    async def upgrade(request: web.Request) -> web.StreamResponse:
+        return await respond(
+            WebSocketUpgrade(request, protocol, negotiate_extensions, handle, protocols=protocols, **options)
+        )
+
+    # Not wraps(): its __wrapped__ and annotations would describe a function of a session.
+    for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
+        if hasattr(handle, attribute):
+            setattr(upgrade, attribute, getattr(handle, attribute))
+    return upgrade
+
+
+class RefusedMatch(web.UrlMappingMatchInfo):
+    """The match of a request that only WebSocket routes would serve, were it an upgrade they accept."""
+
+    __slots__ = ("_refusal",)
+
+    def __init__(self, match: web.UrlMappingMatchInfo, route: web.AbstractRoute, refusal: web.HTTPException) -> None:
+        super().__init__(dict(match), route)
+        self._refusal = refusal
+
+    @property
+    def http_exception(self) -> web.HTTPException:
+        return self._refusal
+
+
+async def _refuse(request: web.Request) -> web.StreamResponse:
+    # One handler for all of them: aiohttp caches the middleware chain of each handler it sees.
+    exception = request.match_info.http_exception
+    assert exception is not None
+    raise exception
+
+
+class WebSocketResource(web.AbstractResource):
+    """One path with a route that matches upgrades only, and only those that offer ``protocol`` if it names one.
+
+    Paths, patterns and prefixes are the business of a resource of aiohttp's own, kept inside.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        handler: Handler,
+        *,
+        router: web.UrlDispatcher,
+        protocol: str | None,
+        name: str | None,
+    ) -> None:
+        super().__init__(name=name)
+        self.protocol = protocol
+        self._router = router
+        self._inner = web.UrlDispatcher().add_resource(path, name=name)
+        self.route = web.ResourceRoute("GET", handler, self)
+        self._inner.register_route(self.route)
+        self._refusing = web.ResourceRoute("GET", _refuse, self)
+        self._indexed_twice = False
+
+    # ---- matching ---------------------------------------------------------------------
+
+    async def resolve(self, request: web.Request) -> Resolved:
+        match, allowed = await self._inner.resolve(request)
+        if match is None:
+            return None, allowed  # another path; or another method, which the router answers with 405
+        offered = handshake.elements(request.headers, "Sec-WebSocket-Protocol")
+        miss: HandshakeError | None = None
+        try:
+            handshake.check_upgrade(request.method, request.version, request.headers)
+        except HandshakeError as error:
+            miss = error
+        else:
+            if self.protocol is None or self.protocol in offered:
+                return match, allowed
+        passed_over = _passing_over.get()
+        if passed_over is not None:
+            passed_over.append(self)
+            return None, allowed
+        # The router would answer 404 if nothing else matched. Ask it, and if so say what is wrong instead.
+        passed_over = [self]
+        token = _passing_over.set(passed_over)
+        try:
+            other = await self._router.resolve(request)
+        finally:
+            _passing_over.reset(token)
+        if other.http_exception is None:
+            return other, allowed
+        if miss is None:
+            served = dict.fromkeys(resource.protocol for resource in passed_over if resource.protocol is not None)
+            miss = handshake.not_offered(list(served), offered)
+        return RefusedMatch(match, self._refusing, refusal(request, miss)), allowed
+
+    def raw_match(self, path: str) -> bool:
+        """Never: ``add_get(path)`` behind us would land in here instead of in a resource of its own."""
+        return False
+
+    # ---- order ------------------------------------------------------------------------
+
+    def add_prefix(self, prefix: str) -> None:
+        # aiohttp takes each resource of an application that is mounted out of the index, gives it its prefix, and
+        # appends it again, in the order of registration, which undoes ours. So it is made again here, among those
+        # that have their turn behind them. That puts us into the index, and aiohttp will append us once more: a
+        # second entry that only sees what the first has passed over, and is taken out the next time.
+        router = self._router
+        if self._indexed_twice:
+            router.unindex_resource(self)
+            self._indexed_twice = False
+        self._inner.add_prefix(prefix)
+        before = []
+        for resource in router.resources():
+            if resource is self:
+                break
+            before.append(resource)
+        if any(_shape(resource) == _shape(self) for resource in before):
+            router.index_resource(self)
+            _put_sockets_first(router, [*before, self])
+            self._indexed_twice = True
+
+    def put_first(self) -> None:
+        """Move before the pages of the same path, wherever they were registered."""
+        resources = list(self._router.resources())
+        if any(_shape(resource) == _shape(self) for resource in resources if resource is not self):
+            _put_sockets_first(self._router, resources)
+
+    def take_out(self) -> None:
+        """Out of the router's index."""
+        self._router.unindex_resource(self)
+        if self._indexed_twice:
+            self._router.unindex_resource(self)
+            self._indexed_twice = False
+
+    # ---- the rest, as aiohttp has it --------------------------------------------------
+
+    @property
+    def canonical(self) -> str:
+        return self._inner.canonical
+
+    def url_for(self, **parts: str) -> URL:
+        return self._inner.url_for(**parts)
+
+    def get_info(self) -> Any:
+        return self._inner.get_info()
+
+    def freeze(self) -> None:
+        self._inner.freeze()
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[web.AbstractRoute]:
+        return iter((self.route,))
+
+    def __repr__(self) -> str:
+        protocol = "" if self.protocol is None else f" protocol={self.protocol!r}"
+        return f"<WebSocketResource {self.canonical}{protocol}>"
+
+
+def _shape(resource: web.AbstractResource) -> str | None:
+    """What two resources of the same path have in common: ``/{room}`` and ``/{name}`` match the same requests."""
+    if isinstance(resource, MatchedSubAppResource):
+        return None  # a rule, not a path; the router keeps these apart
+    return re.sub(r"\{[^{}]*\}", "{}", resource.canonical)
+
+
+def _put_sockets_first(router: web.UrlDispatcher, resources: Sequence[web.AbstractResource]) -> None:
+    """Index ``resources`` again, in their order but for this: in the place of the first resource of each shape come
+    the WebSockets of that shape, those with a subprotocol first."""
+    sockets: dict[str | None, list[WebSocketResource]] = {}
+    for resource in resources:
+        if isinstance(resource, WebSocketResource):
+            sockets.setdefault(_shape(resource), []).append(resource)
+    ordered: list[web.AbstractResource] = []
+    for resource in resources:
+        shape = _shape(resource)
+        if shape is None:
+            continue
+        ordered += sorted(sockets.pop(shape, ()), key=lambda socket: socket.protocol is None)
+        if isinstance(resource, WebSocketResource):
+            resource.take_out()
+        else:
+            router.unindex_resource(resource)
+            ordered.append(resource)
+    for resource in ordered:
+        router.index_resource(resource)
+
+
+class WebSocketRouteDef(web.AbstractRouteDef):
+    """What ``app.add_routes([...])`` takes: a path, and what runs on an upgrade of it."""
+
+    __slots__ = ("handler", "name", "path", "protocol")
+
+    def __init__(self, path: str, handler: Handler, *, protocol: str | None, name: str | None) -> None:
+        if path and not path.startswith("/"):
+            raise ValueError(f"a path starts with a slash, or is empty: {path!r}")
+        self.path = path
+        self.handler = handler
+        self.protocol = protocol
+        self.name = name
+
+    def register(self, router: web.UrlDispatcher) -> list[web.AbstractRoute]:
+        resource = WebSocketResource(self.path, self.handler, router=router, protocol=self.protocol, name=self.name)
+        router.register_resource(resource)
+        resource.put_first()
+        return [resource.route]
+
+    def __repr__(self) -> str:
+        protocol = "" if self.protocol is None else f" protocol={self.protocol!r}"
+        return f"<WebSocketRouteDef {self.path}{protocol} -> {getattr(self.handler, '__name__', self.handler)!r}>"
+
+
+def _route(path: str, handle: Handle, *, name: str | None, protocol: str | None, **how: Any) -> WebSocketRouteDef:
+    return WebSocketRouteDef(path, aiohttp_handler(handle, protocol=protocol, **how), protocol=protocol, name=name)
+
+
+@overload
+def websocket_raw(
+    path: str,
+    handler: Handle,
+    /,
+    *,
+    name: str | None = None,
+    protocol: str | None = None,
+    protocols: Protocols = None,
+    negotiate_extensions: bool = False,
+    **options: Any,
+) -> WebSocketRouteDef: ...
+
+
+@overload
+def websocket_raw(
+    handler: Handle,
+    /,
+    *,
+    protocol: str | None = None,
+    protocols: Protocols = None,
+    negotiate_extensions: bool = False,
+    **options: Any,
+) -> Handler: ...
+
+
+@overload
+def websocket_raw(
+    *,
+    protocol: str | None = None,
+    protocols: Protocols = None,
+    negotiate_extensions: bool = False,
+    **options: Any,
+) -> Callable[[Handle], Handler]: ...
+
+
+def websocket_raw(*args: Any, **how: Any) -> Any:
+    """A raw WebSocket route: *control frames arrive, fragments are not joined, the closing handshake is yours.*
+
+    ``websocket_raw(path, handler)`` goes into ``app.add_routes([...])``, next to ``web.get(...)``; it matches
+    upgrades only, and shares its path with other routes. ``websocket_raw(handler)``, also as the decorator
+    ``@websocket_raw`` or ``@websocket_raw(...)``, makes an aiohttp handler of it, for any route of aiohttp's.
+
+    handler: ``async def handler(session)``; the session ends when it returns.
+    name: of the route, for ``app.router[name]``.
+    protocol: a subprotocol; the route is passed over where it is not offered.
+    protocols: a choice of subprotocols: names in the server's order, or a callable ``(request, offered)``.
+    negotiate_extensions: negotiate the extensions of the options; a raw session does not apply them.
+    options: override the plugin's, see ``WebSocketOptions``. Checked now: TypeError, ValueError.
+    """
+    if args and isinstance(args[0], str):
+        path, *rest = args
+        if len(rest) != 1:
+            raise TypeError("websocket_raw(path, handler) takes a path and a handler")
+        return _route(path, rest[0], name=how.pop("name", None), protocol=how.pop("protocol", None), **how)
+    if "name" in how:
+        raise TypeError("a name belongs to a route with a path")
+    if not args:
+        aiohttp_handler(_nothing, **how)  # checks the options where they are written
+        return functools.partial(aiohttp_handler, **how)
+    if len(args) > 1:
+        raise TypeError("websocket_raw(handler) takes a handler and keywords")
+    return aiohttp_handler(args[0], **how)
+
+
+async def _nothing(session: object) -> None:
+    """A handler that stands in for one not known yet."""
+
+
+class RouteTableDef(web.RouteTableDef):
+    """``web.RouteTableDef`` with ``websocket_raw``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._definitions: list[web.AbstractRouteDef] = []
+
+    def websocket_raw(
+        self,
+        path: str,
+        *,
+        name: str | None = None,
+        protocol: str | None = None,
+        protocols: Protocols = None,
+        negotiate_extensions: bool = False,
+        **options: Any,
+    ) -> Callable[[HandleT], HandleT]:
+        """Decorator: a raw WebSocket route, see the function ``websocket_raw``. The handler stays as it is."""
+        how = {"protocols": protocols, "negotiate_extensions": negotiate_extensions, **options}
+        _route(path, _nothing, name=name, protocol=protocol, **how)  # raises where the decorator stands
+
+        def decorate(handler: HandleT) -> HandleT:
+            self._definitions.append(_route(path, handler, name=name, protocol=protocol, **how))
+            return handler
+
+        return decorate
+
+    # The base class keeps its list to itself, so every kind of route is kept here instead, in one order.
+
+    def route(self, method: str, path: str, **kwargs: Any) -> Any:
+        def decorate(handler: Any) -> Any:
+            self._definitions.append(web.route(method, path, handler, **kwargs))
+            return handler
+
+        return decorate
+
+    def static(self, prefix: str, path: Any, **kwargs: Any) -> None:
+        self._definitions.append(web.static(prefix, path, **kwargs))
+
+    @overload
+    def __getitem__(self, index: int) -> web.AbstractRouteDef: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[web.AbstractRouteDef]: ...
+
+    def __getitem__(self, index: int | slice) -> web.AbstractRouteDef | list[web.AbstractRouteDef]:
+        return self._definitions[index]
+
+    def __iter__(self) -> Iterator[web.AbstractRouteDef]:
+        return iter(self._definitions)
+
+    def __len__(self) -> int:
+        return len(self._definitions)
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._definitions
+
+    def __repr__(self) -> str:
+        return f"<RouteTableDef count={len(self)}>"
