@@ -1,0 +1,90 @@
+"""What every test of the suite runs under.
+
+An async test runs on each event loop of ``LOOPS`` (``@pytest.mark.loops("asyncio")`` picks some), has 30
+seconds, and fails when it leaves tasks or transports behind, or when something was reported to the loop's
+exception handler. Warnings are errors (setup.cfg).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import pytest
+
+try:
+    import uvloop
+except ImportError:
+    uvloop = None
+
+LIMIT = 30.0
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+def debug_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    loop.set_debug(True)
+    return loop
+
+
+LOOPS: dict[str, LoopFactory] = {"asyncio": asyncio.new_event_loop}
+if uvloop is not None:
+    LOOPS["uvloop"] = uvloop.new_event_loop
+ALL_LOOPS = {**LOOPS, "debug": debug_loop}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "loops(*names): the event loops an async test runs on: asyncio, uvloop, debug")
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, LoopFactory]:
+    marker = item.get_closest_marker("loops")
+    if marker is None:
+        return LOOPS
+    return {name: ALL_LOOPS[name] for name in marker.args if name in ALL_LOOPS} or {"asyncio": LOOPS["asyncio"]}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.obj = watched(item.obj)
+
+
+def open_transports(loop: asyncio.AbstractEventLoop) -> set[Any]:
+    # Only asyncio's selector loop can be asked; the others warn of what they find unclosed.
+    transports = getattr(loop, "_transports", {}).values()
+    return {transport for transport in transports if getattr(transport, "_sock", None) is not None}
+
+
+def watched(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """``test`` with a time limit, failing for what it leaves behind."""
+
+    @functools.wraps(test)
+    async def run(*args: Any, **kwargs: Any) -> None:
+        loop = asyncio.get_running_loop()
+        reported: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda loop, context: reported.append(context))
+        tasks, transports = asyncio.all_tasks(), open_transports(loop)
+        await asyncio.wait_for(test(*args, **kwargs), LIMIT)
+
+        def left() -> list[str]:
+            return [
+                *(f"task {task!r}" for task in asyncio.all_tasks() - tasks),
+                *(f"transport {transport!r}" for transport in open_transports(loop) - transports),
+            ]
+
+        for pause in (0, 0, 0.01, 0.05, 0.2, 0.5):  # what is on its way out gets a moment
+            if not left():
+                break
+            await asyncio.sleep(pause)
+        gc.collect()
+        await asyncio.sleep(0)
+        assert not left()
+        assert not reported
+
+    return run

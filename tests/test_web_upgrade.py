@@ -1,0 +1,398 @@
+"""``WebSocketUpgrade`` as a response object: what it says, what it checks, how it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+
+import aiohttp_rawws as rawws
+from aiohttp_rawws import Frame
+from aiohttp_rawws.session.memory import MemoryTransport
+
+from . import peers
+from .peers import TEXT, Answer, close_frame, frame, serving
+
+Session = rawws.WebSocketServerSession
+
+
+async def handle(session: Session) -> None:
+    await session.send(f"{session.protocol}")
+    await session.receive()
+
+
+def mocked(headers: dict[str, str] | None = None) -> web.Request:
+    return make_mocked_request("GET", "/chat", {**peers.UPGRADE, **(headers or {})})
+
+
+# ---- the object ---------------------------------------------------------------------------
+
+
+async def test_what_it_says_before_it_is_sent() -> None:
+    request = mocked()
+    upgrade = rawws.WebSocketUpgrade(request, "chat", True, handle)
+    assert isinstance(upgrade, web.StreamResponse)
+    assert upgrade.request is request
+    assert upgrade.protocol == "chat"
+    assert upgrade.install_extensions is True
+    assert upgrade.handle is handle
+    assert (upgrade.status, upgrade.reason, upgrade.prepared) == (101, "Switching Protocols", False)
+    assert upgrade.content_length is None
+    assert upgrade.trailers() is None  # type: ignore[func-returns-value]
+    assert upgrade.session is None
+    assert upgrade.headers == {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Accept": peers.ACCEPT,
+        "Sec-WebSocket-Protocol": "chat",
+    }
+
+
+async def test_defaults() -> None:
+    upgrade = rawws.WebSocketUpgrade(mocked(), handle=handle)
+    assert upgrade.protocol is None
+    assert upgrade.install_extensions is False
+    assert "Sec-WebSocket-Protocol" not in upgrade.headers
+    assert upgrade.options == rawws.WebSocketOptions()
+
+
+async def test_state_of_its_own() -> None:
+    upgrade = rawws.WebSocketUpgrade(mocked(), handle=handle)
+    key: Any = web.ResponseKey("user", str) if hasattr(web, "ResponseKey") else "user"
+    upgrade[key] = "anna"
+    assert upgrade[key] == "anna"
+    assert len(upgrade) == 1
+
+
+async def test_content_is_refused() -> None:
+    upgrade = rawws.WebSocketUpgrade(mocked(), handle=handle)
+    upgrade.content_length = None
+    with pytest.raises(RuntimeError, match="no content"):
+        upgrade.content_length = 5
+    upgrade.enable_compression()
+    upgrade.enable_chunked_encoding()
+    assert (upgrade.compression, upgrade.chunked) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"max_frame_sise": 1}, TypeError),
+        ({"max_frame_size": 0}, ValueError),
+        ({"shutdown_code": 1012}, TypeError),
+        ({"protocol": "a b"}, ValueError),
+        ({"protocol": "a", "protocols": ["b"]}, TypeError),
+        ({"handle": None}, TypeError),
+    ],
+    ids=str,
+)
+async def test_mistakes(options: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        rawws.WebSocketUpgrade(mocked(), **{"handle": handle, **options})
+
+
+# ---- any transport ------------------------------------------------------------------------
+
+
+async def test_upgrade_over_any_transport() -> None:
+    async def greet(session: Session) -> None:
+        await session.send(f"hello {session.request.path}")
+        received = await session.receive()
+        await session.send(received)
+
+    upgrade = rawws.WebSocketUpgrade(mocked(), handle=greet)
+    ours, theirs = MemoryTransport.pair()
+    client = rawws.WebSocketSession(theirs, server=False)
+    client.start()
+    task = upgrade.upgrade(ours, early=[frame(TEXT, b"ear"), frame(TEXT, b"ly")])
+    assert isinstance(task, asyncio.Task)
+    assert await client.receive() == Frame.text("hello /chat")
+    assert await client.receive() == Frame.text("ear")
+    assert [received async for received in client] == []
+    await client.end()
+    await asyncio.wait_for(task, 5)
+
+
+async def test_upgrade_over_streams() -> None:
+    tasks: list[asyncio.Task[None]] = []
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.append(rawws.WebSocketUpgrade(mocked(), handle=handle).upgrade(reader, writer))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    peer = peers.Peer(reader, writer)
+    assert await peer.frame() == (TEXT, b"None")
+    await peer.send(close_frame())
+    assert await peer.read_to_end() == b""
+    await peer.close()
+    await asyncio.wait_for(tasks[0], 5)
+    server.close()
+    await server.wait_closed()
+
+
+async def test_cancelling_the_task_aborts_the_session() -> None:
+    ours, theirs = MemoryTransport.pair()
+    client = rawws.WebSocketSession(theirs, server=False)
+    client.start()
+    task = rawws.WebSocketUpgrade(mocked(), handle=handle).upgrade(ours)
+    assert await client.receive() == Frame.text("None")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(rawws.ConnectionLost):
+        await client.receive()
+
+
+# ---- refusals, in every way the response can be used --------------------------------------
+
+
+def decorated(**options: Any) -> web.Application:
+    app = web.Application()
+    rawws.setup(app)
+    app.router.add_get("/", rawws.websocket_raw(handle, **options))
+    return app
+
+
+def routed(**options: Any) -> web.Application:
+    app = web.Application()
+    app.add_routes([rawws.websocket_raw("/", handle, **options)])
+    return app
+
+
+def returned(**options: Any) -> web.Application:
+    app = bare(**options)
+    rawws.setup(app)
+    return app
+
+
+def bare(**options: Any) -> web.Application:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return rawws.WebSocketUpgrade(request, handle=handle, **options)
+
+    app = web.Application()
+    app.router.add_route("*", "/", handler)
+    return app
+
+
+def view(**options: Any) -> web.Application:
+    class View(web.View):
+        async def get(self) -> web.StreamResponse:
+            return rawws.WebSocketUpgrade(self.request, handle=handle, **options)
+
+    app = web.Application()
+    rawws.setup(app)
+    app.router.add_view("/", View)
+    return app
+
+
+def preparing(**options: Any) -> web.Application:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        upgrade = rawws.WebSocketUpgrade(request, handle=handle, **options)
+        await upgrade.prepare(request)
+        return upgrade
+
+    app = web.Application()
+    app.router.add_get("/", handler)
+    return app
+
+
+def low_level(**options: Any) -> web.Server:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        return rawws.WebSocketUpgrade(request, handle=handle, **options)
+
+    return web.Server(handler)
+
+
+USES: list[Callable[..., Any]] = [decorated, routed, returned, bare, view, preparing, low_level]
+
+
+@pytest.fixture(params=USES, ids=lambda use: use.__name__)
+def use(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+async def answered(app: Any, headers: dict[str, str | None] | None = None, **how: Any) -> Answer:
+    async with serving(app) as served:
+        answer = await served.ask("/", headers, **how)
+        await served.idle()
+    return answer
+
+
+async def test_refused_handshakes(use: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(use()) as served:
+        for headers, status, text in [
+            ({"Sec-WebSocket-Version": "8"}, 426, "version 13"),
+            ({"Sec-WebSocket-Key": "x"}, 400, "Sec-WebSocket-Key"),
+            ({"Sec-WebSocket-Key": None}, 400, "missing"),
+            ({"Connection": "keep-alive"}, 400, "Connection"),
+            ({"Upgrade": None}, 426, "upgrade"),
+            ({"Origin": "http://evil.example"}, 403, "origin"),
+            ({"Sec-WebSocket-Protocol": "a/b"}, 400, "a/b"),
+        ]:
+            answer = await served.ask("/", headers)
+            assert (answer.status, text in answer.text) == (status, True), answer
+            assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+        assert (await served.ask("/", {"Sec-WebSocket-Version": "8"})).headers["Sec-WebSocket-Version"] == "13"
+        answer = await served.ask("/", {"Content-Length": "3"}, body=b"abc")
+        assert (answer.status, "body" in answer.text) == (400, True)
+        answer = await served.ask("/", {"Transfer-Encoding": "chunked"}, body=b"3\r\nabc\r\n0\r\n\r\n")
+        assert (answer.status, "body" in answer.text) == (400, True)
+        await served.idle()
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_a_refused_handshake_closes_the_connection(use: Any) -> None:
+    async with serving(use()) as served, served.peer() as peer:
+        await peer.send(peers.request_bytes("/", {"Sec-WebSocket-Version": "8"}))
+        assert "close" in (await peer.answer()).headers["Connection"]
+        assert await peer.read_to_end() == b""
+
+
+async def test_a_required_protocol(use: Any) -> None:
+    async with serving(use(protocol="chat")) as served:
+        answer = await served.ask("/", {"Sec-WebSocket-Protocol": "Chat, x"})
+        assert (answer.status, "chat" in answer.text, "Chat, x" in answer.text) == (400, True, True)
+        async with served.peer() as peer:
+            answer = await peer.open("/", {"Sec-WebSocket-Protocol": "x, chat"})
+            assert answer.headers.getall("Sec-WebSocket-Protocol") == ["chat"]
+            assert await peer.frame() == (TEXT, b"chat")
+            await peer.send(close_frame())
+
+
+async def test_a_chosen_protocol(use: Any) -> None:
+    async def last(request: web.BaseRequest, offered: tuple[str, ...]) -> str | None:
+        await asyncio.sleep(0)
+        return offered[-1] if offered and request.path == "/" else None
+
+    for protocols in (last, lambda request, offered: offered[-1] if offered else None):
+        async with serving(use(protocols=protocols)) as served:
+            for offered, chosen in (("a, b", "b"), (None, None)):
+                async with served.peer() as peer:
+                    answer = await peer.open("/", {"Sec-WebSocket-Protocol": offered})
+                    assert answer.headers.get("Sec-WebSocket-Protocol") == chosen
+                    assert await peer.frame() == (TEXT, str(chosen).encode())
+                    await peer.send(close_frame())
+
+
+async def test_before_upgrade_adds_headers(use: Any) -> None:
+    async def before(request: web.BaseRequest) -> dict[str, str]:
+        return {"X-Server": request.method, "Set-Cookie": "a=b"}
+
+    hooks: list[Any] = [
+        before,
+        lambda request: {"X-Server": "GET", "Set-Cookie": "a=b"},
+        lambda request: None,
+    ]
+    for hook in hooks:
+        async with serving(use(before_upgrade=hook)) as served, served.peer() as peer:
+            answer = await peer.open("/")
+            if hook is not hooks[-1]:
+                assert (answer.headers["X-Server"], answer.headers["Set-Cookie"]) == ("GET", "a=b")
+            assert await peer.frame() == (TEXT, b"None")
+            await peer.send(close_frame())
+
+
+async def test_before_upgrade_refuses(use: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async def returns(request: web.BaseRequest) -> web.Response:
+        return web.json_response({"error": "who are you?"}, status=401, headers={"WWW-Authenticate": "Basic"})
+
+    def raises(request: web.BaseRequest) -> None:
+        raise web.HTTPUnauthorized(text='{"error": "who are you?"}', headers={"WWW-Authenticate": "Basic"})
+
+    for hook in (returns, raises):
+        answer = await answered(use(before_upgrade=hook))
+        assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Basic")
+        assert answer.text == '{"error": "who are you?"}'
+        assert "Sec-WebSocket-Accept" not in answer.headers
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_before_upgrade_refuses_with_a_redirect(use: Any) -> None:
+    def elsewhere(request: web.BaseRequest) -> None:
+        raise web.HTTPFound("/login")
+
+    answer = await answered(use(before_upgrade=elsewhere))
+    assert (answer.status, answer.headers["Location"]) == (302, "/login")
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        lambda request: {"sec-websocket-accept": "x"},
+        lambda request: {"Connection": "close"},
+        lambda request: 5,
+        lambda request: 1 / 0,
+    ],
+)
+async def test_a_hook_that_fails(use: Any, hook: Any, caplog: pytest.LogCaptureFixture) -> None:
+    assert (await answered(use(before_upgrade=hook))).status == 500
+    (error,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert error.exc_info
+    assert error.exc_info[0] in (ValueError, TypeError, ZeroDivisionError)
+
+
+async def test_a_choice_that_was_not_offered(use: Any, caplog: pytest.LogCaptureFixture) -> None:
+    app = use(protocols=lambda request, offered: "mine")
+    assert (await answered(app, {"Sec-WebSocket-Protocol": "yours"})).status == 500
+    assert "did not offer" in caplog.text
+
+
+async def test_origins(use: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "aiohttp_rawws")
+    async with serving(use()) as served:
+        same = f"http://127.0.0.1:{served.port}"
+        async with served.peer() as peer:
+            await peer.open("/", {"Origin": same, "Host": same[7:]})
+            await peer.frame()
+            await peer.send(close_frame())
+        assert (await served.ask("/", {"Origin": same})).status == 403  # the Host names another port
+        assert (await served.ask("/", {"Origin": "null"})).status == 403
+    refusals = [record for record in caplog.records if record.name == "aiohttp_rawws" and "origin" in record.msg]
+    assert [record.levelno for record in refusals] == [logging.INFO] * 2
+    async with serving(use(origins=None)) as served, served.peer() as peer:
+        await peer.open("/", {"Origin": "null"})
+        await peer.frame()
+        await peer.send(close_frame())
+
+
+async def test_repeated_origins_are_refused() -> None:
+    async with serving(decorated(origins=["http://a", "http://b"])) as served:
+        assert (await served.ask("/", {"Origin": "http://a\r\nOrigin: http://b"})).status == 403
+
+
+async def test_headers_of_middlewares_reach_the_refusal() -> None:
+    @web.middleware
+    async def mark(request: web.Request, handler: Any) -> web.StreamResponse:
+        response = await handler(request)
+        response.headers["X-Marked"] = "yes"
+        response.set_cookie("a", "b")
+        return response
+
+    app = returned()
+    app.middlewares.append(mark)
+    answer = await answered(app, {"Sec-WebSocket-Version": "8"})
+    assert (answer.status, answer.headers["X-Marked"]) == (426, "yes")
+    assert answer.headers["Set-Cookie"].startswith("a=b")
+    assert answer.headers["Connection"] == "Upgrade, close"
+
+
+async def test_refusals_in_the_access_log(use: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "aiohttp.access")
+    async with serving(use()) as served:
+        answer = await served.ask("/", {"Sec-WebSocket-Version": "8"})
+        await served.idle()
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "aiohttp.access"]
+    assert '" 426 ' in line
+    assert answer.status == 426
+
+
+async def test_post_is_refused(use: Any) -> None:
+    async with serving(use()) as served:
+        answer = await served.ask("/", upgrade=False, method="POST")
+        assert (answer.status, "GET" in answer.headers["Allow"]) == (405, True)
