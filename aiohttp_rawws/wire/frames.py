@@ -11,10 +11,10 @@ import secrets
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from ..errors import InvalidPayload
-from .codes import MAX_CONTROL_PAYLOAD, OPCODES, CloseReason, Opcode, may_be_sent
+from .codes import OPCODES, CloseReason, Opcode, may_be_sent
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -37,6 +37,7 @@ LENGTH_16 = 126
 LENGTH_64 = 127
 
 UNMASKED = -1  # instead of a masking key
+MAX_CONTROL_PAYLOAD = 125
 SHOWN = 24  # bytes of a payload in a repr
 
 
@@ -50,10 +51,10 @@ def _head_byte(opcode: int, fin: bool, rsv1: bool, rsv2: bool, rsv3: bool) -> in
 
 def _check_control(head: int, size: int) -> None:
     """Section 5.5."""
-    name = OPCODES[head & OPCODE].name
     if not head & FIN:
-        raise ValueError(f"a {name} frame cannot be fragmented")
+        raise ValueError(f"a {OPCODES[head & OPCODE].name} frame cannot be fragmented")
     if size > MAX_CONTROL_PAYLOAD:
+        name = OPCODES[head & OPCODE].name
         raise ValueError(f"a {name} frame holds at most {MAX_CONTROL_PAYLOAD} bytes, not {size}")
 
 
@@ -91,14 +92,20 @@ class _Text:
 
     __slots__ = ()
 
-    @overload
-    def __get__(self, frame: None, owner: Any) -> Callable[..., Frame]: ...
-
-    @overload
-    def __get__(self, frame: Frame, owner: Any) -> str: ...
-
-    def __get__(self, frame: Frame | None, owner: Any = None) -> Any:
+    def __get__(self, frame: Any, owner: Any) -> Any:
         return _text_frame if frame is None else _decoded(frame)
+
+
+if TYPE_CHECKING:
+
+    class _TextAccess:
+        @overload
+        def __get__(self, frame: None, owner: Any) -> Callable[..., Frame]: ...
+
+        @overload
+        def __get__(self, frame: Frame, owner: Any) -> str: ...
+
+        def __get__(self, frame: Any, owner: Any) -> Any: ...
 
 
 def _decoded(frame: Frame) -> str:
@@ -147,7 +154,7 @@ class Frame:
         self._kind = self._head & OPCODE if kind is None else _checked_kind(self._head & OPCODE, kind)
         self._key = UNMASKED
 
-    text = _Text()
+    text = cast("_TextAccess", _Text())
 
     @staticmethod
     def binary(
@@ -443,14 +450,23 @@ if sys.platform != "win32":
 
 def payload_size(item: Any) -> int:
     """Bytes of payload in a Frame or FrameChunk."""
-    return len(item._payload) if isinstance(item, Frame) else len(item.payload)
+    if isinstance(item, Frame):
+        frame = item
+        return len(frame._payload)
+    return len(item.payload)
 
 
 def is_control(item: Any) -> bool:
     """Whether ``item`` is a control frame. FrameChunks never are."""
-    return isinstance(item, Frame) and (item._head & CONTROL) != 0
+    if isinstance(item, Frame):
+        frame = item
+        return (frame._head & CONTROL) != 0
+    return False
 
 
 def is_close(item: Any) -> bool:
     """Whether ``item`` is a Close frame."""
-    return isinstance(item, Frame) and item._head & OPCODE == CLOSE
+    if isinstance(item, Frame):
+        frame = item
+        return frame._head & OPCODE == CLOSE
+    return False

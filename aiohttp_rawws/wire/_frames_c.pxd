@@ -1,0 +1,68 @@
+# The types that make frames.py a compiled module; its behaviour is all in the .py.
+cimport cython
+
+cdef int FIN
+cdef int RSV1
+cdef int RSV2
+cdef int RSV3
+cdef int OPCODE
+cdef int CONTROL
+cdef int TEXT
+cdef int BINARY
+cdef int CLOSE
+cdef int PING
+cdef int PONG
+cdef int MASKED
+cdef int LENGTH_16
+cdef int LENGTH_64
+cdef int UNMASKED
+cdef int MAX_CONTROL_PAYLOAD
+cdef int SHOWN
+
+cdef tuple OPCODES
+cdef bytes _pool
+cdef Py_ssize_t _used
+
+
+cdef class _Text:
+    pass
+
+
+# No field holds anything but bytes, so frames are no work for the garbage collector, and a freelist pays.
+@cython.freelist(512)
+cdef class Frame:
+    cdef unsigned char _head
+    cdef unsigned char _kind
+    cdef bytes _payload
+    cdef long long _key
+
+    cdef bint _is(self, Frame other)
+
+
+cdef class PreparedFrame:
+    cdef Frame _frame
+    cdef bytes _wire
+
+
+cdef int _head_byte(int opcode, bint fin, bint rsv1, bint rsv2, bint rsv3) except -1
+cdef int _check_control(int head, Py_ssize_t size) except -1
+cdef int _checked_kind(int opcode, int kind) except -1
+cdef bytes _as_bytes(payload)
+cdef Frame _data_frame(int opcode, bytes payload, bint fin, bint rsv1, bint rsv2, bint rsv3)
+cdef Frame _control_frame(int opcode, bytes payload)
+cdef str _decoded(Frame frame)
+cdef list _shown(Frame frame)
+cdef bytes _wire_of(Frame frame)
+
+@cython.locals(frame=Frame)
+cpdef Frame make_frame(int head, int kind, bytes payload, long long key)
+cpdef object header_of(int head, int kind, long long length, long long key)
+cpdef bytes header_bytes(int head, long long length, bytes masking_key)
+cpdef bytes checked_key(bytes masking_key)
+cpdef bytes new_masking_key()
+@cython.locals(frame=Frame)
+cpdef Py_ssize_t payload_size(item) except -1
+@cython.locals(frame=Frame)
+cpdef bint is_control(item) except -1
+@cython.locals(frame=Frame)
+cpdef bint is_close(item) except -1
