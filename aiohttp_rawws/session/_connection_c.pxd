@@ -1,6 +1,8 @@
 # The types that make _connection.py a compiled module; its behaviour is all in the .py.
 cimport cython
 
+from aiohttp_rawws.session._queues_c cimport IncomingQueue as IncomingQueueC
+from aiohttp_rawws.session._queues_c cimport OutgoingQueue as OutgoingQueueC
 from aiohttp_rawws.wire._codec_c cimport FrameEncoder as FrameEncoderC
 from aiohttp_rawws.wire._codec_c cimport FrameParser as FrameParserC
 
@@ -17,14 +19,12 @@ cdef class ConnectionCore:
     cdef readonly FrameEncoderC encoder
     cdef bint _answers_violations
     cdef double _half_open_timeout
-    cdef list _queue
-    cdef Py_ssize_t _head
-    cdef Py_ssize_t _queued_bytes
-    cdef Py_ssize_t _in_capacity
-    cdef Py_ssize_t _in_max_bytes
+    cdef readonly IncomingQueueC queue
     cdef bint _in_overflow_closes
     cdef public object waiter
     cdef readonly object listener
+    cdef object on_end
+    cdef readonly object pipeline
     cdef readonly bint incoming_ended
     cdef readonly object failure
     cdef readonly object error
@@ -33,9 +33,7 @@ cdef class ConnectionCore:
     cdef bint _full
     cdef readonly bint held
     cdef bint _reading_paused
-    cdef object _out
-    cdef object _lane
-    cdef Py_ssize_t _out_bytes
+    cdef OutgoingQueueC _out
     cdef Py_ssize_t _out_capacity
     cdef Py_ssize_t _out_max_bytes
     cdef bint _out_overflow_closes
@@ -43,7 +41,7 @@ cdef class ConnectionCore:
     cdef readonly bint write_paused
     cdef int _corked
     cdef bint _flush_scheduled
-    cdef public object room_waiter
+    cdef list _room_waiters
     cdef list _drain_waiters
     cdef public object ended_waiter
     cdef readonly object close_sent
@@ -60,26 +58,38 @@ cdef class ConnectionCore:
     cdef readonly long long bytes_sent
     cdef object __weakref__
 
-    cdef int _parse(self, data, Py_ssize_t nbytes) except -1
-    cdef int _received(self, list items) except -1
-    cdef int _enqueue(self, list items) except -1
-    cdef list _admit(self, list items)
-    cdef Py_ssize_t waiting(self) noexcept
-    cdef bint is_incoming_full(self) noexcept
+    cdef void _parse(self, data, Py_ssize_t nbytes) except *
+    cdef void _received(self, list items) except *
+    cdef void apply(self, pipeline) except *
+    cdef list _transformed(self, list items)
+    cdef void _enqueue(self, list items) except *
     cdef object take(self)
-    cdef int _refill(self) except -1
-    cdef int _govern_reading(self) except -1
-    cdef int _end_incoming(self, error) except -1
-    cdef int _listen_on(self) except -1
-    cdef int _call_listener(self, list items) except -1
-    cdef int put(self, frame) except -1
-    cdef int put_prepared(self, prepared) except -1
-    cdef int put_bytes(self, bytes data) except -1
-    cdef int _batch(self) except -1
-    cdef int write_batch(self) except -1
-    cdef object _aside(self)
-    cdef int _put_aside(self, frame) except -1
-    cdef bint is_outgoing_full(self) noexcept
+    cdef void _refill(self) except *
+    cdef void _govern_reading(self) except *
+    cdef void _end_incoming(self, error) except *
+    cdef void _tell_end(self) except *
+    cdef void when_ended(self, callback) except *
+    cdef void discard_input(self) except *
+    cdef void hold(self, bint held) except *
+    cdef void listen(self, listener) except *
+    cdef void _listen_on(self) except *
+    cdef void _call_listener(self, list items) except *
+    cdef void put(self, frame) except *
+    cdef void put_prepared(self, prepared) except *
+    cdef void put_bytes(self, bytes data) except *
+    cdef void _batch(self) except *
+    cdef void write_batch(self) except *
+    cdef void cork(self) except *
+    cdef void uncork(self) except *
+    cdef OutgoingQueueC _aside(self)
+    cdef void _put_aside(self, frame) except *
+    cdef bint is_outgoing_full(self) except -1
     cdef bint must_wait(self, frame) except -1
-    cdef int _drain(self) except -1
-    cdef int _wake_senders(self) except -1
+    cdef Py_ssize_t unsent(self) except -1
+    cdef void _drain(self) except *
+    cdef void _wake_senders(self) except *
+    cdef object room(self)
+    cdef object drained(self)
+    cdef object cannot_send(self)
+    cdef object closed_error(self)
+    cdef object state(self)

@@ -11,7 +11,7 @@ cdef class IncomingQueue:
     cdef readonly Py_ssize_t size
 
     cdef Py_ssize_t count(self) noexcept
-    cdef int put(self, list items) except -1
+    cdef void put(self, list items) except *
     cdef object take(self)
     cdef list take_all(self)
     cdef Py_ssize_t room(self) noexcept
@@ -30,8 +30,8 @@ cdef class OutgoingQueue:
     cdef Py_ssize_t _size
 
     cdef Py_ssize_t count(self) except -1
-    cdef int put(self, bytes wire) except -1
-    cdef int put_control(self, bytes wire) except -1
+    cdef void put(self, bytes wire) except *
+    cdef void put_control(self, bytes wire) except *
     cdef bint has_lane(self) except -1
     cdef bytes take(self)
     cdef bint is_full(self) except -1

@@ -15,8 +15,8 @@ cdef class WebSocketSession:
     cdef tuple _negotiated
     cdef object __weakref__
 
-    cdef int _put(self, item) except -1
-    cdef int _raise_failure(self) except -1
+    cdef void _put(self, item) except *
+    cdef void _raise_failure(self) except *
 
 
 cdef class Listening:
