@@ -1,0 +1,574 @@
+"""The managed session: whole messages, pings answered, the closing handshake done. Ktor's "default" session.
+
+It stands on the public API of a raw session, any raw session, and has no task of its own while it is open: the raw
+session calls it back per frame, timers do the pings, and only ending the connection takes a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ChannelOverflow, ConnectionLost, PeerError, SessionClosed
+from ..extensions.base import ExtensionPipeline
+from ..wire.codec import Frame, FrameChunk, PreparedFrame
+from ..wire.codes import CloseCode, CloseReason, Opcode, may_be_sent
+from .closing import checked_reason, closed_error, reason_for
+from .keepalive import Latency, Periodic, Pinger, random_payload
+from .messages import MessageAssembler
+from .options import seconds
+from .raw import WebSocketSession, as_frame
+from .state import CloseState, SessionStats
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from ..extensions.base import WebSocketExtension
+    from .options import SessionOptions
+
+LOST = CloseReason(CloseCode.CLOSED_ABNORMALLY, "Connection was closed without close frame")
+
+Sendable = Frame | str | bytes | bytearray | memoryview
+
+
+class DefaultWebSocketSession:
+    """A managed session over a raw one: ``receive()`` and iteration give whole messages as Frames with ``fin=True``.
+
+    Iterate it, or call ``receive()``, from one task at a time; everything else may be called from any number of tasks
+    of the same loop. It ends with the closing handshake, whoever began it, or with the connection.
+
+    raw: the session underneath, not used by anybody else from now on. Frames are taken from it with ``listen()``
+        from ``start()`` on, or from the first use.
+    on_ping, on_pong: called with the payload of each Ping or Pong received. on_close: with the CloseReason of the
+        peer's Close. Plain functions; attributes, to be set at any time.
+    auto_pong, auto_close: whether a Ping is answered with a Pong, a Close with a Close. Attributes as well.
+    """
+
+    on_ping: Callable[[bytes], object] | None = None
+    on_pong: Callable[[bytes], object] | None = None
+    on_close: Callable[[CloseReason], object] | None = None
+
+    def __init__(
+        self,
+        raw: WebSocketSession,
+        *,
+        extensions: Iterable[WebSocketExtension] = (),
+        options: SessionOptions | None = None,
+        keepalive: Periodic | None = None,
+    ) -> None:
+        if not isinstance(raw, WebSocketSession):
+            raise TypeError(f"a managed session stands on a raw session, not on {raw!r}")
+        self._loop = asyncio.get_running_loop()
+        self._raw = raw
+        self._options = raw.options if options is None else options
+        self._extensions = tuple(extensions)
+        self._started = False
+        self._pipeline: ExtensionPipeline | None = None
+        self._assembler = MessageAssembler(self._options.max_message_size)
+        self.auto_pong = True
+        self.auto_close = True
+
+        incoming = self._options.incoming
+        self._capacity = incoming.capacity
+        self._max_bytes = incoming.max_bytes
+        self._overflow_closes = incoming.on_overflow == "close"
+        self._messages: deque[Frame] = deque()
+        self._queued_bytes = 0
+        self._held = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._over = False  # no further message
+        self._failure: BaseException | None = None
+
+        self._sending: asyncio.Lock | None = None
+        self._reason: CloseReason | None = None
+        self._reason_waiters: list[asyncio.Future[CloseReason]] = []
+        self._ending: asyncio.Task[None] | None = None
+        self._close_timer: asyncio.TimerHandle | None = None
+
+        self._ping_interval = self._options.ping_interval
+        self._timeout = self._options.timeout
+        self._latency = Latency(self._loop)
+        self._pinger = Pinger(
+            raw, self._latency, keepalive or Periodic(), self._ping_timeout, lambda: not self._held
+        )
+
+    def start(self, extensions: Iterable[WebSocketExtension] | None = None) -> None:
+        """Begin: take frames, answer pings. Called by the first use where it was not called before.
+
+        extensions: instead of those given to the constructor; in the order they were negotiated. ValueError where
+        they do not go together. RuntimeError the second time.
+        """
+        if self._started:
+            raise RuntimeError("the session has been started already")
+        if extensions is not None:
+            self._extensions = tuple(extensions)
+        pipeline = ExtensionPipeline(self._extensions)
+        self._started = True
+        self._pipeline = pipeline
+        self._assembler = MessageAssembler(self._options.max_message_size, pipeline)
+        raw = self._raw
+        raw.frame_streaming_threshold = 0
+        if not self._extensions and self._options.max_message_size is not None:
+            limits = [size for size in (raw.max_frame_size, self._options.max_message_size) if size is not None]
+            raw.max_frame_size = min(limits)
+        raw.on_end(self._raw_ended)
+        self._pinger.restart(self._ping_interval, self._timeout)
+        raw.listen(self._on_frame)
+
+    def _begin(self) -> None:
+        if not self._started:
+            self.start()
+
+    # ---- frames in --------------------------------------------------------------------
+
+    def _on_frame(self, item: Frame | FrameChunk) -> None:
+        try:
+            if isinstance(item, Frame) and item.opcode >= Opcode.CLOSE:
+                self._on_control(item)
+            elif not self._over:
+                message = self._assembler.add(item)
+                if message is not None:
+                    self._deliver(message)
+        except PeerError as exc:
+            self._fail(exc, reason_for(exc))
+
+    def _on_control(self, frame: Frame) -> None:
+        if self._pipeline is not None:
+            self._pipeline.incoming(frame)  # raises for a reserved bit
+        if frame.opcode is Opcode.PING:
+            if self.on_ping is not None:
+                self.on_ping(frame.payload)
+            if self.auto_pong and not self._raw.outgoing_ended:
+                try:
+                    self._raw.send_nowait(Frame.pong(frame.payload))
+                except ChannelOverflow:
+                    pass  # a flood from a peer that does not read; a later Pong answers this Ping, too (5.5.3)
+        elif frame.opcode is Opcode.PONG:
+            self._latency.answered(frame.payload)
+            if self.on_pong is not None:
+                self.on_pong(frame.payload)
+        elif frame.opcode is Opcode.CLOSE:
+            self._on_close(frame)
+
+    def _on_close(self, frame: Frame) -> None:
+        reason = checked_reason(frame.payload)
+        self._stop()
+        if self.on_close is not None:
+            self.on_close(reason)
+        if not self._raw.outgoing_ended and self.auto_close:
+            self._send_close(None if reason.code == CloseCode.NO_STATUS else CloseReason(reason.code))
+        self._settle(reason)
+        self._end_messages(None)
+        if self.auto_close or self._raw.outgoing_ended:
+            self._end_soon()
+
+    def _deliver(self, message: Frame) -> None:
+        size = len(message.payload)
+        full = (self._capacity is not None and len(self._messages) >= self._capacity) or (
+            self._max_bytes is not None and self._queued_bytes >= self._max_bytes
+        )
+        if full and self._overflow_closes:
+            waiting = f"{len(self._messages)} messages, {self._queued_bytes} bytes wait"
+            overflow = ChannelOverflow(f"incoming overflowed: {waiting}")
+            self._fail(overflow, CloseReason(CloseCode.VIOLATED_POLICY, "Too many messages wait to be taken"))
+            return
+        self._messages.append(message)
+        self._queued_bytes += size
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        if not self._overflow_closes and not self._held and self._is_full():
+            self._held = True
+            self._raw.pause_reading()
+
+    def _is_full(self) -> bool:
+        return (self._capacity is not None and len(self._messages) >= self._capacity) or (
+            self._max_bytes is not None and self._queued_bytes >= self._max_bytes
+        )
+
+    def _raw_ended(self) -> None:
+        """The raw session's input is over: after a Close, by a violation, or without a word."""
+        self._stop()
+        state = self._raw.close_state
+        if isinstance(state.error, PeerError):
+            if self._failure is None:
+                self._failure = state.error
+            self._settle(reason_for(state.error))
+        elif state.received is None:
+            self._settle(LOST)
+        self._end_messages(self._failure)
+        self._latency.fail(self._closed_error())
+        if state.received is None and not state.lost:
+            self._end_soon()
+
+    def _fail(self, error: BaseException, reason: CloseReason) -> None:
+        """Fail the connection (section 7.1.7): tell the peer why, tell the reader, drop what still comes."""
+        self._stop()
+        self._settle(reason)
+        self._end_messages(error)
+        self._send_close(reason)
+        self._end_soon()
+
+    def _end_messages(self, failure: BaseException | None) -> None:
+        if not self._over:
+            self._over = True
+            self._failure = failure
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # ---- receiving --------------------------------------------------------------------
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Frame:
+        if not self._messages or self._waiter is not None:
+            await self._wait_for_message()
+            if not self._messages:
+                raise StopAsyncIteration
+        return self._take()
+
+    async def receive(self) -> Frame:
+        """The next whole message. Nothing is lost when the call is cancelled.
+
+        At the end: SessionClosed after a closing handshake, ConnectionLost without one or when a Ping was not
+        answered, PeerError when the peer broke the protocol or a limit, ChannelOverflow. RuntimeError while another
+        task receives. Iterating ends quietly after a Close and when the peer just went away.
+        """
+        if not self._messages or self._waiter is not None:
+            await self._wait_for_message()
+            if not self._messages:
+                raise self._closed_error()
+        return self._take()
+
+    async def _wait_for_message(self) -> None:
+        self._begin()
+        if self._waiter is not None:
+            raise RuntimeError("another task is already receiving from this session")
+        while not self._messages and not self._over:
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        if not self._messages and self._failure is not None:
+            raise self._failure.with_traceback(None)
+
+    def _take(self) -> Frame:
+        message = self._messages.popleft()
+        self._queued_bytes -= len(message.payload)
+        if self._held:
+            few = self._capacity is None or len(self._messages) * 2 <= self._capacity
+            if few and (self._max_bytes is None or self._queued_bytes * 2 <= self._max_bytes):
+                self._held = False
+                self._raw.resume_reading()
+        return message
+
+    # ---- sending ----------------------------------------------------------------------
+
+    async def send(self, item: Sendable | PreparedFrame, *, compress: bool | None = None) -> None:
+        """Send a message (str: Text, bytes: Binary, Frame: as it is, fragments too). Waits only while ``outgoing``
+        is full; cancelled then, nothing of it is sent.
+
+        compress: True or False for this message, None = as the extension is configured. Raises like the raw
+        session's ``send()``.
+        """
+        self._begin()
+        frame = item.frame if isinstance(item, PreparedFrame) else as_frame(item)
+        pipeline = self._pipeline
+        assert pipeline is not None
+        if frame.opcode >= Opcode.CLOSE:
+            await self._send_control(frame)
+            return
+        if not self._extensions and not self._raw.outgoing_full and not self._is_sending():
+            self._raw.send_nowait(item)
+            return
+        if self._sending is None:
+            self._sending = asyncio.Lock()
+        async with self._sending:  # what is compressed first must leave first
+            await self._raw.wait_writable()
+            if pipeline.needs_thread(frame, compress):
+                await asyncio.shield(self._loop.create_task(self._send_from_thread(pipeline, frame)))
+            else:
+                self._send_transformed(pipeline, frame, compress)
+
+    def _is_sending(self) -> bool:
+        return self._sending is not None and self._sending.locked()
+
+    def _send_transformed(self, pipeline: ExtensionPipeline, frame: Frame, compress: bool | None) -> None:
+        if self._raw.outgoing_ended:
+            raise self._closed_error()  # before the compressor has seen what the peer will not
+        self._raw.send_nowait(pipeline.outgoing(frame, compress))
+
+    async def _send_from_thread(self, pipeline: ExtensionPipeline, frame: Frame) -> None:
+        self._raw.send_nowait(await self._loop.run_in_executor(None, pipeline.outgoing, frame, True))
+
+    async def _send_control(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CLOSE:
+            await self.close(checked_reason(frame.payload) if frame.payload else CloseReason(CloseCode.NORMAL))
+        else:
+            await self._raw.send(frame)
+
+    def send_nowait(self, item: Sendable | PreparedFrame, *, compress: bool | None = None) -> None:
+        """Like ``send()``, but never waits: ChannelOverflow where that would. Compresses in the calling thread."""
+        self._begin()
+        frame = item.frame if isinstance(item, PreparedFrame) else as_frame(item)
+        pipeline = self._pipeline
+        assert pipeline is not None
+        if not self._extensions or frame.opcode >= Opcode.CLOSE:
+            self._raw.send_nowait(item)
+            return
+        if self._raw.outgoing_full or self._is_sending():
+            raise ChannelOverflow(f"outgoing is full: {self._raw.frames_unsent} frames wait for the peer to read")
+        self._send_transformed(pipeline, frame, compress)
+
+    async def flush(self) -> None:
+        """Wait until everything sent so far is with the transport; see the raw session's."""
+        if self._sending is not None:
+            async with self._sending:
+                pass
+        await self._raw.flush()
+
+    # ---- keepalive --------------------------------------------------------------------
+
+    async def ping(self, payload: bytes | None = None) -> float:
+        """Send a Ping and wait for its Pong. Returns the round-trip time in seconds.
+
+        payload: at most 125 bytes; random unless given. Works whether or not anybody receives. ConnectionLost or
+        SessionClosed when the session ends first; bound the wait with ``asyncio.wait_for``.
+        """
+        self._begin()
+        payload = random_payload() if payload is None else bytes(payload)
+        frame = Frame.ping(payload)
+        pong = self._latency.sent(payload)
+        try:
+            await self._raw.send(frame)
+            return await pong
+        finally:
+            self._latency.forget(payload)
+
+    @property
+    def rtt(self) -> float | None:
+        """Round-trip time of the latest answered Ping in seconds; None before the first."""
+        return self._latency.rtt
+
+    @property
+    def rtt_avg(self) -> float | None:
+        """A running average of the round-trip times in seconds."""
+        return self._latency.rtt_avg
+
+    @property
+    def ping_interval(self) -> float | None:
+        """Seconds between pings, None = no pings. Setting it counts a full interval from now."""
+        return self._ping_interval
+
+    @ping_interval.setter
+    def ping_interval(self, value: float | timedelta | None) -> None:
+        self._ping_interval = seconds("ping_interval", value)
+        self._restart_pinger()
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds a Ping of ``ping_interval`` may stay unanswered, None = for ever. Setting it counts from now."""
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, value: float | timedelta | None) -> None:
+        self._timeout = seconds("timeout", value)
+        self._restart_pinger()
+
+    def _restart_pinger(self) -> None:
+        if self._started and not self._over and not self._raw.outgoing_ended:
+            self._pinger.restart(self._ping_interval, self._timeout)
+
+    def _ping_timeout(self) -> None:
+        self._fail(ConnectionLost("Ping timeout"), CloseReason(CloseCode.INTERNAL_ERROR, "Ping timeout"))
+
+    def _stop(self) -> None:
+        self._pinger.stop()
+
+    # ---- closing ----------------------------------------------------------------------
+
+    async def close(self, reason: CloseReason | int = CloseCode.NORMAL, message: str = "") -> None:
+        """Do the closing handshake: send Close behind what was sent, wait for the peer's, end the connection.
+
+        Takes no longer than ``close_timeout`` for each of the two; then the connection is aborted. Messages that
+        arrive meanwhile can still be received. The second call waits for the first. ValueError for a code that may
+        not cross the wire. Raises nothing else.
+        """
+        self.close_nowait(reason, message)
+        await self._ended()
+
+    def close_nowait(self, reason: CloseReason | int = CloseCode.NORMAL, message: str = "") -> None:
+        """Begin the closing handshake and return; it goes on by itself."""
+        if not isinstance(reason, CloseReason):
+            reason = CloseReason(reason, message)
+        if not may_be_sent(reason.code):
+            raise ValueError(f"close code {reason.code} may not be sent (RFC 6455, section 7.4)")
+        self._begin()
+        if self._raw.outgoing_ended:
+            return
+        self._stop()
+        self._send_close(reason)
+        self._settle(reason)
+        if self._raw.incoming_ended:
+            self._end_soon()
+        else:
+            if self._held:  # the peer's Close must be seen, whether or not anybody takes the messages before it
+                self._held = False
+                self._capacity = self._max_bytes = None
+                self._raw.resume_reading()
+            self._close_timer = self._loop.call_later(self._options.close_timeout, self._raw.abort)
+
+    async def close_exceptionally(self, exc: BaseException) -> None:
+        """``close()`` with what ``exc`` stands for: 1000 for a cancellation, a PeerError's own code, else 1011 with
+        the exception's text."""
+        if isinstance(exc, asyncio.CancelledError):
+            await self.close()
+        elif isinstance(exc, PeerError):
+            await self.close(reason_for(exc))
+        else:
+            await self.close(CloseReason.truncated(CloseCode.INTERNAL_ERROR, str(exc)))
+
+    def abort(self) -> None:
+        """Drop the connection at once, without a Close frame."""
+        self._stop()
+        self._raw.abort()
+
+    def _send_close(self, reason: CloseReason | None) -> None:
+        if not self._raw.outgoing_ended:
+            self._raw.send_nowait(Frame.close(reason))
+
+    def _settle(self, reason: CloseReason) -> None:
+        """The first reason is the session's."""
+        if self._reason is None:
+            self._reason = reason
+            for waiter in self._reason_waiters:
+                if not waiter.done():
+                    waiter.set_result(reason)
+
+    def _end_soon(self) -> None:
+        if self._ending is None:
+            self._ending = self._loop.create_task(self._end(), name="rawws-closing")
+
+    async def _end(self) -> None:
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None
+        await self._raw.end()
+
+    async def _ended(self) -> None:
+        """Until the connection is gone. The timers see to it that it goes."""
+        await self._raw.wait_closed()
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None
+        if self._ending is not None and self._ending is not asyncio.current_task():
+            await asyncio.wait([self._ending])
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection is gone."""
+        await self._ended()
+
+    @property
+    def close_reason(self) -> ClosingReason:
+        """``await session.close_reason``: the CloseReason of whichever Close was first, ours or the peer's; 1006
+        where the connection ended without one, 1005 for a Close without a code. ``close_state`` has both."""
+        return ClosingReason(self)
+
+    async def _wait_for_reason(self) -> CloseReason:
+        self._begin()
+        if self._reason is None:
+            waiter: asyncio.Future[CloseReason] = self._loop.create_future()
+            self._reason_waiters.append(waiter)
+            try:
+                return await waiter
+            finally:
+                self._reason_waiters.remove(waiter)
+        return self._reason
+
+    def _closed_error(self) -> SessionClosed:
+        return closed_error(self._raw.close_state)
+
+    async def __aenter__(self) -> Self:
+        self._begin()
+        return self
+
+    async def __aexit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
+        """``close()``, or as ``close_exceptionally()`` says."""
+        if exc is None:
+            await self.close()
+        else:
+            await self.close_exceptionally(exc)
+
+    # ---- what it is -------------------------------------------------------------------
+
+    def create_task(self, coro: Coroutine[Any, Any, Any], *, name: str | None = None) -> asyncio.Task[Any]:
+        """Start a task that lives no longer than the session; see the raw session's."""
+        return self._raw.create_task(coro, name=name)
+
+    @property
+    def raw(self) -> WebSocketSession:
+        """The raw session underneath."""
+        return self._raw
+
+    @property
+    def options(self) -> SessionOptions:
+        """The options it was made with."""
+        return self._options
+
+    @property
+    def max_message_size(self) -> int | None:
+        """Bytes a received message may have; None = unlimited. Holds from the next frame on."""
+        return self._assembler.max_message_size
+
+    @max_message_size.setter
+    def max_message_size(self, value: int | None) -> None:
+        self._assembler.max_message_size = self._options.replace(max_message_size=value).max_message_size
+
+    @property
+    def extensions(self) -> tuple[WebSocketExtension, ...]:
+        """The extensions its messages go through, in the negotiated order."""
+        return self._extensions
+
+    def extension(self, factory: Any) -> WebSocketExtension:
+        """The extension of this session that ``factory``, or a factory or extension of that class, stands for;
+        LookupError if there is none."""
+        found = ExtensionPipeline(self._extensions).find(factory)
+        if found is None:
+            raise LookupError(f"{factory!r} was not negotiated on this session")
+        return found
+
+    @property
+    def close_state(self) -> CloseState:
+        """How far closing has come, or how the session ended; both sides' codes."""
+        return self._raw.close_state
+
+    @property
+    def stats(self) -> SessionStats:
+        """Counters of the raw session: frames and bytes on the wire."""
+        return self._raw.stats
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What the transport knows; see the raw session's."""
+        return self._raw.get_extra_info(name, default)
+
+    def __repr__(self) -> str:
+        text = "open" if self._reason is None else f"closing ({self._reason.code})"
+        if self._raw.close_state.lost:
+            text = f"ended ({self._reason.code if self._reason else 1006})"
+        return f"<{type(self).__name__} {text}, {len(self._messages)} messages waiting>"
+
+
+class ClosingReason:
+    """What ``close_reason`` returns: an awaitable."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: DefaultWebSocketSession) -> None:
+        self._session = session
+
+    def __await__(self) -> Generator[Any, None, CloseReason]:
+        return self._session._wait_for_reason().__await__()

@@ -1,0 +1,96 @@
+"""Frames joined to messages (RFC 6455, section 5.4), their text checked as it arrives (section 8.1)."""
+
+from __future__ import annotations
+
+import codecs
+from typing import Any
+
+from ..errors import FrameTooBig, InvalidPayload
+from ..wire.codec import Frame, FrameChunk
+from ..wire.codes import Opcode
+
+_new_decoder = codecs.getincrementaldecoder("utf-8")
+
+
+class MessageAssembler:
+    """Takes data frames in order, whole or in chunks, and gives back messages.
+
+    max_message_size: payload bytes of a message; None = unlimited. May be changed; holds from the next piece on.
+    pipeline: undoes the extensions: ``incoming(item)`` gives the items to go on with. None = no extension.
+    """
+
+    __slots__ = ("_decoder", "_kind", "_parts", "_pipeline", "_size", "max_message_size")
+
+    def __init__(self, max_message_size: int | None, pipeline: Any = None) -> None:
+        self.max_message_size = max_message_size
+        self._pipeline = pipeline
+        self._kind: Opcode | None = None
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._decoder: codecs.IncrementalDecoder | None = None
+
+    @property
+    def mid_message(self) -> bool:
+        """A message has begun and is not complete."""
+        return self._kind is not None
+
+    def add(self, item: Frame | FrameChunk) -> Frame | None:
+        """The message that ``item`` completes, else None.
+
+        Raises InvalidPayload at the first byte that cannot be UTF-8, FrameTooBig as soon as the message outgrows its
+        limit, ProtocolViolation for a reserved bit that no extension uses.
+        """
+        if self._pipeline is None:
+            return self._join(item)
+        message = None
+        for piece in self._pipeline.incoming(item):
+            message = self._join(piece)
+        return message
+
+    def _join(self, item: Frame | FrameChunk) -> Frame | None:
+        payload = item.payload
+        if isinstance(item, Frame):
+            if item.fin and self._kind is None:
+                self._check_size(len(payload))
+                if item.opcode is Opcode.TEXT:
+                    check_utf8(payload)
+                return item
+            kind, fin = item.kind, item.fin
+        else:
+            kind, fin = item.header.kind, item.header.fin and item.last
+            if item.offset == 0:
+                self._check_size(self._size + item.header.length)
+        if self._kind is None:
+            self._kind = kind
+            if kind is Opcode.TEXT:
+                self._decoder = _new_decoder()
+        self._size += len(payload)
+        self._check_size(self._size)
+        if self._decoder is not None:
+            try:
+                self._decoder.decode(payload, fin)
+            except UnicodeDecodeError as exc:
+                raise InvalidPayload(f"Text is not UTF-8: {exc.reason}") from None
+        self._parts.append(payload)
+        if not fin:
+            return None
+        message = Frame(self._kind, b"".join(self._parts))
+        self._kind = self._decoder = None
+        self._parts = []
+        self._size = 0
+        return message
+
+    def _check_size(self, size: int) -> None:
+        limit = self.max_message_size
+        if limit is not None and size > limit:
+            raise FrameTooBig(size, limit)
+
+
+def check_utf8(payload: bytes) -> None:
+    """Raise InvalidPayload unless ``payload`` is UTF-8."""
+    if payload.isascii():
+        return
+    try:
+        payload.decode()
+    except UnicodeDecodeError as exc:
+        raise InvalidPayload(f"Text is not UTF-8: {exc.reason}") from None

@@ -1,0 +1,385 @@
+"""The managed session over an in-memory pair; the peer is a raw session, so every frame of ours is seen."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from aiohttp_rawws.errors import (
+    ChannelOverflow,
+    ConnectionLost,
+    FrameTooBig,
+    InvalidPayload,
+    ProtocolViolation,
+    SessionClosed,
+)
+from aiohttp_rawws.session.channels import bounded
+from aiohttp_rawws.session.keepalive import Periodic, WhenIdle
+from aiohttp_rawws.session.managed import DefaultWebSocketSession
+from aiohttp_rawws.session.memory import memory_pair
+from aiohttp_rawws.wire.codec import Frame, encode_header
+from aiohttp_rawws.wire.codes import CloseReason, Opcode
+
+
+def masked(opcode: int, payload: bytes, **flags: bool) -> bytes:
+    """A client frame with an all-zero masking key: its payload reads as it is."""
+    return encode_header(Opcode(opcode), len(payload), masking_key=bytes(4), **flags) + payload
+
+
+@asynccontextmanager
+async def managed(keepalive=None, **options):
+    """A managed server session and its raw client."""
+    server, client = memory_pair(**options)
+    session = DefaultWebSocketSession(server, keepalive=keepalive)
+    session.start()
+    try:
+        yield session, client
+    finally:
+        session.abort()
+        client.abort()
+        await session.wait_closed()
+        await client.wait_closed()
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_fragments_become_one_message_with_control_frames_in_between():
+    async with managed() as (session, client):
+        for frame in (
+            Frame.text("Hé", fin=False),
+            Frame.ping(b"now"),
+            Frame.text("l", fin=False),
+            Frame.text(""),
+            Frame.binary(b"\x01"),
+        ):
+            await client.send(frame)
+        assert (await session.receive()) == Frame.text("Hél")
+        assert (await session.receive()) == Frame.binary(b"\x01")
+        assert (await client.receive()) == Frame.pong(b"now")
+
+
+async def test_ping_is_answered_while_nobody_receives():
+    async with managed() as (session, client):
+        for number in range(5):
+            await client.send(Frame.ping(bytes([number])))
+        assert [(await client.receive()).payload for _ in range(5)] == [bytes([number]) for number in range(5)]
+
+
+async def test_hooks_and_switches():
+    async with managed() as (session, client):
+        seen = []
+        session.on_ping = lambda payload: seen.append(("ping", payload))
+        session.on_pong = lambda payload: seen.append(("pong", payload))
+        session.on_close = lambda reason: seen.append(("close", reason.code))
+        session.auto_pong = False
+        session.auto_close = False
+        await client.send(Frame.ping(b"a"))
+        await client.send(Frame.pong(b"b"))
+        await client.close(4000)
+        with pytest.raises(SessionClosed):
+            await session.receive()
+        assert seen == [("ping", b"a"), ("pong", b"b"), ("close", 4000)]
+        assert client.receive_nowait() is None
+        await session.close(4001)
+        assert [frame.opcode async for frame in client] == [Opcode.CLOSE]
+
+
+async def test_the_peer_closes_first():
+    async with managed() as (session, client):
+        await client.send("last")
+        await client.close(4000, "enough")
+        assert [message.text async for message in session] == ["last"]
+        assert (await session.close_reason) == CloseReason(4000, "enough")
+        assert [frame.close_reason async for frame in client] == [CloseReason(4000)]
+        assert session.close_state.clean and session.close_state.first == "peer"
+        await client.end()
+        await session.wait_closed()
+        with pytest.raises(SessionClosed) as caught:
+            await session.send("x")
+        assert caught.value.received == 4000
+
+
+async def test_we_close_first_and_what_arrives_meanwhile_is_still_received():
+    async with managed() as (session, client):
+        closing = asyncio.ensure_future(session.close(CloseReason(1001, "bye")))
+        assert (await client.receive()).close_reason == CloseReason(1001, "bye")
+        await client.send("on its way")
+        await client.close(1001)
+        assert [message.text async for message in session] == ["on its way"]
+        await client.end()
+        await closing
+        assert (await session.close_reason) == CloseReason(1001, "bye")
+        assert session.close_state.clean and session.close_state.first == "local"
+
+
+async def test_close_is_bounded_when_the_peer_does_not_answer():
+    async with managed(close_timeout=0.05) as (session, client):
+        await asyncio.wait_for(session.close(), 2)
+        assert session.close_state.lost
+        assert session.close_state.received is None
+
+
+async def test_close_is_bounded_when_the_peer_does_not_read():
+    async with managed(close_timeout=0.05, outgoing=bounded(1000, max_bytes=None)) as (session, client):
+        client.pause_reading()
+        for _ in range(20):
+            session.send_nowait(bytes(30_000))
+        await asyncio.wait_for(session.close(), 2)
+        assert session.close_state.lost
+
+
+async def test_end_without_close_sends_nothing_and_is_1006():
+    async with managed() as (session, client):
+        waiting = asyncio.ensure_future(session.receive())
+        await settle()
+        client.transport.write_eof()
+        with pytest.raises(ConnectionLost):
+            await waiting
+        assert (await session.close_reason).code == 1006
+        assert [frame async for frame in client] == [], "nothing is sent to a half-closed peer"
+
+
+@pytest.mark.parametrize(
+    ("wire", "error", "code"),
+    [
+        (masked(1, b"\xff"), InvalidPayload, 1007),
+        (masked(1, b"\xce\xba\xe1", fin=False) + masked(0, b"\xff", fin=False), InvalidPayload, 1007),
+        (masked(1, b"\xce"), InvalidPayload, 1007),
+        (masked(1, b"x", rsv1=True), ProtocolViolation, 1002),
+        (masked(9, b"x", rsv3=True), ProtocolViolation, 1002),
+        (masked(8, b"\x03"), ProtocolViolation, 1002),
+        (masked(8, b"\x03\xed"), ProtocolViolation, 1002),
+        (masked(8, b"\x03\xe8\xff"), InvalidPayload, 1007),
+        (masked(3, b""), ProtocolViolation, 1002),
+        (b"\x81\x00", ProtocolViolation, 1002),
+        (masked(2, b"x" * 101), FrameTooBig, 1009),
+        (masked(2, b"x" * 60, fin=False) + masked(0, b"x" * 41), FrameTooBig, 1009),
+    ],
+    ids=[
+        "bad byte",
+        "bad byte in a fragment",
+        "cut character",
+        "rsv1",
+        "rsv on a ping",
+        "one byte close",
+        "close 1005",
+        "close reason not utf-8",
+        "opcode",
+        "not masked",
+        "too big",
+        "too big together",
+    ],
+)
+async def test_what_the_rfc_refuses(wire, error, code):
+    async with managed(max_message_size=100, on_violation="close") as (session, client):
+        client.write_bytes(masked(1, b"fine") + wire)
+        assert (await session.receive()).text == "fine"
+        for _ in range(2):
+            with pytest.raises(error):
+                await session.receive()
+        frames = [frame async for frame in client]
+        assert [frame.close_reason.code for frame in frames] == [code]
+        assert (await session.close_reason).code == code
+        await client.end()
+        await session.wait_closed()
+
+
+@pytest.mark.parametrize("size", [99, 100, 101])
+@pytest.mark.parametrize("cut", [None, 50])
+async def test_max_message_size(size, cut):
+    async with managed(max_message_size=100) as (session, client):
+        payload = bytes(size)
+        if cut is None:
+            await client.send(payload)
+        else:
+            await client.send(Frame.binary(payload[:cut], fin=False))
+            await client.send(Frame.binary(payload[cut:]))
+        if size <= 100:
+            assert (await session.receive()).payload == payload
+        else:
+            with pytest.raises(FrameTooBig):
+                await session.receive()
+
+
+async def test_bad_text_fails_at_the_first_bad_byte_inside_an_unfinished_frame():
+    async with managed() as (session, client):
+        client.write_bytes(encode_header(Opcode.TEXT, 1000, masking_key=bytes(4)) + b"so far so good \xc0\x80")
+        with pytest.raises(InvalidPayload):
+            await session.receive()
+        assert (await client.receive()).close_reason.code == 1007
+
+
+async def test_large_message_in_pieces():
+    async with managed() as (session, client):
+        text = "äöü" * 200_000
+        sending = asyncio.ensure_future(client.send(text))
+        assert (await session.receive()).text == text
+        await sending
+        await session.send(text)
+        assert (await client.receive()).text == text
+
+
+async def test_slow_reader_pauses_the_peer_and_still_closes():
+    async with managed(incoming=bounded(3)) as (session, client):
+        for number in range(50):
+            client.send_nowait(str(number))
+        await settle()
+        assert [(await session.receive()).text for _ in range(50)] == [str(number) for number in range(50)]
+        for number in range(10):
+            client.send_nowait(str(number))
+        await settle()
+        closing = asyncio.ensure_future(session.close())
+        assert (await client.receive()).opcode is Opcode.CLOSE
+        await client.close()
+        await client.end()
+        await asyncio.wait_for(closing, 2)
+
+
+async def test_incoming_overflow_closes_with_1008():
+    async with managed(incoming=bounded(2, on_overflow="close")) as (session, client):
+        with client.cork():
+            for number in range(5):
+                client.send_nowait(str(number))
+        await settle()
+        assert [(await session.receive()).text for _ in range(2)] == ["0", "1"]
+        with pytest.raises(ChannelOverflow):
+            await session.receive()
+        assert (await client.receive()).close_reason.code == 1008
+
+
+# ---- keepalive ----------------------------------------------------------------------------
+
+
+async def test_pinger_pings_and_a_silent_peer_is_closed_with_1011():
+    async with managed(ping_interval=0.02, timeout=0.05, close_timeout=0.2) as (session, client):
+        ping = await client.receive()
+        assert ping.opcode is Opcode.PING
+        assert ping.payload.startswith(b"[ping ") and ping.payload.endswith(b" ping]") and len(ping.payload) == 76
+        await client.send(Frame.pong(b"not that one"))
+        await client.send("data is no sign of life")
+        assert (await session.receive()).text
+        with pytest.raises(ConnectionLost, match="Ping timeout"):
+            await session.receive()
+        assert (await client.receive()).close_reason == CloseReason(1011, "Ping timeout")
+        assert (await session.close_reason) == CloseReason(1011, "Ping timeout")
+        await asyncio.wait_for(session.wait_closed(), 2)
+
+
+async def test_pongs_keep_the_session_alive_and_measure_it():
+    async with managed(ping_interval=0.01, timeout=0.5) as (session, client):
+        for _ in range(5):
+            await client.send(Frame.pong((await client.receive()).payload))
+        await asyncio.sleep(0.005)
+        assert session.rtt is not None and 0 <= session.rtt < 0.5
+        assert session.rtt_avg is not None
+        session.ping_interval = None
+        await asyncio.sleep(0.03)
+        while client.receive_nowait() is not None:
+            pass
+        await asyncio.sleep(0.03)
+        assert client.receive_nowait() is None
+        session.ping_interval = 0.01
+        assert (await client.receive()).opcode is Opcode.PING
+
+
+async def test_any_data_is_alive_when_asked_for():
+    async with managed(Periodic(any_data_is_alive=True), ping_interval=0.03, timeout=0.03) as (session, client):
+        for _ in range(10):
+            await client.send("alive")
+            await asyncio.sleep(0.02)
+        assert session.close_state.sent is None
+
+
+async def test_when_idle_pings_only_when_nothing_arrives():
+    async with managed(WhenIdle(payload=lambda: b"idle?"), ping_interval=0.06, timeout=None) as (session, client):
+        for _ in range(8):
+            await client.send("busy")
+            await asyncio.sleep(0.015)
+        assert client.receive_nowait() is None
+        assert (await client.receive()) == Frame.ping(b"idle?")
+
+
+async def test_a_slow_application_is_no_reason_to_give_the_peer_up():
+    async with managed(incoming=bounded(1), ping_interval=0.02, timeout=0.03) as (session, client):
+        for _ in range(5):
+            client.send_nowait("backlog")
+        await asyncio.sleep(0.15)
+        assert session.close_state.sent is None
+        for _ in range(5):
+            await session.receive()
+
+
+async def test_ping_returns_the_round_trip_time():
+    async with managed() as (session, client):
+        pings = [asyncio.ensure_future(session.ping(payload)) for payload in (b"1", b"2", b"3")]
+        await settle()
+        with pytest.raises(RuntimeError, match="already waiting"):
+            await session.ping(b"1")
+        await client.send(Frame.pong(b"2"))
+        assert await pings[0] >= 0 and await pings[1] >= 0, "a pong answers the pings before it, too"
+        assert not pings[2].done()
+        client.abort()
+        with pytest.raises(ConnectionLost):
+            await pings[2]
+
+
+# ---- the rest -----------------------------------------------------------------------------
+
+
+async def test_start_twice_and_managed_over_managed_are_refused():
+    async with managed() as (session, client):
+        with pytest.raises(RuntimeError):
+            session.start()
+        with pytest.raises(TypeError):
+            DefaultWebSocketSession(session)
+        waiting = asyncio.ensure_future(session.receive())
+        await settle()
+        with pytest.raises(RuntimeError, match="already receiving"):
+            await session.receive()
+        waiting.cancel()
+
+
+async def test_starts_with_the_first_use():
+    server, client = memory_pair()
+    async with DefaultWebSocketSession(server) as session:
+        await client.send("hello")
+        assert (await session.receive()).text == "hello"
+        await client.close()
+        await client.end()
+    assert session.close_state.lost
+
+
+async def test_fragments_can_be_sent():
+    async with managed() as (session, client):
+        await session.send(Frame.text("a", fin=False))
+        await session.send(Frame.text("b"))
+        assert [(await client.receive()).opcode for _ in range(2)] == [1, 0]
+        with pytest.raises(ValueError):
+            await session.close(1006)
+
+
+async def test_senders_keep_their_order_and_a_cancelled_one_sends_nothing():
+    async with managed(outgoing=bounded(1)) as (session, client):
+        client.pause_reading()
+        senders = [asyncio.ensure_future(session.send(bytes([index]) + bytes(60_000))) for index in range(10)]
+        await settle()
+        waiting = [index for index, task in enumerate(senders) if not task.done()]
+        senders[waiting[1]].cancel()
+        client.resume_reading()
+        got = [(await client.receive()).payload[0] for _ in range(9)]
+        assert got == [index for index in range(10) if index != waiting[1]]
+        await asyncio.wait(senders)
+
+
+async def test_two_managed_sessions_talk():
+    server, client = memory_pair()
+    async with DefaultWebSocketSession(server) as a, DefaultWebSocketSession(client) as b:
+        await a.send("from a")
+        assert (await b.receive()).text == "from a"
+        assert await b.ping() < 5
+    assert a.close_state.clean and b.close_state.clean
