@@ -387,6 +387,20 @@ class TestSteps:
                 assert item.last is (number == len(out) - 1)
                 offset += len(item.payload)
 
+    @pytest.mark.parametrize("keep", [True, False])
+    def test_where_the_input_is_no_longer_taken_at_once(self, backend: Any, keep: bool) -> None:
+        noise, limit = random.Random(6).randbytes(33_000), 32 * 1024
+        sizes = set()
+        extension = single(backend=backend, client_no_context_takeover=not keep)
+        for size in range(31_900, 32_300, 2):
+            content = noise[:size] + bytes(200_000)
+            payload = deflated(content)
+            if abs(len(payload) - limit) < 20:
+                sizes.add(len(payload))
+                assert inflate(extension, *text(payload)) == content
+                assert inflate(extension, *text(payload[:100], payload[100:])) == content
+        assert {size < limit - 9 for size in sizes} == {size <= limit for size in sizes} == {True, False}
+
     def test_chunks_are_inflated_as_they_arrive(self) -> None:
         content = random.Random(3).randbytes(50_000)
         payload = deflated(content) + TAIL  # noise: about as long as what it holds

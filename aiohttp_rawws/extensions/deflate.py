@@ -22,6 +22,9 @@ MIN_WINDOW_BITS = 9  # zlib has no smaller one for raw DEFLATE
 KIB = 1024
 MIB = 1024 * KIB
 
+# In Python 3.11 it takes longer to get a member from its class than to call a function.
+CONTINUATION, TEXT, BINARY = Opcode.CONTINUATION, Opcode.TEXT, Opcode.BINARY
+
 Predicate = Callable[[Frame], bool]
 
 
@@ -182,7 +185,7 @@ class WebSocketDeflateExtension(WebSocketExtension):
         self._sync_flush: int = getattr(factory.zlib, "Z_SYNC_FLUSH", zlib.Z_SYNC_FLUSH)
         self._compressor: Compressor | None = None
         self._outgoing = _Message.NONE
-        self._outgoing_kind = Opcode.CONTINUATION
+        self._outgoing_kind = CONTINUATION
         self._inflater = Inflater(
             factory.zlib,
             self.decompressor_bits,
@@ -200,11 +203,11 @@ class WebSocketDeflateExtension(WebSocketExtension):
         opcode = frame.opcode
         begins = self._outgoing is _Message.NONE
         if begins:
-            if opcode not in (Opcode.TEXT, Opcode.BINARY):
+            if opcode not in (TEXT, BINARY):
                 return frame  # a reserved opcode, or a continuation of nothing: not a message of ours
             compressed = self._compresses(frame, compress)
             self._outgoing_kind = opcode
-        elif opcode not in (Opcode.CONTINUATION, self._outgoing_kind):
+        elif opcode not in (CONTINUATION, self._outgoing_kind):
             return frame  # another message inside this one: the encoder refuses it, and nothing is spoilt here
         else:
             compressed = self._outgoing is _Message.COMPRESSED
@@ -215,7 +218,7 @@ class WebSocketDeflateExtension(WebSocketExtension):
         if not compressed:
             return frame
         # "RSV1 ... set on the first frame of a compressed message" (section 6.1), and on no other.
-        return frame.replace(payload=self._deflate(frame.payload, frame.fin), rsv1=begins)
+        return _with_payload(frame, self._deflate(frame.payload, frame.fin), rsv1=begins)
 
     def needs_thread(self, frame: Frame, compress: bool | None = None) -> bool:
         threshold = self.factory.executor_above
@@ -259,7 +262,7 @@ class WebSocketDeflateExtension(WebSocketExtension):
         when ``max_inflated_size`` or ``max_ratio`` is passed; the last two while the result is being taken, too.
         """
         header = item if isinstance(item, Frame) else item.header
-        if header.opcode > Opcode.BINARY:
+        if header.opcode > BINARY:
             return (item,)  # reserved opcodes, which only lenient sessions pass on
         if isinstance(item, Frame):
             if not self._enter(item, ends_message=item.fin):
@@ -267,7 +270,7 @@ class WebSocketDeflateExtension(WebSocketExtension):
             pieces = self._inflater.inflate(item.payload, end=item.fin)
             first, second = next(pieces, b""), next(pieces, None)
             if second is None:
-                return (item.replace(payload=first, rsv1=False),)
+                return (_with_payload(item, first, rsv1=False),)
             return self._chunks(_as_header(item), 0, chain((first, second), pieces), last=True)
         if self._frame is None:
             self._frame = dataclasses.replace(item.header, rsv1=False)
@@ -288,7 +291,7 @@ class WebSocketDeflateExtension(WebSocketExtension):
 
     def _enter(self, header: Frame | FrameHeader, *, ends_message: bool) -> bool:
         """Note that a frame begins. Returns whether it is compressed."""
-        if header.opcode is Opcode.CONTINUATION:
+        if header.opcode is CONTINUATION:
             if header.rsv1:
                 raise ProtocolViolation("RSV1 is set on a continuation frame")
         else:
@@ -311,6 +314,13 @@ class WebSocketDeflateExtension(WebSocketExtension):
         self._offset = offset + len(held)
         if held or last:
             yield FrameChunk(frame, held, offset, last)
+
+
+def _with_payload(frame: Frame, payload: bytes, *, rsv1: bool) -> Frame:
+    """What ``frame.replace`` does, in half the time."""
+    return Frame(
+        frame.opcode, payload, fin=frame.fin, rsv1=rsv1, rsv2=frame.rsv2, rsv3=frame.rsv3, kind=frame.kind
+    )
 
 
 def _as_header(frame: Frame) -> FrameHeader:

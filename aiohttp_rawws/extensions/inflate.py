@@ -56,6 +56,9 @@ class Inflater:
         # Some peers that agree on 8 use 9 (zlib did so silently); reading with 9 costs 256 bytes.
         self._wbits = max(wbits, 9)
         self._keep_context = keep_context
+        # Without context the stream is thrown away, so it may be told to end: it does, unless the message stops
+        # inside a block. With context zlib has no way to tell.
+        self._tail = TAIL if keep_context else TAIL + _FINAL_BLOCK
         self._limit = limit
         self._max_ratio = max_ratio
         self._stream: Decompressor | None = None  # None: the next byte begins a DEFLATE stream
@@ -64,28 +67,43 @@ class Inflater:
     def inflate(self, data: bytes, *, end: bool) -> Iterator[bytes]:
         """Inflate the next ``data`` of a message; ``end``: the message ends with it.
 
-        Yields pieces of 1 to ``STEP`` bytes as they are computed; take all before the next call.
-        Raises InvalidPayload for what does not inflate, FrameTooBig as soon as a limit is passed.
+        Yields pieces of 1 to ``STEP`` bytes, the first computed now and the others while they are taken; take all
+        before the next call. Raises InvalidPayload for what does not inflate, FrameTooBig when a limit is passed.
         """
-        if not data and (not end or self._taken == 0):
+        if not end or not data or len(data) > _INPUT_STEP:
+            return self._in_steps(data, end)
+        # Most messages are small and take a single call; going through the generators doubles the time of those.
+        source = data + self._tail
+        stream = self._open_stream()
+        room = self._room()
+        piece = self._step(stream, source, room)
+        if len(piece) == room or stream.unconsumed_tail or stream.unused_data or stream.eof == self._keep_context:
+            return self._finish(self._walk(source, len(data), piece))
+        self._taken += len(source)
+        self._count(len(piece))
+        if not self._keep_context:
+            self._stream = None
+        self._begin()
+        return iter((piece,) if piece else ())
+
+    def _in_steps(self, data: bytes, end: bool) -> Iterator[bytes]:
+        if end and not data and self._taken == 0:
             # A message of no bytes at all lacks the octet that section 7.2.3.6 asks for, but what it means is plain.
-            pass
+            self._begin()
         elif not end:
             yield from self._walk(data, None)
-        else:
-            # Without context the stream is thrown away, so it may be told to end: it does, unless the message
-            # stops inside a block. With context zlib has no way to tell.
-            tail = TAIL if self._keep_context else TAIL + _FINAL_BLOCK
-            if len(data) <= _INPUT_STEP:
-                yield from self._walk(data + tail, len(data))
-            else:
-                yield from self._walk(data, None)
-                if self._stream is not None:
-                    yield from self._walk(tail, 0)
-            if self._stream is not None and not self._keep_context:
-                raise InvalidPayload("the compressed message ends inside a DEFLATE block")
-        if end:
-            self._begin()
+        elif len(data) <= _INPUT_STEP:
+            yield from self._finish(self._walk(data + self._tail, len(data)))
+        else:  # not joined: it may be huge
+            yield from self._walk(data, None)
+            yield from self._finish(self._walk(self._tail, 0))
+
+    def _finish(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """``pieces``, with which the message has to end."""
+        yield from pieces
+        if self._stream is not None and not self._keep_context:
+            raise InvalidPayload("the compressed message ends inside a DEFLATE block")
+        self._begin()
 
     def reset(self) -> None:
         """Forget a message that was not finished, and the window with it."""
@@ -97,8 +115,10 @@ class Inflater:
         self._size = 0  # inflated bytes of this message
         self._final_blocks = 0
 
-    def _walk(self, data: bytes, tail_at: int | None) -> Iterator[bytes]:
-        """Inflate ``data``, the end of a message being put behind it at ``tail_at``.
+    def _walk(self, data: bytes, tail_at: int | None, first: bytes | None = None) -> Iterator[bytes]:
+        """Inflate ``data``, in which the tail of the message begins at ``tail_at``.
+
+        first: what a first step has given already, with all of ``data`` handed in.
 
         A block with BFINAL set ends a stream of zlib but not the message (sections 7.2.1 and 7.2.3.4): what
         follows is inflated by a new one, with an empty window. Each copies what it leaves over, so behind such
@@ -106,22 +126,18 @@ class Inflater:
         made of nothing but two-byte final blocks from taking quadratic time.
         """
         view = memoryview(data)
-        position, window = 0, _INPUT_STEP
+        position, window = 0, _INPUT_STEP if first is None else len(view)
         while position < len(view):
             if position == tail_at and self._stream is None:
                 return  # the last block was final, and without the empty one that section 7.2.1 puts behind it
-            stream = self._stream
-            if stream is None:
-                stream = self._stream = self._backend.decompressobj(wbits=-self._wbits)
+            stream = self._open_stream()
             stop = min(position + window, len(view))
             part: bytes | memoryview = view[position:stop]
             self._taken += stop - position
             while True:
-                room = STEP if self._limit is None else min(STEP, self._limit - self._size + 1)
-                try:
-                    piece = stream.decompress(part, room)
-                except self._error as error:
-                    raise InvalidPayload(f"compressed data does not inflate: {error}") from error
+                room = self._room()
+                piece = self._step(stream, part, room) if first is None else first
+                first = None
                 if piece:
                     self._count(len(piece))
                     yield piece
@@ -138,6 +154,21 @@ class Inflater:
                     raise InvalidPayload(f"a message of more than {MAX_FINAL_BLOCKS} final DEFLATE blocks")
             else:
                 position, window = stop, min(window * 2, _INPUT_STEP)
+
+    def _open_stream(self) -> Decompressor:
+        if self._stream is None:
+            self._stream = self._backend.decompressobj(wbits=-self._wbits)
+        return self._stream
+
+    def _step(self, stream: Decompressor, data: bytes | memoryview, room: int) -> bytes:
+        try:
+            return stream.decompress(data, room)
+        except self._error as error:
+            raise InvalidPayload(f"compressed data does not inflate: {error}") from error
+
+    def _room(self) -> int:
+        """Bytes to materialise next: a step, or one more than the limit allows."""
+        return STEP if self._limit is None else min(STEP, self._limit - self._size + 1)
 
     def _count(self, size: int) -> None:
         self._size += size
