@@ -17,6 +17,7 @@ from ..wire.codes import CloseCode, CloseReason
 from .channels import Incoming, Outgoing
 from .closing import reason_for
 from .connection import Connection
+from .converters import deserialized, needs_converter, serialized
 from .options import SessionOptions
 from .state import CloseState, SessionStats
 
@@ -250,6 +251,21 @@ class WebSocketSession:
         waiter = self._connection.drained()
         if waiter is not None:
             await waiter
+
+    # ---- values -----------------------------------------------------------------------
+
+    async def send_serialized(self, value: Any) -> None:
+        """Send what the option ``converter`` makes of ``value``. ConverterNotFound without one."""
+        await self.send(serialized(self._options.converter, value))
+
+    async def receive_deserialized(self, expected: Any = None) -> Any:
+        """Receive one frame and return the value in it.
+
+        expected: a class the value must be of, or a tuple of them; None = anything. DeserializeError for a frame the
+        converter does not take, or a wrong value; the frame is taken all the same, and is in the error.
+        """
+        needs_converter(self._options.converter)
+        return deserialized(self._options.converter, await self.receive(), expected)
 
     # ---- the closing handshake and the end --------------------------------------------
 

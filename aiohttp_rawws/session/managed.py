@@ -7,16 +7,18 @@ session calls it back per frame, timers do the pings, and only ending the connec
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ChannelOverflow, ConnectionLost, PeerError, SessionClosed
 from ..extensions.base import ExtensionPipeline
 from ..wire.codec import Frame, FrameChunk, PreparedFrame
 from ..wire.codes import CloseCode, CloseReason, Opcode, may_be_sent
 from .closing import checked_reason, closed_error, reason_for
+from .converters import deserialized, needs_converter, serialized
 from .keepalive import Latency, Periodic, Pinger, random_payload
 from .messages import MessageAssembler
 from .options import seconds
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
     from ..extensions.base import WebSocketExtension
     from .options import SessionOptions
+
+logger = logging.getLogger("aiohttp_rawws")
 
 LOST = CloseReason(CloseCode.CLOSED_ABNORMALLY, "Connection was closed without close frame")
 
@@ -331,6 +335,21 @@ class DefaultWebSocketSession:
                 pass
         await self._raw.flush()
 
+    # ---- values -----------------------------------------------------------------------
+
+    async def send_serialized(self, value: Any) -> None:
+        """Send what the option ``converter`` makes of ``value``. ConverterNotFound without one."""
+        await self.send(serialized(self._options.converter, value))
+
+    async def receive_deserialized(self, expected: Any = None) -> Any:
+        """Receive one message and return the value in it.
+
+        expected: a class the value must be of, or a tuple of them; None = anything. DeserializeError for a frame the
+        converter does not take, or a wrong value; the frame is taken all the same, and is in the error.
+        """
+        needs_converter(self._options.converter)
+        return deserialized(self._options.converter, await self.receive(), expected)
+
     # ---- keepalive --------------------------------------------------------------------
 
     async def ping(self, payload: bytes | None = None) -> float:
@@ -572,3 +591,39 @@ class ClosingReason:
 
     def __await__(self) -> Generator[Any, None, CloseReason]:
         return self._session._wait_for_reason().__await__()
+
+
+SessionT = TypeVar("SessionT", bound=DefaultWebSocketSession)
+
+
+async def run_managed(session: SessionT, handle: Callable[[SessionT], Awaitable[object]]) -> None:
+    """Await ``handle(session)``, then do the closing handshake: 1000, or 1011 when it raised, which is logged.
+
+    The end of the session and a violation by the peer, raised from ``receive()`` or ``send()`` and not caught, are no
+    errors of the handler. It was cancelled: aborted, and the cancellation goes on. Raises nothing else.
+    """
+    raw = session.raw
+    try:
+        session.start()
+        await handle(session)
+    except (SessionClosed, PeerError) as exc:
+        logger.debug("%r ended: %s", session, exc)
+        session.close_nowait()
+    except ChannelOverflow as exc:
+        logger.warning("%r closed: %s", session, exc)
+        session.close_nowait(CloseCode.VIOLATED_POLICY)
+    except Exception:
+        logger.exception("Error in the handler of %r", session)
+        session.close_nowait(CloseCode.INTERNAL_ERROR)
+    except BaseException:
+        session.abort()
+        raise
+    else:
+        session.close_nowait()
+    finally:
+        await raw.cancel_tasks()
+    try:
+        await session.wait_closed()
+    except BaseException:
+        session.abort()
+        raise

@@ -9,8 +9,10 @@ from math import isfinite
 from typing import Any, Literal
 
 from .channels import ChannelConfig, bounded
+from .converters import ContentConverter
 
 MIB = 2**20
+BOUNDED = bounded()
 
 OnViolation = Literal["close", "raise"]
 OnError = Literal["abort", "close-1011"]
@@ -59,6 +61,7 @@ class SessionOptions:
     timeout: seconds a managed session's ping may stay unanswered; None = for ever. 15.
     on_violation: "close" answers a violation with its Close frame (1002, 1009) and raises it from
         ``receive()``; "raise" leaves the Close to the handler.
+    converter: turns values into frames and back for ``send_serialized`` and ``receive_deserialized``. None.
     on_error: what a raw handler's exception does to the connection: "abort" it, or "close-1011".
     """
 
@@ -66,13 +69,14 @@ class SessionOptions:
     max_message_size: int | None = 4 * MIB
     masking: bool | None = None
     strict: bool = True
-    incoming: ChannelConfig = bounded()
-    outgoing: ChannelConfig = bounded()
+    incoming: ChannelConfig = BOUNDED
+    outgoing: ChannelConfig = BOUNDED
     close_timeout: float = 10.0
     ping_interval: float | None = None
     timeout: float | None = 15.0
     on_violation: OnViolation = "close"
     on_error: OnError = "abort"
+    converter: ContentConverter | None = None
 
     def __post_init__(self) -> None:
         def settle(name: str, value: object) -> None:
@@ -92,6 +96,9 @@ class SessionOptions:
             value = getattr(self, name)
             if not isinstance(value, bool) and not (name == "masking" and value is None):
                 raise TypeError(f"{name} must be True or False, not {value!r}")
+        for method in ("is_applicable", "serialize", "deserialize"):
+            if self.converter is not None and not callable(getattr(self.converter, method, None)):
+                raise TypeError(f"converter needs a method {method}(), which {self.converter!r} has not")
         _one_of("on_violation", self.on_violation, "close", "raise")
         _one_of("on_error", self.on_error, "abort", "close-1011")
 

@@ -1,0 +1,92 @@
+"""Values over sessions, managed and raw."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from aiohttp_rawws.errors import ConverterNotFound, DeserializeError
+from aiohttp_rawws.session.converters import JSONConverter
+from aiohttp_rawws.session.managed import DefaultWebSocketSession
+from aiohttp_rawws.session.memory import memory_pair
+from aiohttp_rawws.session.options import SessionOptions
+from aiohttp_rawws.wire.codec import Frame
+from aiohttp_rawws.wire.codes import Opcode
+
+
+@pytest.fixture(params=["raw", "managed"])
+async def pair(request):
+    server, client = memory_pair(converter=JSONConverter())
+    yield (server if request.param == "raw" else DefaultWebSocketSession(server)), client
+    for session in (server, client):
+        session.abort()
+        await session.wait_closed()
+
+
+async def test_values_go_both_ways(pair):
+    session, client = pair
+    await client.send_serialized({"a": [1, 2.5, "ü", None]})
+    assert await session.receive_deserialized() == {"a": [1, 2.5, "ü", None]}
+    await session.send_serialized([1])
+    assert (await client.receive()) == Frame.text("[1]")
+    await client.send(b'"binary is read as well"')
+    assert await session.receive_deserialized(str) == "binary is read as well"
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected", "text"),
+    [
+        ("null", dict, "Frame has null content"),
+        ("[1]", dict, "expected value of type dict, got list"),
+        ("{", dict, "Can't deserialize value: "),
+    ],
+)
+async def test_a_wrong_value_costs_its_frame_only(pair, sent, expected, text):
+    session, client = pair
+    await client.send(sent)
+    await client.send('{"next": 1}')
+    with pytest.raises(DeserializeError, match=text) as caught:
+        await session.receive_deserialized(expected)
+    assert caught.value.frame.text == sent
+    assert await session.receive_deserialized(dict) == {"next": 1}
+
+
+async def test_control_frames_on_a_raw_session_are_not_values():
+    server, client = memory_pair(converter=JSONConverter())
+    await client.send(Frame.ping(b"{}"))
+    with pytest.raises(DeserializeError, match="doesn't support frame type PING"):
+        await server.receive_deserialized()
+    await client.send(Frame.text("{", fin=False))
+    with pytest.raises(DeserializeError, match="doesn't support frame type TEXT"):
+        await server.receive_deserialized()
+    for session in (server, client):
+        session.abort()
+        await session.wait_closed()
+
+
+async def test_without_a_converter_no_frame_is_taken():
+    server, client = memory_pair()
+    await client.send("[]")
+    with pytest.raises(ConverterNotFound):
+        await server.receive_deserialized()
+    with pytest.raises(ConverterNotFound):
+        await server.send_serialized(1)
+    assert (await server.receive()).text == "[]"
+    for session in (server, client):
+        session.abort()
+        await session.wait_closed()
+
+
+def test_dumps_may_return_bytes_and_binary_frames_are_a_choice():
+    compact = JSONConverter(lambda value: json.dumps(value, separators=(",", ":")).encode())
+    assert compact.serialize([1, 2]) == Frame.text("[1,2]")
+    binary = JSONConverter(binary=True)
+    assert binary.serialize([]).opcode is Opcode.BINARY
+    with pytest.raises(TypeError):
+        binary.serialize(object())
+
+
+def test_the_option_is_checked():
+    with pytest.raises(TypeError, match="converter needs a method"):
+        SessionOptions(converter=json)
