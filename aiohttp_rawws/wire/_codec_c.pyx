@@ -35,6 +35,9 @@ __all__ = [
     "new_masking_key",
 ]
 
+# What is cimported is no name of the module yet.
+globals().update(Frame=Frame, PreparedFrame=PreparedFrame)
+
 cdef extern from *:
     """
     #include <stdint.h>

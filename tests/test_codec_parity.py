@@ -1,0 +1,244 @@
+"""The two codecs do the same with the same bytes: results, errors and their texts, state."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aiohttp_rawws.wire import codec
+
+from .wire_vectors import MODULES, load, seen
+
+BUILT = importlib.util.find_spec("aiohttp_rawws.wire._codec_c") is not None
+
+
+def test_the_compiled_codec_is_used_unless_switched_off() -> None:
+    if os.environ.get("AIOHTTP_RAWWS_NO_EXTENSIONS"):
+        assert not codec.COMPILED
+    elif os.environ.get("AIOHTTP_RAWWS_REQUIRE_COMPILED"):
+        assert codec.COMPILED
+    else:
+        assert codec.COMPILED == BUILT
+    name = codec.FrameParser.__module__.rpartition(".")[2]
+    assert name == ("_codec_c" if codec.COMPILED else "_codec_py")
+
+
+def test_it_can_be_switched_off() -> None:
+    script = "from aiohttp_rawws.wire import codec; raise SystemExit(codec.COMPILED)"
+    environment = os.environ | {"AIOHTTP_RAWWS_NO_EXTENSIONS": "1"}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=30)
+
+
+def test_both_have_the_same_names() -> None:
+    modules = [load(pair[0]) for pair in MODULES.values()]
+    assert all(module.__all__ == modules[0].__all__ for module in modules)
+    for name in ("FrameParser", "FrameEncoder"):
+        public = [{n for n in dir(getattr(module, name)) if not n.startswith("_")} for module in modules]
+        attributes = {"strict", "masked", "masking", "error", "closed"}  # of instances only, in Python
+        assert all(names - attributes == public[0] - attributes for names in public)
+
+
+def outcome(call: Any, *arguments: Any, **options: Any) -> Any:
+    try:
+        return call(*arguments, **options)
+    except Exception as exc:
+        return type(exc), str(exc)
+
+
+def plain(module: ModuleType, items: Any) -> list[Any]:
+    return [
+        seen(item)
+        if isinstance(item, module.Frame)
+        else (str(item.header), item.payload, item.offset, item.last)
+        for item in items
+    ]
+
+
+def state(parser: Any) -> Any:
+    error = parser.error
+    return (
+        parser.pending,
+        parser.mid_frame,
+        parser.closed,
+        type(error),
+        str(error),
+        parser.target() is None,
+    )
+
+
+def parse(module: ModuleType, options: dict[str, Any], steps: list[tuple[Any, ...]]) -> list[Any]:
+    parser = module.FrameParser(**options)
+    log: list[Any] = []
+    for data, max_frames, max_bytes, in_place in steps:
+        target = parser.target() if in_place else None
+        if target is None:
+            items = parser.feed(data, -1, max_frames, max_bytes)
+        else:
+            count = min(len(data), len(target))
+            target[:count] = data[:count]
+            del target
+            items = parser.advance(count) + parser.feed(data[count:])
+        log.append((plain(module, items), state(parser)))
+    return log
+
+
+limits = st.none() | st.sampled_from([0, 1, 10, 125, 126, 1000, 65535, 65536])
+options = st.fixed_dictionaries(
+    {
+        "masked": st.sampled_from([None, None, True, False]),
+        "strict": st.booleans(),
+        "max_frame_size": limits,
+        "chunk_above": st.none() | limits,
+    }
+)
+sizes = st.integers(0, 20) | st.sampled_from([124, 125, 126, 127, 65535, 65536, 16 * 1024 + 40, 70_000])
+
+
+@st.composite
+def wires(draw: st.DrawFn) -> bytes:
+    """Frames that are mostly right, with now and then a bit of the header turned round."""
+    parts = []
+    for _ in range(draw(st.integers(1, 6))):
+        size = draw(sizes)
+        key = draw(st.none() | st.binary(min_size=4, max_size=4))
+        opcode = draw(st.sampled_from([0, 1, 2, 2, 2, 9, 10, 8, 3, 12]))
+        header = bytearray(
+            load("frames").encode_header(
+                opcode, size, fin=draw(st.booleans()), rsv1=draw(st.booleans()), masking_key=key
+            )
+        )
+        if draw(st.integers(0, 9)) == 0:
+            header[draw(st.integers(0, len(header) - 1))] ^= 1 << draw(st.integers(0, 7))
+        payload = draw(st.binary(min_size=min(size, 8), max_size=min(size, 8)))
+        parts.append(bytes(header) + (payload * (size // 8 + 1))[:size])
+    return b"".join(parts)
+
+
+@st.composite
+def feeds(draw: st.DrawFn) -> list[tuple[Any, ...]]:
+    """One stream, cut anywhere, with what ``feed`` is told each time."""
+    stream = draw(wires() | st.binary(max_size=60))
+    cuts = draw(st.lists(st.integers(0, len(stream)) | st.integers(0, min(len(stream), 20)), max_size=8))
+    bounds = [0, *sorted(cuts), len(stream)]
+    pieces = [stream[start:stop] for start, stop in zip(bounds, bounds[1:], strict=False)]
+    budget = st.sampled_from([-1, -1, -1, 0, 1, 2, 50])
+    steps = [(piece, draw(budget), draw(budget), draw(st.booleans())) for piece in pieces]
+    return [*steps, (b"", 1, -1, False), (b"", -1, -1, False)]
+
+
+outgoing = st.tuples(
+    st.integers(-1, 17),
+    st.binary(max_size=10) | sizes.map(bytes),
+    st.booleans(),
+    st.none() | st.integers(0, 9),
+    st.sampled_from(["append", "append", "encode", "append_header", "prepare", "take", "append_bytes", "unmask", "mask"]),
+)
+
+
+def encode(modules: tuple[str, str], strict: bool, steps: list[Any]) -> list[Any]:
+    module, frames = load(modules[0]), load(modules[1])
+    encoder = module.FrameEncoder(masking=False, strict=strict, new_masking_key=lambda: b"\x01\x02\xfe\xff")
+    log: list[Any] = []
+    for opcode, payload, fin, kind, call in steps:
+        if call == "take":
+            result = encoder.take()
+        elif call == "append_bytes":
+            result = encoder.append_bytes(payload)
+        elif call.endswith("mask"):
+            encoder.masking = call == "mask"
+            result = None
+        else:
+            result = outcome(frames.Frame, opcode, payload, fin=fin, kind=kind)
+            if isinstance(result, frames.Frame):
+                if call == "prepare":
+                    result = outcome(frames.PreparedFrame, result)
+                    if isinstance(result, frames.PreparedFrame):
+                        result = outcome(encoder.append, result)
+                else:
+                    result = outcome(getattr(encoder, call), result)
+        log.append((result, encoder.size, encoder.mid_message, encoder.masking))
+    return [*log, encoder.take()]
+
+
+# Without the compiled codec there is nothing to compare with, and only the reference runs through its paces.
+@settings(max_examples=400, deadline=None)
+@given(options, feeds())
+def test_parsers(options: dict[str, Any], steps: list[tuple[Any, ...]]) -> None:
+    logs = [parse(load(pair[0]), options, steps) for pair in MODULES.values()]
+    assert all(log == logs[0] for log in logs)
+
+
+@settings(max_examples=200, deadline=None)
+@given(options, wires(), st.data())
+def test_cuts_make_no_difference(options: dict[str, Any], stream: bytes, data: st.DataObject) -> None:
+    """Without chunks, whatever way the bytes come the frames are the same, and so is the end."""
+    options = options | {"chunk_above": None}
+    position = data.draw(st.integers(0, len(stream)))
+    whole, cut = [(stream, -1, -1, False)], [(stream[:position], -1, -1, False), (stream[position:], -1, -1, True)]
+    for name, _ in MODULES.values():
+        logs = [parse(load(name), options, steps) for steps in (whole, cut)]
+        frames = [[item for items, _ in log for item in items] for log in logs]
+        assert frames[0] == frames[1]
+        assert logs[0][-1][1][:5] == logs[1][-1][1][:5]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.booleans(), st.lists(outgoing, max_size=12))
+def test_encoders(strict: bool, steps: list[Any]) -> None:
+    logs = [encode(pair, strict, steps) for pair in MODULES.values()]
+    assert all(log == logs[0] for log in logs)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=300), st.binary(min_size=3, max_size=5), st.integers(-1, 20))
+def test_masks(payload: bytes, key: bytes, offset: int) -> None:
+    results = [outcome(load(pair[0]).apply_mask, payload, key, offset) for pair in MODULES.values()]
+    assert all(result == results[0] for result in results)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.integers(-1, 16),
+    st.binary(max_size=140),
+    st.booleans(),
+    st.lists(st.booleans(), min_size=3, max_size=3),
+    st.none() | st.integers(-1, 16),
+)
+def test_frames(opcode: int, payload: bytes, fin: bool, rsv: list[bool], kind: int | None) -> None:
+    def of(frames: ModuleType) -> Any:
+        bits = dict(zip(("rsv1", "rsv2", "rsv3"), rsv, strict=True))
+        frame = outcome(frames.Frame, opcode, payload, fin=fin, kind=kind, **bits)
+        if not isinstance(frame, frames.Frame):
+            return frame
+        return (
+            seen(frame),
+            repr(frame),
+            hash(frame),
+            outcome(lambda: frame.text),
+            frame.close_reason,
+            seen(frame.replace()),
+        )
+
+    results = [of(load(pair[1])) for pair in MODULES.values()]
+    assert all(result == results[0] for result in results)
+
+
+@pytest.mark.parametrize("call", ["Frame", "FrameParser", "FrameEncoder", "encode_header"])
+def test_wrong_arguments(call: str) -> None:
+    arguments: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+        ((), {"other": 1}),
+        ((1, 2, 3, 4), {}),
+        (("1", b""), {}),
+        ((1, None), {}),
+    ]
+    for positional, named in arguments:
+        results = [outcome(getattr(load(pair[0]), call), *positional, **named) for pair in MODULES.values()]
+        assert all(result[0] is TypeError for result in results), (positional, named, results)
