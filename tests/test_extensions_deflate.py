@@ -380,9 +380,7 @@ class TestSteps:
             offset = 0
             for number, item in enumerate(out):
                 assert isinstance(item, FrameChunk)
-                assert item.header == FrameHeader(
-                    Opcode.TEXT, len(frame.payload), Opcode.TEXT, fin=False, rsv2=True
-                )
+                assert item.header == FrameHeader(Opcode.TEXT, 0, Opcode.TEXT, fin=False, rsv2=True)
                 assert item.offset == offset
                 assert item.last is (number == len(out) - 1)
                 offset += len(item.payload)
@@ -421,7 +419,7 @@ class TestSteps:
         assert [chunk.offset for chunk in chunks] == [
             sum(len(before.payload) for before in chunks[:number]) for number in range(len(chunks))
         ]
-        assert not any(chunk.header.rsv1 for chunk in chunks)
+        assert not any(chunk.header.rsv1 or chunk.header.length for chunk in chunks)
         assert b"".join(item.payload for item in out) == content
         assert isinstance(out[-1], Frame)
         assert out[-1].fin

@@ -75,11 +75,12 @@ class Websockets:
         self.extension = self.factory.process_response_params(parameters, [])
 
     def send(self, message: Message) -> bytes:
-        from websockets.frames import Opcode
         from websockets.frames import Frame as TheirFrame
+        from websockets.frames import Opcode
 
+        opcodes = [Opcode.BINARY] + [Opcode.CONT] * len(message)
         last = len(message) - 1
-        frames = [TheirFrame(Opcode.CONT if n else Opcode.BINARY, part, fin=n == last) for n, part in enumerate(message)]
+        frames = [TheirFrame(opcodes[n], part, fin=n == last) for n, part in enumerate(message)]
         return b"".join(frame.serialize(mask=not self.server, extensions=[self.extension]) for frame in frames)
 
     def receive(self, data: bytes) -> list[bytes]:

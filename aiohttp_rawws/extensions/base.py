@@ -99,8 +99,8 @@ class WebSocketExtension:
 
         Returns what the next one is to see: nothing, the item itself, or several. They may be computed while
         they are taken; the caller takes all of them before it hands in the next item. A frame may become
-        chunks of that frame: the last one has ``last`` set, ``offset`` counts what comes out, and the header
-        is that of the frame except for the reserved bits, its length being the one on the wire.
+        chunks of that frame: the last one has ``last`` set, ``offset`` counts what comes out, and their header
+        is that of the frame without the extension's bits and with length 0 where the length is not known yet.
         Raises PeerError, after which nothing more is handed in.
         """
         return (item,)

@@ -273,7 +273,7 @@ class WebSocketDeflateExtension(WebSocketExtension):
                 return (_with_payload(item, first, rsv1=False),)
             return self._chunks(_as_header(item), 0, chain((first, second), pieces), last=True)
         if self._frame is None:
-            self._frame = dataclasses.replace(item.header, rsv1=False)
+            self._frame = dataclasses.replace(item.header, rsv1=False, length=0)
             self._offset = 0
             compressed = self._enter(item.header, ends_message=False)
         else:
@@ -324,10 +324,10 @@ def _with_payload(frame: Frame, payload: bytes, *, rsv1: bool) -> Frame:
 
 
 def _as_header(frame: Frame) -> FrameHeader:
-    """The header of a frame that is passed on in chunks, without RSV1."""
+    """The header of a frame that is passed on in chunks: without RSV1, its length not known yet."""
     return FrameHeader(
         frame.opcode,
-        len(frame.payload),
+        0,
         frame.kind,
         frame.fin,
         rsv2=frame.rsv2,
