@@ -5,6 +5,7 @@ from aiohttp_rawws.session._queues_c cimport IncomingQueue as IncomingQueueC
 from aiohttp_rawws.session._queues_c cimport OutgoingQueue as OutgoingQueueC
 from aiohttp_rawws.wire._codec_c cimport FrameEncoder as FrameEncoderC
 from aiohttp_rawws.wire._codec_c cimport FrameParser as FrameParserC
+from aiohttp_rawws.wire._frames_c cimport is_close, is_control, payload_size
 
 
 cdef class ConnectionCore:
