@@ -1,0 +1,1 @@
+"""The Autobahn conformance suite against our servers and against the peers: ``python -m tests.autobahn.run --help``."""

@@ -1,0 +1,206 @@
+"""Run the Autobahn conformance suite against one of our servers or one of the peers.
+
+    python -m tests.autobahn.run                              all cases, managed session, compiled codec
+    python -m tests.autobahn.run --codec python --slice       what every change is checked with
+    python -m tests.autobahn.run raw --cases 1-5 7 9 10
+    python -m tests.autobahn.run websockets --allow NON-STRICT FAILED --save
+
+A pattern is a case (2.1.1), a section (9, 9.1), a range of sections (1-7) or a shell pattern (12.*.1).
+Exit status: 0 when every case is OK or INFORMATIONAL, 1 when one is not, 2 for wrong usage, 3 when the suite or the
+server could not be started. See install.py for WSTEST and AUTOBAHN_HOME.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import inf
+from pathlib import Path
+
+from . import report
+from .install import SUITE, NotInstalled, find_suite, home
+from .suite import Child, Patience, Verdict, groups, known_cases, run_cases, select
+
+ROOT = Path(__file__).parents[2]
+SLICE = ["1-7", "10", "12.*.1", "12.*.3", "12.*.10", "12.*.18", "13.*.1", "13.*.3", "13.*.10", "13.*.18"]
+PATHS = {"managed": "/", "raw": "/raw"}
+PEERS = ["aiohttp", "websockets", "picows"]
+HEAVY = ("9", "12", "13")  # sections whose groups take longest
+
+
+class ServerFailed(Exception):
+    """The server under test did not start."""
+
+
+@dataclass
+class Run:
+    args: argparse.Namespace
+    suite: str
+    folder: Path
+    patience: Patience
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    logged: list[Path] = field(default_factory=list)
+
+    @contextmanager
+    def server(self, folder: Path) -> Iterator[tuple[Child, str]]:
+        """The server under test, just started, and its URL."""
+        module = "peers" if self.args.server in PEERS else "server"
+        command = [sys.executable, "-m", f"tests.autobahn.{module}", "--loop", self.args.loop]
+        if module == "peers":
+            command.append(self.args.server)
+        env = {name: value for name, value in os.environ.items() if name != "AIOHTTP_RAWWS_NO_EXTENSIONS"}
+        if self.args.codec == "python":
+            env["AIOHTTP_RAWWS_NO_EXTENSIONS"] = "1"
+        log = folder / "server.log"
+        with Child(command, ROOT, folder / "server.json", errors=log, env=env) as child:
+            child.watch(Patience(30, inf, self.patience.stop), lambda: child.text().endswith("\n"))
+            if not child.text().endswith("\n"):
+                raise ServerFailed(f"the server did not start:\n{log.read_text()[-2000:]}")
+            started = json.loads(child.text())
+            self.versions = started["versions"]
+            if self.versions.get("codec", self.args.codec).lower() != self.args.codec:
+                raise ServerFailed(f"the {self.args.codec} codec was asked for, the server has the other")
+            yield child, f"ws://127.0.0.1:{started['port']}{PATHS.get(self.args.server, '/')}"
+        if log.stat().st_size:
+            self.logged.append(log)
+
+    def group(self, label: str, cases: list[str]) -> None:
+        """Run ``cases``, as often as it takes to have a verdict on each; every time at least one is settled."""
+        todo, begin, attempt = cases, time.monotonic(), 0
+        while todo:
+            attempt += 1
+            folder = self.folder / (label if attempt == 1 else f"{label}-{attempt}")
+            folder.mkdir()
+            with self.server(folder) as (server, url):
+                outcome = run_cases(self.suite, folder, url, todo, self.patience)
+                if server.process.poll() is not None:
+                    outcome.why = "SERVER DIED"
+            self.verdicts |= outcome.verdicts
+            self.seconds |= outcome.seconds
+            left = [case for case in todo if case not in outcome.verdicts]
+            if left and self.patience.over():
+                self.verdicts |= dict.fromkeys(left, Verdict.missing("NOT RUN"))
+                print(
+                    f"{label}: the time of the whole run is over, {len(left)} cases were not run", flush=True
+                )
+                return
+            if outcome.why is not None and left:
+                blamed = outcome.last if outcome.last in left else left[0]
+                self.verdicts[blamed] = Verdict.missing(outcome.why)
+                left.remove(blamed)
+                print(f"{label}: {outcome.why} in case {blamed}, see {folder}", flush=True)
+            elif left == todo:
+                raise ServerFailed(f"the suite ended without a verdict, see {folder}")
+            todo = left
+        if self.args.verbose:
+            print(f"{label}: {len(cases)} cases, {time.monotonic() - begin:.1f} s", flush=True)
+
+    def all(self) -> None:
+        wanted = self.args.cases or (SLICE if self.args.slice else ["*"])
+        waiting = groups(select(known_cases(self.suite, self.folder / "known", self.patience), wanted))
+        heavy_first = sorted(waiting, key=lambda label: label.split(".")[0] not in HEAVY)
+        with ThreadPoolExecutor(self.args.jobs) as pool:
+            running = [pool.submit(self.group, label, waiting[label]) for label in heavy_first]
+            try:
+                for future in as_completed(running):
+                    future.result()
+            except BaseException:
+                self.patience.stop.set()
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        suite = find_suite()
+    except NotInstalled as error:
+        print(error, file=sys.stderr)
+        return 3
+    name = args.server if args.server in PEERS else f"{args.server}-{args.codec}"
+    name += "-uvloop" if args.loop == "uvloop" else ""
+    folder = home() / "reports" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    begin = time.monotonic()
+    this = Run(args, suite, folder, Patience(args.stall, begin + args.limit))
+    try:
+        this.all()
+    except (ServerFailed, RuntimeError) as error:
+        print(error, file=sys.stderr)
+        return 3
+    except ValueError as error:  # a pattern
+        print(error, file=sys.stderr)
+        return 2
+    what = ", ".join(f"{name} {version}" for name, version in this.versions.items())
+    print(f"\n{name}: {len(this.verdicts)} cases in {time.monotonic() - begin:.0f} s ({what})")
+    report.print_result(this.verdicts)
+    if args.slowest:
+        slowest = sorted(this.seconds.items(), key=lambda item: -item[1])[: args.slowest]
+        print("slowest:", ", ".join(f"{case} {seconds:.1f} s" for case, seconds in slowest))
+    for log in this.logged:
+        print("the server logged something:", log)
+    if args.save:
+        command = shlex.join(["python", "-m", "tests.autobahn.run", *what_matters(args)])
+        versions = {"autobahntestsuite": SUITE.partition("==")[2], **this.versions}
+        date = time.strftime("%Y-%m-%d", time.gmtime())
+        report.Result(name, command, date, versions, this.verdicts).save(report.RESULTS)
+        report.update_page()
+    bad = report.bad_cases(this.verdicts, args.allow)
+    print(
+        f"{len(bad)} cases are not as wanted" if bad else "all as wanted", f"(reports: {folder})", flush=True
+    )
+    return 1 if bad else 0
+
+
+def what_matters(args: argparse.Namespace) -> list[str]:
+    """The arguments that say which run it was."""
+    words = [args.server] if args.server in PEERS else [args.server, "--codec", args.codec]
+    words += ["--loop", args.loop] if args.loop != "asyncio" else []
+    words += ["--cases", *args.cases] if args.cases else []
+    return [*words, "--save"]
+
+
+def main() -> int:
+    summary, _, epilog = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        description=summary, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("server", nargs="?", default="managed", choices=[*PATHS, *PEERS])
+    add("--codec", choices=["compiled", "python"], default="compiled", help="of our servers")
+    add("--loop", choices=["asyncio", "uvloop"], default="asyncio")
+    add("--cases", nargs="+", metavar="PATTERN", help="only these")
+    add("--slice", action="store_true", help="sections 1-7 and 10, and some cases of 12 and 13")
+    add("--allow", nargs="+", default=[], metavar="KIND", help="verdicts that are accepted too")
+    add("--jobs", type=int, default=2, metavar="N", help="processes of the suite at a time (2)")
+    add(
+        "--stall", type=float, default=240, metavar="S", help="silent seconds that are taken for a hang (240)"
+    )
+    add("--limit", type=float, default=3600, metavar="S", help="seconds for the whole run (3600)")
+    add("--save", action="store_true", help="keep the result in docs/conformance and write its table")
+    add("--slowest", type=int, default=0, metavar="N", help="name the N cases that took longest")
+    add("--verbose", action="store_true", help="a line per group of cases")
+    args = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is ended
+    if args.save and (args.cases or args.slice) and args.server != "raw":
+        parser.error("only a run of all cases can be saved")
+    try:
+        return run(args)
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
