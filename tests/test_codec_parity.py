@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import subprocess
 import sys
@@ -55,9 +56,7 @@ def outcome(call: Any, *arguments: Any, **options: Any) -> Any:
 
 def plain(module: ModuleType, items: Any) -> list[Any]:
     return [
-        seen(item)
-        if isinstance(item, module.Frame)
-        else (str(item.header), item.payload, item.offset, item.last)
+        seen(item) if isinstance(item, module.Frame) else (str(item.header), item.payload, item.offset, item.last)
         for item in items
     ]
 
@@ -128,7 +127,7 @@ def feeds(draw: st.DrawFn) -> list[tuple[Any, ...]]:
     stream = draw(wires() | st.binary(max_size=60))
     cuts = draw(st.lists(st.integers(0, len(stream)) | st.integers(0, min(len(stream), 20)), max_size=8))
     bounds = [0, *sorted(cuts), len(stream)]
-    pieces = [stream[start:stop] for start, stop in zip(bounds, bounds[1:], strict=False)]
+    pieces = [stream[start:stop] for start, stop in itertools.pairwise(bounds)]
     budget = st.sampled_from([-1, -1, -1, 0, 1, 2, 50])
     steps = [(piece, draw(budget), draw(budget), draw(st.booleans())) for piece in pieces]
     return [*steps, (b"", 1, -1, False), (b"", -1, -1, False)]
@@ -139,7 +138,9 @@ outgoing = st.tuples(
     st.binary(max_size=10) | sizes.map(bytes),
     st.booleans(),
     st.none() | st.integers(0, 9),
-    st.sampled_from(["append", "append", "encode", "append_header", "prepare", "take", "append_bytes", "unmask", "mask"]),
+    st.sampled_from(
+        ["append", "append", "encode", "append_header", "prepare", "take", "append_bytes", "unmask", "mask"]
+    ),
 )
 
 

@@ -223,7 +223,7 @@ class TestEncode:
     def test_a_message_cannot_be_broken_into(self, codec: ModuleType, call: str) -> None:
         Frame, encoder = codec.Frame, codec.FrameEncoder()
         send = getattr(encoder, call)
-        with pytest.raises(RuntimeError, match="CONTINUATION|continuation frame cannot be sent: no message"):
+        with pytest.raises(RuntimeError, match="a continuation frame cannot be sent: no message has been begun"):
             send(Frame(0, b"x"))
         encoder.append(Frame.text("a", fin=False))
         size = encoder.size
@@ -236,7 +236,8 @@ class TestEncode:
 
     def test_lenient_sends_opcodes_as_they_stand(self, codec: ModuleType) -> None:
         Frame, encoder = codec.Frame, codec.FrameEncoder(strict=False)
-        sent = [Frame(0, b""), Frame.text("", fin=False), Frame.binary(b"", fin=False), Frame.binary(b""), Frame(0), Frame(3)]
+        fragments = [Frame.text("", fin=False), Frame.binary(b"", fin=False)]
+        sent = [Frame(0), *fragments, Frame.binary(b""), Frame(0), Frame(3)]
         assert [encoder.encode(frame)[0] for frame in sent] == [0x80, 0x01, 0x02, 0x80, 0x80, 0x83]
 
     def test_prepared(self, codec: ModuleType) -> None:

@@ -63,7 +63,9 @@ class TestBudget:
         assert len(parser.feed(b"")) == 5 - expected
         assert (parser.pending, parser.mid_frame) == (0, False)
 
-    @pytest.mark.parametrize(("limit", "expected"), [(0, 0), (1, 1), (10, 1), (11, 2), (20, 2), (21, 3), (30, 3), (-1, 3)])
+    @pytest.mark.parametrize(
+        ("limit", "expected"), [(0, 0), (1, 1), (10, 1), (11, 2), (20, 2), (21, 3), (30, 3), (-1, 3)]
+    )
     def test_max_bytes(self, codec: ModuleType, limit: int, expected: int) -> None:
         parser = codec.FrameParser()
         assert len(parser.feed(wire_of(codec, 10) * 3, max_bytes=limit)) == expected
@@ -277,7 +279,7 @@ class TestChunks:
 class TestMemory:
     @pytest.mark.parametrize("received", [0, 1000])
     def test_a_promise_takes_none(self, codec: ModuleType, received: int) -> None:
-        """A peer that announces 4 GiB and falls silent holds nothing but what it sent (and what is asked for at once)."""
+        """A peer that announces 4 GiB and falls silent costs what it sent, and the room for one read."""
         header = codec.encode_header(2, 4 << 30, masking_key=KEY)
         parser = codec.FrameParser(max_frame_size=None)
         tracemalloc.start()

@@ -1,5 +1,7 @@
 """Frames as bytes and as values (RFC 6455, section 5), the ways of cutting them, and the codecs they run over."""
 
+# ruff: noqa: E501 - the tables are read by their columns
+
 from __future__ import annotations
 
 import importlib

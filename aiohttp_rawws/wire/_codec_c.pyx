@@ -542,7 +542,7 @@ cdef class FrameParser:
 cdef class FrameEncoder:
     """Turns the frames of one direction of a connection into bytes, one by one or in batches. One caller at a time.
 
-    masking: mask what is sent, as a client must (section 5.3); can be set at any time. Payloads are copied, never changed.
+    masking: mask what is sent, as a client must (section 5.3); settable at any time. Payloads are copied, not changed.
     strict: refuse frames that do not continue the message which was begun; otherwise send opcodes as they stand.
     new_masking_key: where the keys come from, 4 bytes each.
 

@@ -1,6 +1,6 @@
 """The reference codec: bytes to frames and back (RFC 6455, section 5), in plain Python.
 
-``_codec_c.pyx`` is the same compiled. Whatever changes here changes there; ``tests/test_codec_parity.py`` compares them.
+``_codec_c.pyx`` is the same compiled. What changes here changes there; ``tests/test_codec_parity.py`` compares them.
 """
 
 from __future__ import annotations
@@ -359,7 +359,7 @@ class FrameParser:
 class FrameEncoder:
     """Turns the frames of one direction of a connection into bytes, one by one or in batches. One caller at a time.
 
-    masking: mask what is sent, as a client must (section 5.3); can be set at any time. Payloads are copied, never changed.
+    masking: mask what is sent, as a client must (section 5.3); settable at any time. Payloads are copied, not changed.
     strict: refuse frames that do not continue the message which was begun; otherwise send opcodes as they stand.
     new_masking_key: where the keys come from, 4 bytes each.
 

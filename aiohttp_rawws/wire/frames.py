@@ -44,9 +44,7 @@ SHOWN = 24  # bytes of a payload in a repr
 def _head_byte(opcode: int, fin: bool, rsv1: bool, rsv2: bool, rsv3: bool) -> int:
     if not 0 <= opcode <= OPCODE:
         raise ValueError(f"{int(opcode)} is not an opcode")
-    return (
-        (FIN if fin else 0) | (RSV1 if rsv1 else 0) | (RSV2 if rsv2 else 0) | (RSV3 if rsv3 else 0) | int(opcode)
-    )
+    return (FIN if fin else 0) | (RSV1 if rsv1 else 0) | (RSV2 if rsv2 else 0) | (RSV3 if rsv3 else 0) | int(opcode)
 
 
 def _check_control(head: int, size: int) -> None:
@@ -118,7 +116,7 @@ def _decoded(frame: Frame) -> str:
 class Frame:
     """A frame, immutable: what stood in its header, and its payload.
 
-    opcode: as on the wire. kind: the kind of the message that the frame belongs to, which differs for continuations only.
+    opcode: as on the wire. kind: that of the message the frame belongs to, which differs for continuations only.
     payload: any contiguous buffer; kept as bytes (copied unless it is bytes).
     fin: whether this is the last frame of its message. rsv1, rsv2, rsv3: the bits that extensions give a meaning.
     Raises ValueError for a control frame of more than 125 bytes or with ``fin=False``, since section 5.5 forbids both.
@@ -157,9 +155,7 @@ class Frame:
     text = cast("_TextAccess", _Text())
 
     @staticmethod
-    def binary(
-        data: Buffer, *, fin: bool = True, rsv1: bool = False, rsv2: bool = False, rsv3: bool = False
-    ) -> Frame:
+    def binary(data: Buffer, *, fin: bool = True, rsv1: bool = False, rsv2: bool = False, rsv3: bool = False) -> Frame:
         """A binary frame."""
         return _data_frame(BINARY, _as_bytes(data), fin, rsv1, rsv2, rsv3)
 
