@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
 DONE := $(VENV)/.done
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 METADATA := setup.cfg setup.py pyproject.toml
 SOURCES := $(shell find aiohttp_rawws -name '*.py' -o -name '*.pyx' -o -name '*.pxd')
 
@@ -34,7 +34,7 @@ help:
 	@echo 'PYTHON=python3.12 picks the interpreter $(VENV) is made with.'
 
 demo: $(DONE)/core codec
-	@exec $(BIN)/python -m demos --host '$(HOST)' --port '$(PORT)'
+	@exec $(BIN)/python -u -m demos --host '$(HOST)' --port '$(PORT)'
 
 # Both runs are made whatever the first one says, and both must pass.
 test: $(DONE)/tools $(DONE)/core codec
@@ -88,7 +88,7 @@ $(DONE)/package: $(METADATA) | $(BIN)/python
 # picked up silently.
 $(DONE)/core: $(SOURCES) $(DONE)/package
 	@echo 'building the compiled core'
-	@$(BIN)/python setup.py -q build_ext --inplace >$(DONE)/build.log 2>&1 \
+	@$(BIN)/python setup.py -q build_ext --inplace --parallel 2 >$(DONE)/build.log 2>&1 \
 	    && ! grep -q 'no compiled core' $(DONE)/build.log \
 	    || { find aiohttp_rawws -name '*.so' -delete; echo 'it could not be built, see $(DONE)/build.log'; }
 	@touch $@
