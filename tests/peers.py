@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import ssl
 import struct
@@ -14,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
@@ -21,6 +23,9 @@ TIMEOUT = 5.0
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, section 1.3
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+
+# Before 3.14.5 aiohttp reads what stands behind an upgrade it takes for declined as HTTP, and hangs up when it is not.
+LOSES_TAILS = tuple(int(part) for part in re.findall(r"\d+", aiohttp.__version__)[:3]) < (3, 14, 5)
 
 UPGRADE = {
     "Host": "127.0.0.1",

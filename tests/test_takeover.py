@@ -202,9 +202,12 @@ async def test_half_a_frame_behind_the_handshake(cut: int) -> None:
 
 async def test_requests_before_the_handshake(way: Any) -> None:
     async with connected(way, echo) as (_, peer, path):
-        await peer.send(peers.request_bytes("/nowhere", upgrade=False), peers.request_bytes(path), frame(TEXT, b"x"))
+        early = frame(TEXT, b"x")
+        first = b"" if peers.LOSES_TAILS else early
+        await peer.send(peers.request_bytes("/nowhere", upgrade=False), peers.request_bytes(path), first)
         assert (await peer.answer()).status == 404
         assert (await peer.answer()).status == 101
+        await peer.send(early[len(first) :])
         assert await peer.frame() == (TEXT, b"x")
         await peer.finish()
 

@@ -57,6 +57,10 @@ def test_equivalent_handshakes(changes: dict[str, str | None]) -> None:
     assert check(changes) == peers.KEY
 
 
+def test_an_empty_body_is_none() -> None:
+    assert check({"Content-Length": "0"}) == peers.KEY
+
+
 def test_repeated_lines_are_one_list() -> None:
     assert check({"Connection": "keep-alive"}, ("Connection", "Upgrade")) == peers.KEY
     assert check({"Upgrade": "h2c"}, ("upgrade", "websocket")) == peers.KEY
@@ -69,6 +73,8 @@ def test_repeated_lines_are_one_list() -> None:
         ({"method": "HEAD"}, 405, "GET, not HEAD"),
         ({"version": (1, 0)}, 400, "HTTP/1.1"),
         ({"has_body": True}, 400, "body"),
+        ({"changes": {"Content-Length": "3"}}, 400, "body"),
+        ({"changes": {"Transfer-Encoding": "chunked"}}, 400, "body"),
     ],
     ids=str,
 )

@@ -57,10 +57,10 @@ async def said(served: Served, path: str, protocols: str | None = None, **more: 
 
 
 @pytest.mark.parametrize("page_first", [True, False])
-@pytest.mark.parametrize("path", ["/chat", "/", "/chat/{room}", r"/chat/{room:\d+}", "/a{tail:.*}"])
+@pytest.mark.parametrize("path", ["/chat", "/", "/chat/{room}", r"/chat/{room:\d+}", "/a/{tail:.*}"])
 async def test_a_page_and_a_socket_share_a_path(path: str, page_first: bool) -> None:
     routes = [web.get(path, page()), rawws.websocket_raw(path, saying("socket"))]
-    at = {"/chat/{room}": "/chat/1", r"/chat/{room:\d+}": "/chat/1", "/a{tail:.*}": "/ab/c"}.get(path, path)
+    at = {"/chat/{room}": "/chat/1", r"/chat/{room:\d+}": "/chat/1", "/a/{tail:.*}": "/a/b/c"}.get(path, path)
     async with serving(application(*(routes if page_first else routes[::-1]))) as served:
         assert (await served.ask(at, upgrade=False)).text == "page"
         assert (await served.ask(at, upgrade=False, method="HEAD")).status == 200
@@ -309,14 +309,15 @@ async def test_refusals_inside_a_mounted_application() -> None:
 async def test_domains(page_first: bool) -> None:
     definitions = [web.get("/chat", page()), rawws.websocket_raw("/chat", saying("inner"))]
     inner = application(*(definitions if page_first else definitions[::-1]), plugin=False)
-    app = application(web.get("/chat", page("outer page")))
+    app = application(web.get("/outer", page("outer page")))
     app.add_domain("inner.example", inner)
-    app.add_routes([rawws.websocket_raw("/chat", saying("outer"))])  # the domain has no place in the index
+    app.add_routes([rawws.websocket_raw("/outer", saying("outer"))])  # the domain has no place in the index
     async with serving(app) as served:
-        assert await said(served, "/chat") == "outer"
-        assert (await served.ask("/chat", upgrade=False)).text == "outer page"
+        assert await said(served, "/outer") == "outer"
+        assert (await served.ask("/outer", upgrade=False)).text == "outer page"
         assert await said(served, "/chat", Host="inner.example") == "inner"
         assert (await served.ask("/chat", {"Host": "inner.example"}, upgrade=False)).text == "page"
+        assert (await served.ask("/chat")).status == 404
 
 
 async def test_the_order_of_the_rest_stays() -> None:
