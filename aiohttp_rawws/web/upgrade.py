@@ -135,6 +135,8 @@ class WebSocketUpgrade(web.StreamResponse):
     handler returns: the plugin's middleware and the route decorators see to that.
     """
 
+    _refusal: web.StreamResponse | None = None  # on the class: the base class asks for it while it is being made
+
     def __init__(
         self,
         request: web.BaseRequest,
@@ -162,7 +164,6 @@ class WebSocketUpgrade(web.StreamResponse):
         self._negotiated: list[Any] = []
         self._extensions_field: str | None = None
         self._checked = False
-        self._refusal: web.StreamResponse | None = None
         self._session: WebSocketServerSession | None = None
         self._to_run: WebSocketServerSession | None = None
         self._write_handshake_fields()
