@@ -16,7 +16,13 @@ from .errors import (
     RawWSError,
     SessionClosed,
 )
+from .extensions.base import WebSocketExtension, WebSocketExtensionFactory
+from .extensions.deflate import PerMessageDeflate, WebSocketDeflateExtension
+from .extensions.header import WebSocketExtensionHeader
 from .session.channels import UNLIMITED, ChannelConfig, bounded
+from .session.converters import ContentConverter, JSONConverter
+from .session.keepalive import Periodic, WhenIdle
+from .session.managed import DefaultWebSocketSession, run_managed
 from .session.memory import memory_pair
 from .session.options import SessionOptions
 from .session.raw import WebSocketSession, run_session
@@ -24,8 +30,9 @@ from .session.state import CloseState, SessionStats
 from .session.streams import RawWebSocket
 from .web.options import WebSocketOptions
 from .web.plugin import WEBSOCKETS, WebSockets, setup
-from .web.routing import RouteTableDef, websocket_raw
-from .web.upgrade import WebSocketServerSession, WebSocketUpgrade
+from .web.routing import RouteTableDef, websocket, websocket_raw
+from .web.sessions import DefaultWebSocketServerSession, WebSocketServerSession
+from .web.upgrade import WebSocketUpgrade
 from .wire.codec import Frame, FrameChunk, FrameHeader, PreparedFrame
 from .wire.codes import CloseCode, CloseReason, Opcode
 
@@ -40,7 +47,10 @@ __all__ = [
     "CloseReason",
     "CloseState",
     "ConnectionLost",
+    "ContentConverter",
     "ConverterNotFound",
+    "DefaultWebSocketServerSession",
+    "DefaultWebSocketSession",
     "DeserializeError",
     "Frame",
     "FrameChunk",
@@ -48,8 +58,11 @@ __all__ = [
     "FrameTooBig",
     "HandshakeError",
     "InvalidPayload",
+    "JSONConverter",
     "Opcode",
     "PeerError",
+    "PerMessageDeflate",
+    "Periodic",
     "PreparedFrame",
     "ProtocolViolation",
     "RawWSError",
@@ -58,14 +71,21 @@ __all__ = [
     "SessionClosed",
     "SessionOptions",
     "SessionStats",
+    "WebSocketDeflateExtension",
+    "WebSocketExtension",
+    "WebSocketExtensionFactory",
+    "WebSocketExtensionHeader",
     "WebSocketOptions",
     "WebSocketServerSession",
     "WebSocketSession",
     "WebSocketUpgrade",
     "WebSockets",
+    "WhenIdle",
     "bounded",
     "memory_pair",
+    "run_managed",
     "run_session",
     "setup",
+    "websocket",
     "websocket_raw",
 ]

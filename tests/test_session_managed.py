@@ -29,10 +29,10 @@ def masked(opcode: int, payload: bytes, **flags: bool) -> bytes:
 
 
 @asynccontextmanager
-async def managed(keepalive=None, **options):
+async def managed(**options):
     """A managed server session and its raw client."""
     server, client = memory_pair(**options)
-    session = DefaultWebSocketSession(server, keepalive=keepalive)
+    session = DefaultWebSocketSession(server)
     session.start()
     try:
         yield session, client
@@ -102,6 +102,26 @@ async def test_the_peer_closes_first():
         with pytest.raises(SessionClosed) as caught:
             await session.send("x")
         assert caught.value.received == 4000
+
+
+async def test_messages_before_a_close_may_still_be_answered():
+    async with managed() as (session, client):
+        with client.cork():
+            client.send_nowait("one")
+            client.send_nowait("two")
+            client.close_nowait(4000)
+        async for message in session:
+            await session.send(message.text.upper())
+        assert [frame.payload for frame in [await client.receive() for _ in range(3)]] == [b"ONE", b"TWO", b"\x0f\xa0"]
+
+
+async def test_a_close_behind_messages_nobody_takes_is_answered_all_the_same():
+    async with managed(close_timeout=0.05) as (session, client):
+        with client.cork():
+            client.send_nowait("not taken")
+            client.close_nowait(4000)
+        assert (await asyncio.wait_for(client.receive(), 2)).close_reason.code == 4000
+        assert [message.text async for message in session] == ["not taken"]
 
 
 async def test_we_close_first_and_what_arrives_meanwhile_is_still_received():
@@ -288,7 +308,7 @@ async def test_pongs_keep_the_session_alive_and_measure_it():
 
 
 async def test_any_data_is_alive_when_asked_for():
-    async with managed(Periodic(any_data_is_alive=True), ping_interval=0.03, timeout=0.03) as (session, client):
+    async with managed(keepalive=Periodic(any_data_is_alive=True), ping_interval=0.03, timeout=0.03) as (session, client):
         for _ in range(10):
             await client.send("alive")
             await asyncio.sleep(0.02)
@@ -296,7 +316,7 @@ async def test_any_data_is_alive_when_asked_for():
 
 
 async def test_when_idle_pings_only_when_nothing_arrives():
-    async with managed(WhenIdle(payload=lambda: b"idle?"), ping_interval=0.06, timeout=None) as (session, client):
+    async with managed(keepalive=WhenIdle(payload=lambda: b"idle?"), ping_interval=0.06, timeout=None) as (session, client):
         for _ in range(8):
             await client.send("busy")
             await asyncio.sleep(0.015)

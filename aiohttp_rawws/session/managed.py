@@ -19,7 +19,7 @@ from ..wire.codec import Frame, FrameChunk, PreparedFrame
 from ..wire.codes import CloseCode, CloseReason, Opcode, may_be_sent
 from .closing import checked_reason, closed_error, reason_for
 from .converters import deserialized, needs_converter, serialized
-from .keepalive import Latency, Periodic, Pinger, random_payload
+from .keepalive import Latency, Pinger, random_payload
 from .messages import MessageAssembler
 from .options import seconds
 from .raw import WebSocketSession, as_frame
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from .options import SessionOptions
 
 logger = logging.getLogger("aiohttp_rawws")
+
+PATIENCE = 1.0  # seconds that the messages before a Close have to be taken before it is answered
 
 LOST = CloseReason(CloseCode.CLOSED_ABNORMALLY, "Connection was closed without close frame")
 
@@ -46,6 +48,8 @@ class DefaultWebSocketSession:
 
     raw: the session underneath, not used by anybody else from now on. Frames are taken from it with ``listen()``
         from ``start()`` on, or from the first use.
+    extensions: those its messages go through, in the negotiated order.
+    options: instead of the raw session's.
     on_ping, on_pong: called with the payload of each Ping or Pong received. on_close: with the CloseReason of the
         peer's Close. Plain functions; attributes, to be set at any time.
     auto_pong, auto_close: whether a Ping is answered with a Pong, a Close with a Close. Attributes as well.
@@ -61,7 +65,6 @@ class DefaultWebSocketSession:
         *,
         extensions: Iterable[WebSocketExtension] = (),
         options: SessionOptions | None = None,
-        keepalive: Periodic | None = None,
     ) -> None:
         if not isinstance(raw, WebSocketSession):
             raise TypeError(f"a managed session stands on a raw session, not on {raw!r}")
@@ -72,8 +75,8 @@ class DefaultWebSocketSession:
         self._started = False
         self._pipeline: ExtensionPipeline | None = None
         self._assembler = MessageAssembler(self._options.max_message_size)
-        self.auto_pong = True
-        self.auto_close = True
+        self.auto_pong = self._options.auto_pong
+        self.auto_close = self._options.auto_close
 
         incoming = self._options.incoming
         self._capacity = incoming.capacity
@@ -89,6 +92,7 @@ class DefaultWebSocketSession:
         self._sending: asyncio.Lock | None = None
         self._reason: CloseReason | None = None
         self._reason_waiters: list[asyncio.Future[CloseReason]] = []
+        self._unanswered: CloseReason | None = None  # of the peer's Close
         self._ending: asyncio.Task[None] | None = None
         self._close_timer: asyncio.TimerHandle | None = None
 
@@ -96,7 +100,7 @@ class DefaultWebSocketSession:
         self._timeout = self._options.timeout
         self._latency = Latency(self._loop)
         self._pinger = Pinger(
-            raw, self._latency, keepalive or Periodic(), self._ping_timeout, lambda: not self._held
+            raw, self._latency, self._options.keepalive, self._ping_timeout, lambda: not self._held
         )
 
     def start(self, extensions: Iterable[WebSocketExtension] | None = None) -> None:
@@ -162,11 +166,23 @@ class DefaultWebSocketSession:
         self._stop()
         if self.on_close is not None:
             self.on_close(reason)
-        if not self._raw.outgoing_ended and self.auto_close:
-            self._send_close(None if reason.code == CloseCode.NO_STATUS else CloseReason(reason.code))
         self._settle(reason)
         self._end_messages(None)
-        if self.auto_close or self._raw.outgoing_ended:
+        if self._raw.outgoing_ended:
+            self._end_soon()
+        elif self.auto_close:
+            self._unanswered = reason
+            if not self._messages:
+                self._answer_close()
+            else:  # what came before it may be answered first (section 5.5.1 allows the delay)
+                patience = min(PATIENCE, self._options.close_timeout)
+                self._close_timer = self._loop.call_later(patience, self._answer_close)
+
+    def _answer_close(self) -> None:
+        """Answer the peer's Close with its own code (section 5.5.1), once."""
+        reason, self._unanswered = self._unanswered, None
+        if reason is not None:
+            self._send_close(None if reason.code == CloseCode.NO_STATUS else CloseReason(reason.code))
             self._end_soon()
 
     def _deliver(self, message: Frame) -> None:
@@ -251,6 +267,8 @@ class DefaultWebSocketSession:
         self._begin()
         if self._waiter is not None:
             raise RuntimeError("another task is already receiving from this session")
+        if not self._messages:
+            self._answer_close()
         while not self._messages and not self._over:
             self._waiter = self._loop.create_future()
             try:
@@ -427,6 +445,7 @@ class DefaultWebSocketSession:
         if not may_be_sent(reason.code):
             raise ValueError(f"close code {reason.code} may not be sent (RFC 6455, section 7.4)")
         self._begin()
+        self._answer_close()
         if self._raw.outgoing_ended:
             return
         self._stop()

@@ -10,9 +10,11 @@ from typing import Any, Literal
 
 from .channels import ChannelConfig, bounded
 from .converters import ContentConverter
+from .keepalive import Periodic
 
 MIB = 2**20
 BOUNDED = bounded()
+PERIODIC = Periodic()
 
 OnViolation = Literal["close", "raise"]
 OnError = Literal["abort", "close-1011"]
@@ -59,6 +61,8 @@ class SessionOptions:
     close_timeout: seconds that ending may take: a flush, the peer's Close, the end of the TCP stream. 10.
     ping_interval: seconds between the pings of a managed session; None = no pings. None.
     timeout: seconds a managed session's ping may stay unanswered; None = for ever. 15.
+    keepalive: how the pings are made: ``Periodic()`` or ``WhenIdle()``.
+    auto_pong, auto_close: whether a managed session answers a Ping with a Pong, a Close with a Close.
     on_violation: "close" answers a violation with its Close frame (1002, 1009) and raises it from
         ``receive()``; "raise" leaves the Close to the handler.
     converter: turns values into frames and back for ``send_serialized`` and ``receive_deserialized``. None.
@@ -77,6 +81,9 @@ class SessionOptions:
     on_violation: OnViolation = "close"
     on_error: OnError = "abort"
     converter: ContentConverter | None = None
+    keepalive: Periodic = PERIODIC
+    auto_pong: bool = True
+    auto_close: bool = True
 
     def __post_init__(self) -> None:
         def settle(name: str, value: object) -> None:
@@ -92,7 +99,9 @@ class SessionOptions:
         settle("close_timeout", seconds("close_timeout", self.close_timeout))
         settle("ping_interval", seconds("ping_interval", self.ping_interval))
         settle("timeout", seconds("timeout", self.timeout))
-        for name in ("masking", "strict"):
+        if not isinstance(self.keepalive, Periodic):
+            raise TypeError(f"keepalive must be Periodic(...) or WhenIdle(...), not {self.keepalive!r}")
+        for name in ("masking", "strict", "auto_pong", "auto_close"):
             value = getattr(self, name)
             if not isinstance(value, bool) and not (name == "masking" and value is None):
                 raise TypeError(f"{name} must be True or False, not {value!r}")

@@ -10,12 +10,18 @@ from typing import Any
 from aiohttp import web
 
 from ..extensions.base import check_conflicts
+from ..extensions.deflate import PerMessageDeflate
 from ..session.options import SessionOptions
 from ..wire.codes import CloseReason, may_be_sent
 from .origins import OriginCheck, Origins, compile_origins
 
 BeforeUpgradeResult = Mapping[str, str] | web.StreamResponse | None
 BeforeUpgrade = Callable[[Any], BeforeUpgradeResult | Awaitable[BeforeUpgradeResult]]
+
+try:  # what the application chose with aiohttp.set_zlib_backend() holds here too; there since aiohttp 3.12
+    from aiohttp.compression_utils import ZLibBackend
+except ImportError:
+    ZLibBackend = None  # type: ignore[assignment]
 
 PLUGIN_ONLY = frozenset({"shutdown_code", "shutdown_reason"})
 
@@ -29,14 +35,12 @@ class WebSocketOptions(SessionOptions):
     before_upgrade: called with the request before the 101, sync or async. Returns None, a mapping of further header
         fields for the 101, or a response that refuses; may raise ``web.HTTPException``.
     extensions: configurations of extensions, in order of preference, offered where a route negotiates them.
-    converter: turns values into frames and back for ``send_serialized`` and ``receive_deserialized``.
     shutdown_code, shutdown_reason: the Close that live sessions get when the server shuts down (plugin only).
     """
 
     origins: Origins = "same-origin"
     before_upgrade: BeforeUpgrade | None = None
     extensions: tuple[Any, ...] = ()
-    converter: Any = None
     shutdown_code: int = 1001
     shutdown_reason: str = "Server is going down"
     origin_check: OriginCheck | None = field(init=False, repr=False, compare=False)
@@ -57,7 +61,7 @@ class WebSocketOptions(SessionOptions):
             CloseReason(self.shutdown_code, self.shutdown_reason)
         except ValueError as exc:
             raise ValueError(f"shutdown_reason: {exc}") from None
-        object.__setattr__(self, "extensions", tuple(self.extensions))
+        object.__setattr__(self, "extensions", tuple(map(_with_backend, self.extensions)))
         for extension in self.extensions:
             if isinstance(extension, type) or not callable(getattr(extension, "accept_offer", None)):
                 raise TypeError(f"extensions: {extension!r} is not the configuration of an extension")
@@ -74,6 +78,12 @@ class WebSocketOptions(SessionOptions):
         """A copy with ``changes``. Raises TypeError for a name that is no option, naming those that are."""
         check_names(changes)
         return dataclasses.replace(self, **changes)
+
+
+def _with_backend(factory: Any) -> Any:
+    if isinstance(factory, PerMessageDeflate) and factory.backend is None and ZLibBackend is not None:
+        return factory.replace(backend=ZLibBackend)
+    return factory
 
 
 NAMES = frozenset(option.name for option in dataclasses.fields(WebSocketOptions) if option.init)

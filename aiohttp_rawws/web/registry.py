@@ -5,17 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sized
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Union
 
 from aiohttp import web
 from aiosignal import Signal
 
+from ..session.managed import DefaultWebSocketSession, run_managed
 from ..session.raw import WebSocketSession, run_session
 from .options import WebSocketOptions
 
 logger = logging.getLogger("aiohttp_rawws")
 
 Handle = Callable[[Any], Awaitable[object]]
+Session = Union[WebSocketSession, DefaultWebSocketSession]
+
+
+async def run_handler(session: Session, handle: Handle) -> None:
+    """Run ``handle`` over ``session`` by the rules of its kind; raises CancelledError only."""
+    if isinstance(session, DefaultWebSocketSession):
+        await run_managed(session, handle)
+    else:
+        await run_session(session, handle)
 
 
 class _Live(NamedTuple):
@@ -29,16 +39,16 @@ class _Live(NamedTuple):
         return self.over.done()
 
 
-class Sessions(Sized, Iterable[WebSocketSession]):
+class Sessions(Sized, Iterable[Session]):
     """The live sessions, as of now. Iterating goes over a copy, so sessions may come and go meanwhile."""
 
-    def __init__(self, live: Mapping[WebSocketSession, object]) -> None:
+    def __init__(self, live: Mapping[Session, object]) -> None:
         self._live = live
 
     def __len__(self) -> int:
         return len(self._live)
 
-    def __iter__(self) -> Iterator[WebSocketSession]:
+    def __iter__(self) -> Iterator[Session]:
         return iter(tuple(self._live))
 
     def __contains__(self, session: object) -> bool:
@@ -52,7 +62,7 @@ class WebSockets:
     """The plugin of one application, found under ``app[WEBSOCKETS]``.
 
     options: what every route starts from.
-    sessions: the live sessions, a view.
+    sessions: the live sessions, raw and managed, a view.
     closing: the server is shutting down; upgrades are answered with 503.
     on_session_start, on_session_end: signals, ``async def callback(session)``. A start callback that raises ends
         the session before its handler runs; end callbacks run for every session that began.
@@ -61,7 +71,7 @@ class WebSockets:
     def __init__(self, options: WebSocketOptions) -> None:
         self.options = options
         self.closing = False
-        self._live: dict[WebSocketSession, _Live] = {}
+        self._live: dict[Session, _Live] = {}
         self.sessions = Sessions(self._live)
         self._farewells: set[asyncio.Task[None]] = set()
         self.on_session_start: Signal[Any] = Signal(self)
@@ -72,12 +82,12 @@ class WebSockets:
         self.on_session_start.freeze()
         self.on_session_end.freeze()
 
-    async def run(self, session: WebSocketSession, handle: Handle) -> None:
+    async def run(self, session: Session, handle: Handle) -> None:
         """Run ``handle`` over ``session`` as one of the live sessions; raises CancelledError only."""
         if not self.on_session_start.frozen:
             self.freeze()  # an application that was never started, as in a test
 
-        async def announced(session: WebSocketSession) -> None:
+        async def announced(session: Session) -> None:
             await self.on_session_start.send(session)
             await handle(session)
 
@@ -87,7 +97,7 @@ class WebSockets:
             self._farewells.add(farewell)
             farewell.add_done_callback(self._farewells.discard)
         try:
-            await run_session(session, announced)
+            await run_handler(session, announced)
         finally:
             del self._live[session]
             try:
@@ -106,7 +116,7 @@ class WebSockets:
         self.closing = True
         await asyncio.gather(*(self._farewell(session, live) for session, live in self._live.items()))
 
-    async def _farewell(self, session: WebSocketSession, live: _Live) -> None:
+    async def _farewell(self, session: Session, live: _Live) -> None:
         # The peer's Close goes to the handler like any frame: it is the handler that decides to end.
         session.close_nowait(self.options.shutdown)
         timeout = session.options.close_timeout

@@ -34,6 +34,7 @@ def aiohttp_handler(
     protocol: str | None = None,
     protocols: Protocols = None,
     negotiate_extensions: bool = False,
+    managed: bool = False,
     **options: Any,
 ) -> Handler:
     """An aiohttp handler that upgrades the request and runs ``handle`` over the session; options are checked here."""
@@ -44,9 +45,10 @@ def aiohttp_handler(
     protocols = checked_protocols(protocol, protocols)
 
     async def upgrade(request: web.Request) -> web.StreamResponse:
-        return await respond(
-            WebSocketUpgrade(request, protocol, negotiate_extensions, handle, protocols=protocols, **options)
+        response = WebSocketUpgrade(
+            request, protocol, negotiate_extensions, handle, protocols=protocols, managed=managed, **options
         )
+        return await respond(response)
 
     # Not wraps(): its __wrapped__ and annotations would describe a function of a session.
     for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
@@ -255,6 +257,23 @@ def _route(path: str, handle: Handle, *, name: str | None, protocol: str | None,
     return WebSocketRouteDef(path, aiohttp_handler(handle, protocol=protocol, **how), protocol=protocol, name=name)
 
 
+def _route_or_handler(function: str, args: tuple[Any, ...], how: dict[str, Any]) -> Any:
+    """What ``websocket_raw`` and ``websocket`` return for each of their forms."""
+    if args and isinstance(args[0], str):
+        path, *rest = args
+        if len(rest) != 1:
+            raise TypeError(f"{function}(path, handler) takes a path and a handler")
+        return _route(path, rest[0], name=how.pop("name", None), protocol=how.pop("protocol", None), **how)
+    if "name" in how:
+        raise TypeError("a name belongs to a route with a path")
+    if not args:
+        aiohttp_handler(_nothing, **how)  # checks the options where they are written
+        return functools.partial(aiohttp_handler, **how)
+    if len(args) > 1:
+        raise TypeError(f"{function}(handler) takes a handler and keywords")
+    return aiohttp_handler(args[0], **how)
+
+
 @overload
 def websocket_raw(
     path: str,
@@ -305,19 +324,52 @@ def websocket_raw(*args: Any, **how: Any) -> Any:
     negotiate_extensions: negotiate the extensions of the options; a raw session does not apply them.
     options: override the plugin's, see ``WebSocketOptions``. Checked now: TypeError, ValueError.
     """
-    if args and isinstance(args[0], str):
-        path, *rest = args
-        if len(rest) != 1:
-            raise TypeError("websocket_raw(path, handler) takes a path and a handler")
-        return _route(path, rest[0], name=how.pop("name", None), protocol=how.pop("protocol", None), **how)
-    if "name" in how:
-        raise TypeError("a name belongs to a route with a path")
-    if not args:
-        aiohttp_handler(_nothing, **how)  # checks the options where they are written
-        return functools.partial(aiohttp_handler, **how)
-    if len(args) > 1:
-        raise TypeError("websocket_raw(handler) takes a handler and keywords")
-    return aiohttp_handler(args[0], **how)
+    return _route_or_handler("websocket_raw", args, how)
+
+
+@overload
+def websocket(
+    path: str,
+    handler: Handle,
+    /,
+    *,
+    name: str | None = None,
+    protocol: str | None = None,
+    protocols: Protocols = None,
+    negotiate_extensions: bool = True,
+    **options: Any,
+) -> WebSocketRouteDef: ...
+
+
+@overload
+def websocket(
+    handler: Handle,
+    /,
+    *,
+    protocol: str | None = None,
+    protocols: Protocols = None,
+    negotiate_extensions: bool = True,
+    **options: Any,
+) -> Handler: ...
+
+
+@overload
+def websocket(
+    *,
+    protocol: str | None = None,
+    protocols: Protocols = None,
+    negotiate_extensions: bool = True,
+    **options: Any,
+) -> Callable[[Handle], Handler]: ...
+
+
+def websocket(*args: Any, **how: Any) -> Any:
+    """A managed WebSocket route: whole messages; pings, timeouts and the closing handshake are taken care of.
+
+    Used in the forms of ``websocket_raw`` and with the same arguments. Extensions are negotiated and applied unless
+    ``negotiate_extensions=False``.
+    """
+    return _route_or_handler("websocket", args, {"negotiate_extensions": True, **how, "managed": True})
 
 
 async def _nothing(session: object) -> None:
@@ -325,7 +377,7 @@ async def _nothing(session: object) -> None:
 
 
 class RouteTableDef(web.RouteTableDef):
-    """``web.RouteTableDef`` with ``websocket_raw``."""
+    """``web.RouteTableDef`` with ``websocket_raw`` and ``websocket``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -343,10 +395,27 @@ class RouteTableDef(web.RouteTableDef):
     ) -> Callable[[HandleT], HandleT]:
         """Decorator: a raw WebSocket route, see the function ``websocket_raw``. The handler stays as it is."""
         how = {"protocols": protocols, "negotiate_extensions": negotiate_extensions, **options}
-        _route(path, _nothing, name=name, protocol=protocol, **how)  # raises where the decorator stands
+        return self._decorator(path, name=name, protocol=protocol, **how)
+
+    def websocket(
+        self,
+        path: str,
+        *,
+        name: str | None = None,
+        protocol: str | None = None,
+        protocols: Protocols = None,
+        negotiate_extensions: bool = True,
+        **options: Any,
+    ) -> Callable[[HandleT], HandleT]:
+        """Decorator: a managed WebSocket route, see the function ``websocket``. The handler stays as it is."""
+        how = {"protocols": protocols, "negotiate_extensions": negotiate_extensions, **options}
+        return self._decorator(path, name=name, protocol=protocol, managed=True, **how)
+
+    def _decorator(self, path: str, **how: Any) -> Callable[[HandleT], HandleT]:
+        _route(path, _nothing, **how)  # raises where the decorator stands
 
         def decorate(handler: HandleT) -> HandleT:
-            self._definitions.append(_route(path, handler, name=name, protocol=protocol, **how))
+            self._definitions.append(_route(path, handler, **how))
             return handler
 
         return decorate

@@ -19,11 +19,11 @@ from multidict import CIMultiDict
 
 from ..errors import HandshakeError
 from ..extensions.negotiation import negotiate_server
-from ..session.raw import WebSocketSession, run_session
 from ..session.streams import StreamTransport
 from . import handshake
 from .options import DEFAULTS, PLUGIN_ONLY, WebSocketOptions, check_names
-from .registry import Handle, plugin_of
+from .registry import Handle, plugin_of, run_handler
+from .sessions import DefaultWebSocketServerSession, WebSocketServerSession
 
 logger = logging.getLogger("aiohttp_rawws")
 
@@ -74,37 +74,6 @@ def checked_protocols(protocol: str | None, protocols: Protocols) -> Protocols:
     return names
 
 
-class WebSocketServerSession(WebSocketSession):
-    """A raw session that a request was upgraded to.
-
-    request: the request of the opening handshake. app: its application. protocol: the subprotocol agreed on, or None.
-    """
-
-    __slots__ = ("_app", "protocol", "request")
-
-    def __init__(
-        self,
-        transport: asyncio.Transport,
-        *,
-        request: web.BaseRequest,
-        app: web.Application | None = None,
-        protocol: str | None = None,
-        options: WebSocketOptions = DEFAULTS,
-        host: asyncio.BaseProtocol | None = None,
-    ) -> None:
-        super().__init__(transport, server=True, options=options, host=host)
-        self.request = request
-        self.protocol = protocol
-        self._app = app
-
-    @property
-    def app(self) -> web.Application:
-        """The application whose handler made the upgrade. RuntimeError on a low-level ``web.Server``."""
-        if self._app is None:
-            raise RuntimeError("this session is served without an application")
-        return self._app
-
-
 class _Claim:
     """What ``RequestHandler.set_parser()`` wants of a parser; it gets the bytes that came behind the handshake."""
 
@@ -120,16 +89,17 @@ class _Claim:
 
 
 class WebSocketUpgrade(web.StreamResponse):
-    """A response that upgrades ``request`` to a raw WebSocket session and runs ``handle`` over it.
+    """A response that upgrades ``request`` to a WebSocket session, raw unless told otherwise, and runs ``handle``.
 
     Return it from any handler. The handshake is checked when it is prepared; where it fails, the refusal is sent in
-    its place. The session ends when ``handle`` returns (see ``run_session``).
+    its place. The session ends when ``handle`` returns (see ``run_session``, ``run_managed``).
 
     protocol: a subprotocol that the client must offer. Names are case-sensitive.
     install_extensions: negotiate the extensions of the options. A raw session does not apply them.
     handle: ``async def handle(session)``.
     protocols: instead of ``protocol``, a choice: names in the server's order of preference, or a callable
         ``(request, offered) -> name | None``, sync or async. None of them offered: no subprotocol.
+    managed: run ``handle`` over a managed session, which applies the extensions.
     options: override those of the plugin, see ``WebSocketOptions``.
     Bytes sent behind the handshake, before its answer, reach the session if the response is prepared before the
     handler returns: the plugin's middleware and the route decorators see to that.
@@ -145,6 +115,7 @@ class WebSocketUpgrade(web.StreamResponse):
         handle: Handle | None = None,
         *,
         protocols: Protocols = None,
+        managed: bool = False,
         **options: Any,
     ) -> None:
         if not callable(handle):
@@ -156,6 +127,7 @@ class WebSocketUpgrade(web.StreamResponse):
         self._protocols = checked_protocols(protocol, protocols)
         self._install_extensions = install_extensions
         self._handle: Handle = handle
+        self._managed = managed
         # Here, in the handler, the request belongs to the innermost application; later it may be the outermost.
         self._app = request.app if isinstance(request, web.Request) else None
         self._plugin = plugin_of(request)
@@ -196,7 +168,7 @@ class WebSocketUpgrade(web.StreamResponse):
 
     @property
     def session(self) -> WebSocketServerSession | None:
-        """The session, from the takeover on."""
+        """The raw session, from the takeover on."""
         return self._session
 
     # ---- the response -----------------------------------------------------------------
@@ -428,9 +400,10 @@ class WebSocketUpgrade(web.StreamResponse):
         session.negotiated_extensions = self._negotiated
         return session
 
-    async def _run(self, session: WebSocketServerSession) -> None:
+    async def _run(self, raw: WebSocketServerSession) -> None:
+        session = DefaultWebSocketServerSession(raw, self._negotiated) if self._managed else raw
         if self._plugin is None:
-            await run_session(session, self._handle)
+            await run_handler(session, self._handle)
         else:
             await self._plugin.run(session, self._handle)
 
