@@ -13,6 +13,7 @@ from aiohttp.test_utils import make_mocked_request
 
 import aiohttp_rawws as rawws
 from aiohttp_rawws import Frame
+from aiohttp_rawws.extensions.deflate import PerMessageDeflate
 from aiohttp_rawws.session.memory import MemoryTransport
 
 from . import peers
@@ -102,6 +103,37 @@ async def test_content_is_refused() -> None:
 async def test_mistakes(options: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         rawws.WebSocketUpgrade(mocked(), **{"handle": handle, **options})
+
+
+# ---- extensions ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("install", [True, False])
+async def test_negotiated_extensions_are_not_applied(install: bool) -> None:
+    async def tell(session: Session) -> None:
+        received = await session.receive()
+        assert isinstance(received, Frame)
+        names = [extension.name for extension in session.negotiated_extensions]
+        await session.send(f"{names} {session.extensions} {received.rsv1} {received.payload!r}")
+        await session.receive()
+
+    app = web.Application()
+    rawws.setup(app, extensions=[PerMessageDeflate()])
+    app.add_routes([rawws.websocket_raw("/", tell, negotiate_extensions=install)])
+    async with serving(app) as served:
+        async with served.peer() as peer:
+            answer = await peer.open("/", {"Sec-WebSocket-Extensions": "x-unknown, permessage-deflate"})
+            assert answer.headers.get("Sec-WebSocket-Extensions", "").startswith("permessage-deflate") is install
+            await peer.send(frame(0x40 | TEXT, b"as it is"))
+            opcode, payload = await peer.frame()
+            names = ["permessage-deflate"] if install else []
+            assert (opcode, payload.decode()) == (TEXT, f"{names} () True b'as it is'")
+            await peer.send(close_frame())
+        async with served.peer() as peer:
+            answer = await peer.open("/")
+            assert "Sec-WebSocket-Extensions" not in answer.headers
+        if install:
+            assert (await served.ask("/", {"Sec-WebSocket-Extensions": "permessage-deflate; =1"})).status == 400
 
 
 # ---- any transport ------------------------------------------------------------------------
