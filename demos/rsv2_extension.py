@@ -151,8 +151,7 @@ def conversation(text: str) -> list[str]:
 @routes.get(PATH)
 async def page(request: web.Request) -> web.Response:
     shown = escape("\n".join(conversation("Hello")))
-    text = f"<!doctype html><title>{TITLE}</title><h1>{TITLE}</h1><p>{SUMMARY}</p><pre>{shown}</pre>"
-    return web.Response(text=text, content_type="text/html", headers=site.HEADERS)
+    return site.document(TITLE, f"<header><h1>{TITLE}</h1><p>{SUMMARY}</p></header><pre>{shown}</pre>")
 
 
 def install(app: web.Application) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -32,6 +33,15 @@ def page(name: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         return web.FileResponse(STATIC / name, headers=HEADERS)
 
     return show
+
+
+def document(title: str, body: str) -> web.Response:
+    """A page made on the spot, with the looks of the others. Both texts are HTML."""
+    text = (STATIC / "index.html").read_text(encoding="utf-8")
+    head, _, _ = text.partition("<body>")
+    head = re.sub("<title>.*</title>", f"<title>{title} · aiohttp_rawws</title>", head)
+    nav = '<nav><a href="/">aiohttp_rawws demos</a></nav>'
+    return web.Response(text=f"{head}<body>{nav}{body}</body></html>", content_type="text/html", headers=HEADERS)
 
 
 def redirect(path: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

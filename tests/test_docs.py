@@ -63,3 +63,8 @@ async def test_the_program_of_the_readme_serves() -> None:
             assert [part async for part in peer.recv_streaming()] == ["in ", "two", ""]  # it ends with an empty frame
             await (await peer.ping())
         assert peer.close_code == 1000
+        async with connect(f"ws://{server.host}:{server.port}/chat") as peer:
+            await peer.send(["in ", "two"])
+            assert await peer.recv() == "in two"
+            await (await peer.ping())
+        assert peer.close_code == 1000
