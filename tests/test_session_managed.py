@@ -64,7 +64,7 @@ async def test_fragments_become_one_message_with_control_frames_in_between():
 
 
 async def test_ping_is_answered_while_nobody_receives():
-    async with managed() as (session, client):
+    async with managed() as (_, client):
         for number in range(5):
             await client.send(Frame.ping(bytes([number])))
         assert [(await client.receive()).payload for _ in range(5)] == [bytes([number]) for number in range(5)]
@@ -138,7 +138,7 @@ async def test_we_close_first_and_what_arrives_meanwhile_is_still_received():
 
 
 async def test_close_is_bounded_when_the_peer_does_not_answer():
-    async with managed(close_timeout=0.05) as (session, client):
+    async with managed(close_timeout=0.05) as (session, _):
         await asyncio.wait_for(session.close(), 2)
         assert session.close_state.lost
         assert session.close_state.received is None
@@ -308,7 +308,8 @@ async def test_pongs_keep_the_session_alive_and_measure_it():
 
 
 async def test_any_data_is_alive_when_asked_for():
-    async with managed(keepalive=Periodic(any_data_is_alive=True), ping_interval=0.03, timeout=0.03) as (session, client):
+    mode = Periodic(any_data_is_alive=True)
+    async with managed(keepalive=mode, ping_interval=0.03, timeout=0.03) as (session, client):
         for _ in range(10):
             await client.send("alive")
             await asyncio.sleep(0.02)
@@ -316,7 +317,8 @@ async def test_any_data_is_alive_when_asked_for():
 
 
 async def test_when_idle_pings_only_when_nothing_arrives():
-    async with managed(keepalive=WhenIdle(payload=lambda: b"idle?"), ping_interval=0.06, timeout=None) as (session, client):
+    mode = WhenIdle(payload=lambda: b"idle?")
+    async with managed(keepalive=mode, ping_interval=0.06, timeout=None) as (_, client):
         for _ in range(8):
             await client.send("busy")
             await asyncio.sleep(0.015)
@@ -352,7 +354,7 @@ async def test_ping_returns_the_round_trip_time():
 
 
 async def test_start_twice_and_managed_over_managed_are_refused():
-    async with managed() as (session, client):
+    async with managed() as (session, _):
         with pytest.raises(RuntimeError):
             session.start()
         with pytest.raises(TypeError):

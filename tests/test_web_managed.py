@@ -29,7 +29,7 @@ async def serve():
         runners.append(runner)
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
-        return site.name.replace("127.0.0.1:0", "127.0.0.1:%d" % runner.addresses[0][1])
+        return f"http://127.0.0.1:{runner.addresses[0][1]}"
 
     yield start
     for runner in runners:

@@ -189,7 +189,8 @@ def memory_pair(
 ) -> MemoryPair:
     """Two raw sessions connected to each other, open, no handshake done: ``server, client = memory_pair()``.
 
-    options: SessionOptions for both ends (``max_frame_size=``, ``strict=``...); server_options, client_options: for one.
+    options: SessionOptions for both ends (``max_frame_size=``, ``strict=``...).
+    server_options, client_options: instead of those, for one end.
     Needs a running loop. End each with ``await session.end()`` or ``session.abort()``.
     """
     both = SessionOptions(**options)

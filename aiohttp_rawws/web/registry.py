@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sized
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 from aiohttp import web
 from aiosignal import Signal
@@ -17,7 +17,7 @@ from .options import WebSocketOptions
 logger = logging.getLogger("aiohttp_rawws")
 
 Handle = Callable[[Any], Awaitable[object]]
-Session = Union[WebSocketSession, DefaultWebSocketSession]
+Session = WebSocketSession | DefaultWebSocketSession
 
 
 async def run_handler(session: Session, handle: Handle) -> None:
