@@ -59,7 +59,7 @@ class OptionalBuild(build_ext):
         try:
             super().run()
         except (BaseError, CCompilerError, OSError) as exc:
-            python_only(exc)
+            python_only(f"building it failed: {type(exc).__name__}")
             # All of it or nothing: half a core would be a third kind of build.
             for extension in self.extensions:
                 Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)

@@ -71,13 +71,14 @@ def apply_mask(payload: Buffer, masking_key: Buffer, offset: int = 0) -> bytes:
     key = checked_key(bytes(memoryview(masking_key)))
     if offset < 0:
         raise ValueError(f"offset is {offset}, and cannot be negative")
-    turn = offset & 3
     with memoryview(payload) as view:
-        return _masked(view.tobytes(), key[turn:] + key[:turn])
+        return _masked(view.tobytes(), key, offset)
 
 
-def _masked(payload: bytes, key: bytes) -> bytes:
+def _masked(payload: bytes, key: bytes, offset: int = 0) -> bytes:
     size = len(payload)
+    if turn := offset & 3:
+        key = key[turn:] + key[:turn]
     if size < _LONG:
         keys = (key * (size // 4 + 1))[:size]
         masked = int.from_bytes(payload, sys.byteorder) ^ int.from_bytes(keys, sys.byteorder)
@@ -106,7 +107,7 @@ class _Open:
         """``data`` follows the bytes received so far."""
         if self.key == UNMASKED:
             return data
-        return apply_mask(data, self.key.to_bytes(4, "big"), self.received)
+        return _masked(data, self.key.to_bytes(4, "big"), self.received)
 
     def grow(self, least: int) -> None:
         """Make room for ``least`` bytes or more. In a new object: the loop may still hold a view of this one."""
@@ -403,7 +404,7 @@ class FrameEncoder:
         if not self.masking:
             return header_bytes(head, len(payload), None) + payload
         key = checked_key(self._new_masking_key())
-        return header_bytes(head, len(payload), key) + apply_mask(payload, key)
+        return header_bytes(head, len(payload), key) + _masked(payload, key)
 
     def append(self, frame: Frame | PreparedFrame) -> int:
         """Put ``frame`` at the end of the batch, as ``encode`` would give it; returns its size in bytes."""
