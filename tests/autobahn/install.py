@@ -19,9 +19,7 @@ VIRTUALENV = "virtualenv<20.22"  # the last ones that can make an environment of
 PYTHON27_FROM = "bullseye"  # the last Debian release that has it
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 APT = Path("/etc/apt")
-ARCHIVE = (
-    r"(?:^URIs:|^deb(?:\s+\[[^]]*\])?)\s+(\w+://\S+/debian)/?(?=\s)"  # in the sources of apt, either format
-)
+ARCHIVE = r"(?:^URIs:|^deb(?:\s+\[[^]]*\])?)\s+(\w+://\S+/debian)/?(?=\s)"  # in the sources of apt, either format
 LONGEST = 900.0  # seconds that one step of the installation may take
 
 
@@ -122,8 +120,6 @@ def mirror() -> str:
 
 def run(*command: str | Path, env: dict[str, str] | None = None, check: bool = True) -> None:
     text = list(map(str, command))
-    done = subprocess.run(
-        text, check=False, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LONGEST
-    )
+    done = subprocess.run(text, check=False, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LONGEST)
     if check and done.returncode:
         raise NotInstalled(f"{' '.join(text)}\n{done.stdout.decode(errors='replace')[-2000:]}")

@@ -68,9 +68,7 @@ def print_result(verdicts: Mapping[str, Verdict]) -> None:
     others = [kind for verdict in verdicts.values() for kind in verdict if kind not in BEHAVIOURS]
     kinds = [*BEHAVIOURS, *dict.fromkeys(others)]
     closes = [kind for kind in kinds if any(kind == verdict.close for verdict in verdicts.values())]
-    behaviours = [
-        kind for kind in kinds if kind in BEHAVIOURS or any(kind == v.behaviour for v in verdicts.values())
-    ]
+    behaviours = [kind for kind in kinds if kind in BEHAVIOURS or any(kind == v.behaviour for v in verdicts.values())]
     print(" " * 36 + " ".join(behaviours), "| close:", " ".join(closes))
     rows = [(f"{section:>2} {TITLES.get(section, '')}", row) for section, row in by_section(verdicts).items()]
     for title, row in [*rows, ("   all", list(verdicts.values()))]:
@@ -82,14 +80,21 @@ def print_result(verdicts: Mapping[str, Verdict]) -> None:
             "|       ",
             " ".join(f"{close[kind] or '.':>{len(kind)}}" for kind in closes),
         )
-    for case in sorted(verdicts, key=number):
-        if not set(verdicts[case]) <= {*GOOD}:
-            print(f"  {case}: {verdicts[case].behaviour}, close {verdicts[case].close}")
+    for line in explained(verdicts):
+        print(line)
 
 
 def bad_cases(verdicts: Mapping[str, Verdict], allowed: Iterable[str] = ()) -> list[str]:
     fine = {*GOOD, *allowed}
     return [case for case, verdict in verdicts.items() if not set(verdict) <= fine]
+
+
+def explained(verdicts: Mapping[str, Verdict]) -> list[str]:
+    """The numbers of the cases that are neither OK nor INFORMATIONAL, a line for each kind."""
+    kinds: dict[Verdict, list[str]] = {}
+    for case in sorted(bad_cases(verdicts), key=number):
+        kinds.setdefault(verdicts[case], []).append(case)
+    return [f"- {kind.behaviour}, close {kind.close}: {', '.join(cases)}" for kind, cases in kinds.items()]
 
 
 # ---- the page -------------------------------------------------------------------------
@@ -133,14 +138,8 @@ def markdown(results: list[Result]) -> str:
         versions = ", ".join(f"{name} {what}" for name, what in result.versions.items())
         text += f"| {result.name} | `{result.command}` | {result.date} | {versions} |\n"
     for result in results:
-        kinds: dict[Verdict, list[str]] = {}
-        for case in bad_cases(result.verdicts):
-            kinds.setdefault(result.verdicts[case], []).append(case)
-        if kinds:
-            text += f"\n{result.name}:\n\n"
-            text += "".join(
-                f"- {kind.behaviour}, close {kind.close}: {', '.join(c)}\n" for kind, c in kinds.items()
-            )
+        if lines := explained(result.verdicts):
+            text += "\n".join(["", f"{result.name}:", "", *lines, ""])
     return text
 
 

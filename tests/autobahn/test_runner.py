@@ -57,7 +57,7 @@ def test_a_hang_and_a_crash_cost_one_case_each(tmp_path: Path) -> None:
 def test_what_is_not_ok_must_be_allowed(tmp_path: Path) -> None:
     status, output = run(tmp_path, "--cases", "12")
     assert status == 1
-    assert "12.1.2: NON-STRICT, close OK" in output
+    assert "- NON-STRICT, close OK: 12.1.2" in output
     status, output = run(tmp_path, "--cases", "12", "--allow", "NON-STRICT")
     assert status == 0
 
