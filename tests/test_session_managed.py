@@ -115,6 +115,41 @@ async def test_messages_before_a_close_may_still_be_answered():
         assert [frame.payload for frame in [await client.receive() for _ in range(3)]] == [b"ONE", b"TWO", b"\x0f\xa0"]
 
 
+async def test_messages_before_a_violation_may_still_be_answered():
+    for wire in (masked(1, b"x", rsv2=True), masked(3, b""), masked(0, b"")):
+        async with managed() as (session, client):
+            client.write_bytes(masked(1, b"fine") + wire)
+            with pytest.raises(ProtocolViolation):
+                async for message in session:
+                    await session.send(message)
+            assert (await client.receive()).text == "fine"
+            assert (await client.receive()).close_reason.code == 1002
+
+
+async def test_replies_to_messages_that_came_together_leave_in_one_write():
+    async with managed() as (session, client):
+        writes = []
+        write = session.raw.transport.write
+        session.raw.transport.write = lambda data: (writes.append(len(data)), write(data))
+
+        async def echo():
+            async for message in session:
+                await session.send(message)
+
+        task = asyncio.ensure_future(echo())
+        with client.cork():
+            for number in range(16):
+                client.send_nowait(f"{number:02}")
+        for number in range(16):
+            assert (await client.receive()).text == f"{number:02}"
+        assert writes == [64]
+        await client.send("alone")
+        assert (await client.receive()).text == "alone"
+        assert writes == [64, 7]
+        client.abort()
+        await task
+
+
 async def test_a_close_behind_messages_nobody_takes_is_answered_all_the_same():
     async with managed(close_timeout=0.05) as (session, client):
         with client.cork():

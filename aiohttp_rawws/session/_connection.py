@@ -66,7 +66,7 @@ class ConnectionCore:
             self.encoder = FrameEncoder(masking=masking, strict=options.strict)
         else:
             self.encoder = FrameEncoder(masking=masking, strict=options.strict, new_masking_key=new_masking_key)
-        self._answers_violations = options.on_violation == "close"
+        self.answers_violations = options.on_violation == "close"
         self._half_open_timeout = options.close_timeout
 
         # received, not yet taken
@@ -94,6 +94,7 @@ class ConnectionCore:
         self.overflowed = False
         self.write_paused = False
         self._corked = 0
+        self.batching = False  # the session says that more is coming
         self._flush_scheduled = False
         self._room_waiters: list[asyncio.Future[None]] | None = None
         self._drain_waiters: list[asyncio.Future[None]] | None = None
@@ -240,7 +241,7 @@ class ConnectionCore:
         if self.incoming_ended:
             return
         self._end_incoming(error)
-        if self._answers_violations and self.close_sent is None and not self.ending and not self.lost:
+        if self.answers_violations and self.close_sent is None and not self.ending and not self.lost:
             self.put(Frame.close(reason_for(error)))
 
     def _enqueue(self, items: list[Any]) -> None:
@@ -429,7 +430,7 @@ class ConnectionCore:
 
     def _batch(self) -> None:
         """Write now, or leave it to whoever writes next when there is more to come."""
-        if self._corked or self.queue.count():
+        if self._corked or self.batching or self.queue.count():
             if self.encoder.size >= BATCH:
                 self.write_batch()
             elif not self._corked and not self._flush_scheduled:

@@ -18,7 +18,7 @@ cdef class ConnectionCore:
     cdef object _target
     cdef readonly FrameParserC parser
     cdef readonly FrameEncoderC encoder
-    cdef bint _answers_violations
+    cdef public bint answers_violations
     cdef double _half_open_timeout
     cdef readonly IncomingQueueC queue
     cdef bint _in_overflow_closes
@@ -41,6 +41,7 @@ cdef class ConnectionCore:
     cdef readonly bint overflowed
     cdef readonly bint write_paused
     cdef int _corked
+    cdef public bint batching
     cdef bint _flush_scheduled
     cdef list _room_waiters
     cdef list _drain_waiters

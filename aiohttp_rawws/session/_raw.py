@@ -18,7 +18,7 @@ from .channels import Incoming, Outgoing
 from .closing import reason_for
 from .connection import Connection
 from .converters import deserialized, needs_converter, serialized
-from .options import SessionOptions
+from .options import OnViolation, SessionOptions
 from .state import CloseState, SessionStats
 
 if TYPE_CHECKING:
@@ -239,6 +239,17 @@ class WebSocketSession:
         """``with session.cork(): ...`` collects what is sent inside and writes it at the end, in pieces of 64 KiB."""
         return Cork(self)
 
+    @property
+    def batching(self) -> bool:
+        """Set it while more is to be sent soon: frames are then collected, for one iteration of the loop or 64 KiB at
+        most. Received frames that wait to be taken do the same by themselves; this is for those with a queue of
+        their own behind ``listen()``."""
+        return self._connection.batching
+
+    @batching.setter
+    def batching(self, value: bool) -> None:
+        self._connection.batching = value
+
     async def wait_writable(self) -> None:
         """Wait until ``outgoing`` has room, for those who send with ``send_nowait()``. Returns when the session ends,
         too. Where several wait, each looks again: the first to send may fill it."""
@@ -441,6 +452,15 @@ class WebSocketSession:
     @max_frame_size.setter
     def max_frame_size(self, value: int | None) -> None:
         self._connection.parser.max_frame_size = self._options.replace(max_frame_size=value).max_frame_size
+
+    @property
+    def on_violation(self) -> OnViolation:
+        """What is done about a violation by the peer, see ``SessionOptions``. Holds from now on."""
+        return "close" if self._connection.answers_violations else "raise"
+
+    @on_violation.setter
+    def on_violation(self, value: OnViolation) -> None:
+        self._connection.answers_violations = self._options.replace(on_violation=value).on_violation == "close"
 
     @property
     def frame_streaming_threshold(self) -> int | None:

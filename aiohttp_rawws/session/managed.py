@@ -92,7 +92,7 @@ class DefaultWebSocketSession:
         self._sending: asyncio.Lock | None = None
         self._reason: CloseReason | None = None
         self._reason_waiters: list[asyncio.Future[CloseReason]] = []
-        self._unanswered: CloseReason | None = None  # of the peer's Close
+        self._unsent_close: Frame | None = None
         self._ending: asyncio.Task[None] | None = None
         self._close_timer: asyncio.TimerHandle | None = None
 
@@ -119,6 +119,7 @@ class DefaultWebSocketSession:
         self._assembler = MessageAssembler(self._options.max_message_size, pipeline)
         raw = self._raw
         raw.frame_streaming_threshold = 0
+        raw.on_violation = "raise"  # the Close is ours to send, behind the answers to what came before
         if not self._extensions and self._options.max_message_size is not None:
             limits = [size for size in (raw.max_frame_size, self._options.max_message_size) if size is not None]
             raw.max_frame_size = min(limits)
@@ -170,19 +171,24 @@ class DefaultWebSocketSession:
         self._end_messages(None)
         if self._raw.outgoing_ended:
             self._end_soon()
-        elif self.auto_close:
-            self._unanswered = reason
-            if not self._messages:
-                self._answer_close()
-            else:  # what came before it may be answered first (section 5.5.1 allows the delay)
-                patience = min(PATIENCE, self._options.close_timeout)
-                self._close_timer = self._loop.call_later(patience, self._answer_close)
+        elif self.auto_close:  # with its own code, section 5.5.1
+            self._farewell(Frame.close(None if reason.code == CloseCode.NO_STATUS else reason.code))
 
-    def _answer_close(self) -> None:
-        """Answer the peer's Close with its own code (section 5.5.1), once."""
-        reason, self._unanswered = self._unanswered, None
-        if reason is not None:
-            self._send_close(None if reason.code == CloseCode.NO_STATUS else CloseReason(reason.code))
+    def _farewell(self, close: Frame) -> None:
+        """Send the last frame and end, when the messages that arrived before have been taken, and perhaps answered;
+        section 5.5.1 allows the delay."""
+        self._unsent_close = close
+        if not self._messages:
+            self._send_farewell()
+        else:
+            patience = min(PATIENCE, self._options.close_timeout)
+            self._close_timer = self._loop.call_later(patience, self._send_farewell)
+
+    def _send_farewell(self) -> None:
+        close, self._unsent_close = self._unsent_close, None
+        if close is not None:
+            if not self._raw.outgoing_ended:
+                self._raw.send_nowait(close)
             self._end_soon()
 
     def _deliver(self, message: Frame) -> None:
@@ -197,6 +203,7 @@ class DefaultWebSocketSession:
             return
         self._messages.append(message)
         self._queued_bytes += size
+        self._raw.batching = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
         if not self._overflow_closes and not self._held and self._is_full():
@@ -212,15 +219,13 @@ class DefaultWebSocketSession:
         """The raw session's input is over: after a Close, by a violation, or without a word."""
         self._stop()
         state = self._raw.close_state
-        if isinstance(state.error, PeerError):
-            if self._failure is None:
-                self._failure = state.error
-            self._settle(reason_for(state.error))
+        if isinstance(state.error, PeerError) and not self._over:
+            self._fail(state.error, reason_for(state.error))
         elif state.received is None:
             self._settle(LOST)
-        self._end_messages(self._failure)
+            self._end_messages(None)
         self._latency.fail(self._closed_error())
-        if state.received is None and not state.lost:
+        if state.received is None and state.error is None and not state.lost:
             self._end_soon()
 
     def _fail(self, error: BaseException, reason: CloseReason) -> None:
@@ -228,8 +233,7 @@ class DefaultWebSocketSession:
         self._stop()
         self._settle(reason)
         self._end_messages(error)
-        self._send_close(reason)
-        self._end_soon()
+        self._farewell(Frame.close(reason))
 
     def _end_messages(self, failure: BaseException | None) -> None:
         if not self._over:
@@ -268,7 +272,7 @@ class DefaultWebSocketSession:
         if self._waiter is not None:
             raise RuntimeError("another task is already receiving from this session")
         if not self._messages:
-            self._answer_close()
+            self._send_farewell()
         while not self._messages and not self._over:
             self._waiter = self._loop.create_future()
             try:
@@ -281,6 +285,8 @@ class DefaultWebSocketSession:
     def _take(self) -> Frame:
         message = self._messages.popleft()
         self._queued_bytes -= len(message.payload)
+        if not self._messages:
+            self._raw.batching = False
         if self._held:
             few = self._capacity is None or len(self._messages) * 2 <= self._capacity
             if few and (self._max_bytes is None or self._queued_bytes * 2 <= self._max_bytes):
@@ -445,11 +451,11 @@ class DefaultWebSocketSession:
         if not may_be_sent(reason.code):
             raise ValueError(f"close code {reason.code} may not be sent (RFC 6455, section 7.4)")
         self._begin()
-        self._answer_close()
+        self._send_farewell()
         if self._raw.outgoing_ended:
             return
         self._stop()
-        self._send_close(reason)
+        self._raw.send_nowait(Frame.close(reason))
         self._settle(reason)
         if self._raw.incoming_ended:
             self._end_soon()
@@ -474,10 +480,6 @@ class DefaultWebSocketSession:
         """Drop the connection at once, without a Close frame."""
         self._stop()
         self._raw.abort()
-
-    def _send_close(self, reason: CloseReason | None) -> None:
-        if not self._raw.outgoing_ended:
-            self._raw.send_nowait(Frame.close(reason))
 
     def _settle(self, reason: CloseReason) -> None:
         """The first reason is the session's."""
