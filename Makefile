@@ -21,7 +21,7 @@ SOURCES := $(shell find aiohttp_rawws -name '*.py' -o -name '*.pyx' -o -name '*.
 CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10 python)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint ruff mypy compile codec clean distclean
+.PHONY: help demo test lint ruff mypy compile codec autobahn autobahn-slice clean distclean
 
 help:
 	@echo 'make demo        start the demo server (HOST=$(HOST) PORT=$(PORT))'
@@ -29,6 +29,8 @@ help:
 	@echo '                 (WORKERS=$(WORKERS) processes; PYTEST_ARGS="-k parser" to choose)'
 	@echo 'make lint        ruff and mypy --strict'
 	@echo 'make compile     build the compiled core again where its sources changed'
+	@echo 'make autobahn    run the Autobahn suite, some 40 minutes, and write docs/conformance/autobahn.md'
+	@echo '                 (make autobahn-slice: a part of it, a few minutes)'
 	@echo 'make clean       remove what was built; make distclean removes $(VENV) too'
 	@echo
 	@echo 'PYTHON=python3.12 picks the interpreter $(VENV) is made with.'
@@ -62,6 +64,21 @@ compile: $(DONE)/core codec
 codec:
 	@$(BIN)/python -c 'from aiohttp_rawws.wire.codec import COMPILED as c; \
 	    print("aiohttp_rawws: using the", "compiled codec" if c else "Python codec (no compiled core)")'
+
+# Both sessions on both codecs, whatever the first runs say. See docs/conformance/autobahn.md for what it needs.
+autobahn: $(DONE)/tools $(DONE)/core codec
+	@$(call conformance,--save)
+
+autobahn-slice: $(DONE)/tools $(DONE)/core codec
+	@$(call conformance,--slice)
+
+define conformance
+status=0; \
+for server in managed raw; do for codec in compiled python; do \
+    $(BIN)/python -m tests.autobahn.run $$server --codec $$codec $(1) || status=$$?; \
+done; done; \
+exit $$status
+endef
 
 $(BIN)/python:
 	@for python in $(CANDIDATES); do \

@@ -22,6 +22,12 @@ async def managed(session: rawws.DefaultWebSocketServerSession) -> None:
         await session.send(message)
 
 
+@routes.websocket("/plain", max_frame_size=None, max_message_size=None)
+async def plain(session: rawws.DefaultWebSocketServerSession) -> None:
+    """Without extensions; not for the suite, which has no opinion on that, but for the clients of other tests."""
+    await managed(session)
+
+
 @routes.websocket_raw("/raw", max_frame_size=None, on_violation="raise")
 async def raw(session: rawws.WebSocketServerSession) -> None:
     """Sections 1-5, 7, 9 and 10: what is left out is what a raw handler may leave out, the check of text."""
@@ -61,11 +67,15 @@ def answer_to(close: rawws.Frame) -> rawws.CloseReason | int:
     return reason
 
 
-async def start(port: int) -> Started:
+def application() -> web.Application:
     app = web.Application()
     app.add_routes(routes)
     rawws.setup(app)
-    runner = web.AppRunner(app, access_log=None)
+    return app
+
+
+async def start(port: int) -> Started:
+    runner = web.AppRunner(application(), access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
