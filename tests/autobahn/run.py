@@ -110,7 +110,8 @@ class Run:
     def all(self) -> None:
         whole, part = (RAW, RAW_SLICE) if self.args.server == "raw" else (["*"], SLICE)
         wanted = self.args.cases or (part if self.args.slice else whole)
-        waiting = groups(select(known_cases(self.suite, self.folder / "known", self.patience), wanted))
+        known = known_cases(self.suite, self.folder / "known", Patience(60, inf, self.patience.stop))
+        waiting = groups(select(known, wanted))
         heavy_first = sorted(waiting, key=lambda label: label.split(".")[0] not in HEAVY)
         with ThreadPoolExecutor(self.args.jobs) as pool:
             running = [pool.submit(self.group, label, waiting[label]) for label in heavy_first]

@@ -46,7 +46,7 @@ def run(folder: Path, *args: str) -> tuple[int, str]:
 
 
 def test_a_hang_and_a_crash_cost_one_case_each(tmp_path: Path) -> None:
-    status, output = run(tmp_path, "--stall", "1", "--cases", "1-3", "--jobs", "3")
+    status, output = run(tmp_path, "--stall", "4", "--cases", "1-3", "--jobs", "3")
     assert "HUNG in case 2.2" in output
     assert "CRASHED in case 3.2" in output
     assert "aiohttp: 8 cases" in output
@@ -63,7 +63,7 @@ def test_what_is_not_ok_must_be_allowed(tmp_path: Path) -> None:
 
 
 def test_a_run_that_takes_too_long_is_no_success(tmp_path: Path) -> None:
-    status, output = run(tmp_path, "--limit", "3", "--cases", "2", "--jobs", "1")
+    status, output = run(tmp_path, "--limit", "5", "--cases", "2", "--jobs", "1")
     assert "3 cases were not run" in output
     assert status == 1
 
