@@ -12,59 +12,121 @@ from aiohttp.test_utils import make_mocked_request
 from aiohttp_rawws.web.origins import Origin, compile_origins
 
 
-def allowed(origins: Any, origin: str, *, host: str = "example.org", scheme: str = "http") -> bool:
+def allowed(
+    origins: Any, origin: str, *, host: str | None = "example.org", scheme: str = "http", seen_as: str | None = None
+) -> bool:
+    """host: the Host header, None for none. seen_as: what a middleware made of it."""
     check = compile_origins(origins)
     assert check is not None
-    request = make_mocked_request("GET", "/", {"Host": host}).clone(scheme=scheme)
+    request = make_mocked_request("GET", "/", {} if host is None else {"Host": host}).clone(scheme=scheme)
+    if seen_as is not None:
+        request = request.clone(host=seen_as)
     return asyncio.run(check(origin, request))
 
 
-@pytest.mark.parametrize(
-    ("origin", "host", "scheme"),
-    [
-        ("http://example.org", "example.org", "http"),
-        ("http://example.org", "example.org:80", "http"),
-        ("http://example.org:80", "example.org", "http"),
-        ("https://example.org", "example.org", "https"),
-        ("https://example.org", "example.org:443", "https"),
-        ("http://Example.ORG", "eXample.org", "http"),
-        ("http://example.org:8080", "example.org:8080", "http"),
-        ("http://127.0.0.1:8080", "127.0.0.1:8080", "http"),
-        ("http://[::1]:8080", "[::1]:8080", "http"),
-    ],
-)
+SAME = [
+    # ports: none on either side, or the default one written out
+    ("http://example.org", "example.org"),
+    ("http://example.org", "example.org:80"),
+    ("http://example.org:80", "example.org"),
+    ("http://example.org:80", "example.org:80"),
+    ("https://example.org", "example.org"),
+    ("https://example.org", "example.org:443"),
+    ("https://example.org:443", "example.org"),
+    # other ports
+    ("http://example.org:8080", "example.org:8080"),
+    ("https://example.org:8443", "example.org:8443"),
+    ("https://example.org:80", "example.org:80"),
+    # case
+    ("http://Example.ORG", "eXample.org"),
+    ("HTTPS://example.org", "example.org"),
+    # addresses
+    ("http://127.0.0.1:8080", "127.0.0.1:8080"),
+    ("http://[::1]:8080", "[::1]:8080"),
+    ("https://[2001:db8::1]", "[2001:db8::1]"),
+    ("https://[2001:DB8:0::1]", "[2001:db8::1]:443"),
+    # names that are not ASCII come in IDNA
+    ("https://xn--exmple-cua.org", "xn--exmple-cua.org"),
+    ("https://xn--exmple-cua.org", "XN--EXMPLE-CUA.org:443"),
+    ("https://xn--a", "xn--a"),  # which decodes to nothing
+    # a trailing dot is part of the name
+    ("https://example.org.", "example.org."),
+    ("http://localhost", "localhost"),
+    ("http://under_score.example.org", "under_score.example.org"),
+]
+
+OTHER = [
+    ("http://example.com", "example.org"),
+    ("http://evil.example.org", "example.org"),
+    ("http://example.org", "evil.example.org"),
+    ("http://example.org.evil.com", "example.org"),
+    ("http://example.org\\.evil.com", "example.org"),
+    ("http://user@example.org", "example.org"),
+    ("http://example.org/", "example.org"),
+    ("http://example.org?", "example.org"),
+    ("http://example.org#", "example.org"),
+    ("http://ex%61mple.org", "example.org"),
+    ("http://ex%61mple.org", "ex%61mple.org"),
+    # ports: what is missing is the default of the origin's scheme, on both sides
+    ("http://example.org:8080", "example.org"),
+    ("http://example.org", "example.org:8080"),
+    ("https://example.org", "example.org:80"),
+    ("http://example.org", "example.org:443"),
+    ("https://example.org:80", "example.org"),
+    ("http://example.org:443", "example.org"),
+    ("http://example.org:99999", "example.org"),
+    ("http://example.org:x", "example.org"),
+    ("http://example.org", "example.org:x"),
+    # addresses
+    ("http://[::1]", "[::2]"),
+    ("http://[::1", "[::1"),
+    ("http://127.0.0.1", "localhost"),
+    # names
+    ("https://xn--exmple-cua.org", "example.org"),
+    ("http://ex\xe4mple.org", "ex\xe4mple.org"),  # no browser writes that
+    ("http://ex\xe4mple.org", "xn--exmple-cua.org"),
+    ("https://example.org.", "example.org"),
+    ("https://example.org", "example.org."),
+    # no origin of a page that a server could be the same as
+    ("null", "example.org"),
+    ("null", "null"),
+    ("", "example.org"),
+    ("", ""),
+    ("example.org", "example.org"),
+    ("://example.org", "example.org"),
+    ("http://", "example.org"),
+    ("http://", ""),
+    ("file://example.org", "example.org"),
+    ("app://example.org", "example.org"),
+    ("chrome-extension://example.org", "example.org"),
+    ("http://example.org http://example.org", "example.org"),
+    ("http://example.org, http://example.org", "example.org"),
+]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(("origin", "host"), SAME)
 def test_same_origin(origin: str, host: str, scheme: str) -> None:
+    """Whatever the request's scheme: behind a proxy that ends TLS it is not the page's."""
     assert allowed("same-origin", origin, host=host, scheme=scheme)
 
 
-@pytest.mark.parametrize(
-    ("origin", "host", "scheme"),
-    [
-        ("http://example.com", "example.org", "http"),
-        ("http://example.org:8080", "example.org", "http"),
-        ("http://example.org", "example.org:8080", "http"),
-        ("https://example.org", "example.org", "http"),
-        ("http://example.org", "example.org", "https"),
-        ("https://example.org:80", "example.org", "http"),
-        ("http://evil.example.org", "example.org", "http"),
-        ("http://example.org.evil.com", "example.org", "http"),
-        ("http://user@example.org", "example.org", "http"),
-        ("http://example.org/", "example.org", "http"),
-        ("http://example.org\\.evil.com", "example.org", "http"),
-        ("null", "example.org", "http"),
-        ("null", "null", "http"),
-        ("", "example.org", "http"),
-        ("example.org", "example.org", "http"),
-        ("://example.org", "example.org", "http"),
-        ("http://", "example.org", "http"),
-        ("http://example.org:99999", "example.org", "http"),
-        ("http://example.org:x", "example.org", "http"),
-        ("http://ex\xe4mple.org", "ex\xe4mple.org", "http"),
-        ("http://[::1", "[::1", "http"),
-    ],
-)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(("origin", "host"), OTHER)
 def test_other_origins(origin: str, host: str, scheme: str) -> None:
     assert not allowed("same-origin", origin, host=host, scheme=scheme)
+
+
+def test_without_a_host_nothing_is_the_same_origin() -> None:
+    request = make_mocked_request("GET", "/", {})
+    for origin in ("http://", f"http://{request.host}", "http://127.0.0.1", "http://localhost"):
+        assert not allowed("same-origin", origin, host=None)
+    assert allowed(["http://localhost"], "http://localhost", host=None)
+
+
+def test_the_host_may_be_that_of_a_middleware() -> None:
+    assert allowed("same-origin", "https://example.org", host="backend:8080", seen_as="example.org")
+    assert not allowed("same-origin", "http://backend:8080", host="backend:8080", seen_as="example.org")
 
 
 def test_exact_origins() -> None:
@@ -77,6 +139,20 @@ def test_exact_origins() -> None:
     assert not allowed(origins, "http://localhost")
     assert not allowed(origins, "https://www.example.org")
     assert not allowed([], "https://example.org")
+
+
+def test_a_list_compares_the_scheme() -> None:
+    assert allowed(["https://example.org"], "https://example.org", scheme="http")
+    assert not allowed(["https://example.org"], "http://example.org", scheme="https")
+
+
+def test_names_in_any_script_can_be_listed() -> None:
+    assert allowed(["https://ex\xe4mple.org"], "https://xn--exmple-cua.org")
+    assert allowed(["https://xn--exmple-cua.org"], "https://xn--exmple-cua.org")
+    assert not allowed(["https://ex\xe4mple.org"], "https://ex\xe4mple.org")
+    for pattern in ("https://*.ex\xe4mple.org", "https://*.xn--exmple-cua.org"):
+        assert allowed([pattern], "https://a.xn--exmple-cua.org")
+        assert not allowed([pattern], "https://a.example.org")
 
 
 def test_same_origin_in_a_list() -> None:

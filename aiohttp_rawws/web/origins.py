@@ -3,6 +3,12 @@
 Browsers do not hold WebSockets to the same-origin policy; they only say in ``Origin`` which page asks, and send the
 visitor's cookies along. A request without an ``Origin`` does not come from a browser's page and passes every rule:
 who wants to refuse those uses ``before_upgrade``.
+
+"same-origin" compares the host and port of ``Origin`` with those of ``Host``, both as the browser sent them; a port
+that is missing from either is the default one of the *origin's* scheme. The schemes themselves are not compared. Most
+servers stand behind a proxy that ends TLS: the page is https, the request that arrives here is http, and nothing in
+it that can be trusted says what it was. What is given up is small but real: somebody who can write into a plain http
+page of your host passes as its https pages do. Who needs the difference lists the origins, scheme and all.
 """
 
 from __future__ import annotations
@@ -24,7 +30,8 @@ OriginCheck = Callable[[str, web.BaseRequest], Awaitable[bool]]
 
 
 class Origin(NamedTuple):
-    """A serialized origin taken apart (RFC 6454); ``port`` is filled in where the scheme has a default."""
+    """A serialized origin taken apart (RFC 6454), the host in the ASCII form that browsers send; ``port`` is filled in
+    where the scheme has a default."""
 
     scheme: str
     host: str
@@ -32,14 +39,19 @@ class Origin(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Origin | None:
-        """None for what is no origin, ``null`` included."""
+        """None for what is no origin, ``null`` included. Browsers write names in ASCII (IDNA): nothing else is one."""
+        return cls.configured(text) if text.isascii() else None
+
+    @classmethod
+    def configured(cls, text: str) -> Origin | None:
+        """As ``parse()``, and takes a name in any script, as people write it."""
         scheme, separator, rest = text.partition("://")
-        if not separator or not rest or not text.isascii() or any(mark in rest for mark in "/?#@\\ "):
+        if not separator or not rest or any(mark in rest for mark in "/?#@\\% "):
             return None
         try:
             # The scheme plays no part in how host and port are read, and yarl knows the rules for http.
             url = URL(f"http://{rest}")
-            host, port = url.host, url.explicit_port
+            host, port = url.raw_host, url.explicit_port
         except ValueError:
             return None
         if not host:
@@ -52,9 +64,12 @@ _Rule = Callable[[str, Origin | None, web.BaseRequest], bool]
 
 
 def _is_same_origin(text: str, origin: Origin | None, request: web.BaseRequest) -> bool:
-    # The page's scheme counts as well: what was fetched over plain http may have been written by anybody on the way.
-    # Behind a proxy that ends TLS, the scheme and host are those of the request a middleware cloned.
-    return origin is not None and origin == Origin.parse(f"{request.scheme}://{request.host}")
+    if origin is None or origin.scheme not in ("http", "https"):
+        return False
+    if len(request.headers.getall("Host", ())) != 1:
+        return False  # ``request.host`` would be the server's own address; a browser names the host it wants
+    # Not the header itself: a middleware that trusts its proxy may have put the page's host here, by clone(host=...).
+    return origin == Origin.parse(f"{origin.scheme}://{request.host}")
 
 
 def _regular_expression(pattern: re.Pattern[str]) -> _Rule:
@@ -64,10 +79,15 @@ def _regular_expression(pattern: re.Pattern[str]) -> _Rule:
 
 
 def _exact(text: str) -> _Rule:
-    wanted = Origin.parse(text)
+    wanted = Origin.configured(text)
     if wanted is None:
         raise ValueError(f'origins: {text!r} is not an origin such as "https://example.org"')
     return lambda text, origin, request: origin == wanted
+
+
+def _ascii_label(label: str) -> str:
+    """One part of a host name as browsers send it."""
+    return label if label.isascii() else URL.build(scheme="http", host=label).raw_host or label
 
 
 def _host_pattern(text: str) -> _Rule:
@@ -75,7 +95,7 @@ def _host_pattern(text: str) -> _Rule:
     found = re.fullmatch(r"([^/#@\\ :]+)(?::(\d+|\*))?", rest)
     if not separator or not scheme or "*" in scheme or found is None:
         raise ValueError(f'origins: {text!r} is not a pattern such as "https://*.example.org"')
-    host = re.compile(translate(found[1]))
+    host = re.compile(translate(".".join(map(_ascii_label, found[1].split(".")))))
     any_port = found[2] == "*"
     port = int(found[2]) if found[2] and not any_port else DEFAULT_PORTS.get(scheme)
 
