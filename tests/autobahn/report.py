@@ -114,12 +114,17 @@ RESULTS = PAGE.parent / "autobahn"
 
 def update_page() -> None:
     """Write what RESULTS holds between the two marks of PAGE."""
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    PAGE.write_text(f"{before}{BEGIN}\n\n{markdown(kept())}\n{END}{after}")
+
+
+def kept() -> list[Result]:
+    """What RESULTS holds: ours, then the peers."""
     found = [Result.load(path) for path in RESULTS.glob("*.json")]
     rank = {name: place for place, name in enumerate(ORDER)}
     found.sort(key=lambda result: (rank.get(result.name, len(rank)), result.name))
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    PAGE.write_text(f"{before}{BEGIN}\n\n{markdown(found)}\n{END}{after}")
+    return found
 
 
 def markdown(results: list[Result]) -> str:

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,17 @@ def test_results_are_kept_as_they_are(tmp_path: Path) -> None:
     table = report.markdown([result])
     assert "| 6 UTF-8 | 0 + 1 NON-STRICT |" in table
     assert "- NON-STRICT, close FAILED BY CLIENT: 6.4.1" in table
+
+
+def test_what_was_kept_of_our_runs_is_clean() -> None:
+    ours = [result for result in report.kept() if result.name.startswith(("managed", "raw"))]
+    assert ours
+    for result in ours:
+        assert not report.bad_cases(result.verdicts), result.name
+        kinds = Counter(verdict.behaviour for verdict in result.verdicts.values())
+        assert kinds["INFORMATIONAL"] == 3
+        assert result.name.startswith("raw") or len(result.verdicts) == report.CASES
+
+
+def test_the_page_shows_what_was_kept() -> None:
+    assert report.markdown(report.kept()) in report.PAGE.read_text()
