@@ -1,0 +1,27 @@
+"""Whatever anybody sends, everybody gets."""
+
+from __future__ import annotations
+
+import ours
+
+import aiohttp_rawws as rawws
+
+sessions: set[rawws.WebSocketServerSession] = set()
+
+
+def send_to_all(frame: rawws.Frame | rawws.FrameChunk) -> None:
+    assert isinstance(frame, rawws.Frame)
+    prepared = rawws.PreparedFrame(frame)
+    for session in sessions:
+        session.send_nowait(prepared)
+
+
+async def subscribe(session: rawws.WebSocketServerSession) -> None:
+    sessions.add(session)
+    try:
+        await session.listen(send_to_all)
+    finally:
+        sessions.discard(session)
+
+
+ours.run(rawws.websocket_raw("/", subscribe))
