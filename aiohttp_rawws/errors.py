@@ -48,14 +48,29 @@ class FrameTooBig(PeerError):
     """A frame, or a message joined from frames, is larger than allowed; nothing of the excess was stored.
 
     frame_size: the size in bytes that was announced or reached.
-    limit: the bytes allowed.
+    limit: the bytes allowed. option: the name of the option that says so.
     """
 
     close_code = 1009
 
-    def __init__(self, frame_size: int, limit: int) -> None:
+    def __init__(self, frame_size: int, limit: int, option: str = "max_frame_size") -> None:
         super().__init__(f"Frame is too big: {frame_size}. Max size is {limit}")
         self.frame_size = frame_size
+        self.limit = limit
+        self.option = option
+
+
+class PolicyViolation(PeerError):
+    """The peer keeps to the protocol, but does more of something than the options allow.
+
+    option: the name of the option. limit: its value.
+    """
+
+    close_code = 1008
+
+    def __init__(self, text: str, option: str, limit: int) -> None:
+        super().__init__(text)
+        self.option = option
         self.limit = limit
 
 

@@ -173,6 +173,6 @@ class Inflater:
     def _count(self, size: int) -> None:
         self._size += size
         if self._limit is not None and self._size > self._limit:
-            raise FrameTooBig(self._size, self._limit)
+            raise FrameTooBig(self._size, self._limit, "max_inflated_size")
         if self._max_ratio is not None and self._size > max(STEP, self._max_ratio * self._taken):
-            raise FrameTooBig(self._size, max(STEP, int(self._max_ratio * self._taken)))
+            raise FrameTooBig(self._size, max(STEP, int(self._max_ratio * self._taken)), "max_ratio")

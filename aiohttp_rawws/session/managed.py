@@ -13,13 +13,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import ChannelOverflow, ConnectionLost, PeerError, SessionClosed
+from ..errors import ChannelOverflow, ConnectionLost, PeerError, PolicyViolation, SessionClosed
 from ..extensions.base import ExtensionPipeline
 from ..wire.codec import Frame, FrameChunk, PreparedFrame
 from ..wire.codes import CloseCode, CloseReason, Opcode, may_be_sent
 from .closing import checked_reason, closed_error, reason_for
 from .converters import deserialized, needs_converter, serialized
 from .keepalive import Latency, Pinger, random_payload
+from .limits import OnLimit, limit_of, tell, watch
 from .messages import MessageAssembler
 from .options import seconds
 from .raw import WebSocketSession, as_frame
@@ -58,6 +59,11 @@ class DefaultWebSocketSession:
     on_ping: Callable[[bytes], object] | None = None
     on_pong: Callable[[bytes], object] | None = None
     on_close: Callable[[CloseReason], object] | None = None
+
+    # On the class until they are needed: most sessions reach no limit, and many see no control frame.
+    _controls = 0  # received since ``_controls_since``
+    _controls_since = 0.0
+    _limit: str | None = None  # the option whose limit ended the session
 
     def __init__(
         self,
@@ -116,7 +122,9 @@ class DefaultWebSocketSession:
         pipeline = ExtensionPipeline(self._extensions)
         self._started = True
         self._pipeline = pipeline
-        self._assembler = MessageAssembler(self._options.max_message_size, pipeline)
+        self._assembler = MessageAssembler(
+            self._options.max_message_size, pipeline, self._options.max_fragments
+        )
         raw = self._raw
         raw.frame_streaming_threshold = 0
         raw.on_violation = "raise"  # the Close is ours to send, behind the answers to what came before
@@ -144,7 +152,25 @@ class DefaultWebSocketSession:
         except PeerError as exc:
             self._fail(exc, reason_for(exc))
 
+    def _count_control(self) -> None:
+        """Hold ``max_control_rate``. The clock is asked once in so many frames."""
+        limit = self._options.max_control_rate
+        if limit is None:
+            return
+        if self._controls == 0:
+            self._controls_since = self._loop.time()
+        elif self._controls == limit:
+            now = self._loop.time()
+            if now - self._controls_since < 1.0:
+                text = f"More than {limit} control frames came within a second"
+                raise PolicyViolation(text, "max_control_rate", limit)
+            self._controls = 0
+            self._controls_since = now
+        self._controls += 1
+
     def _on_control(self, frame: Frame) -> None:
+        if frame.opcode is not Opcode.CLOSE:
+            self._count_control()
         if self._pipeline is not None:
             self._pipeline.incoming(frame)  # raises for a reserved bit
         if frame.opcode is Opcode.PING:
@@ -230,6 +256,8 @@ class DefaultWebSocketSession:
 
     def _fail(self, error: BaseException, reason: CloseReason) -> None:
         """Fail the connection (section 7.1.7): tell the peer why, tell the reader, drop what still comes."""
+        if self._limit is None:
+            self._limit = limit_of(error)
         self._stop()
         self._settle(reason)
         self._end_messages(error)
@@ -427,6 +455,7 @@ class DefaultWebSocketSession:
             self._pinger.restart(self._ping_interval, self._timeout)
 
     def _ping_timeout(self) -> None:
+        self._limit = "timeout"
         self._fail(ConnectionLost("Ping timeout"), CloseReason(CloseCode.INTERNAL_ERROR, "Ping timeout"))
 
     def _stop(self) -> None:
@@ -464,7 +493,12 @@ class DefaultWebSocketSession:
                 self._held = False
                 self._capacity = self._max_bytes = None
                 self._raw.resume_reading()
-            self._close_timer = self._loop.call_later(self._options.close_timeout, self._raw.abort)
+            self._close_timer = self._loop.call_later(self._options.close_timeout, self._close_overdue)
+
+    def _close_overdue(self) -> None:
+        if self._limit is None:
+            self._limit = "close_timeout"
+        self._raw.abort()
 
     async def close_exceptionally(self, exc: BaseException) -> None:
         """``close()`` with what ``exc`` stands for: 1000 for a cancellation, a PeerError's own code, else 1011 with
@@ -617,13 +651,19 @@ class ClosingReason:
 SessionT = TypeVar("SessionT", bound=DefaultWebSocketSession)
 
 
-async def run_managed(session: SessionT, handle: Callable[[SessionT], Awaitable[object]]) -> None:
+async def run_managed(
+    session: SessionT, handle: Callable[[SessionT], Awaitable[object]], *, on_limit: OnLimit | None = None
+) -> None:
     """Await ``handle(session)``, then do the closing handshake: 1000, or 1011 when it raised, which is logged.
 
     The end of the session and a violation by the peer, raised from ``receive()`` or ``send()`` and not caught, are no
     errors of the handler. It was cancelled: aborted, and the cancellation goes on. Raises nothing else.
+
+    Meanwhile ``idle_timeout`` and ``max_lifetime`` hold. on_limit: called with the name of the option whose limit the
+    session was ended at.
     """
     raw = session.raw
+    timers = watch(session, raw, on_limit)
     try:
         session.start()
         await handle(session)
@@ -631,7 +671,8 @@ async def run_managed(session: SessionT, handle: Callable[[SessionT], Awaitable[
         logger.debug("%r ended: %s", session, exc)
         session.close_nowait()
     except ChannelOverflow as exc:
-        logger.warning("%r closed: %s", session, exc)
+        if session._failure is not exc:
+            session._limit = "outgoing"
         session.close_nowait(CloseCode.VIOLATED_POLICY)
     except Exception:
         logger.exception("Error in the handler of %r", session)
@@ -642,9 +683,15 @@ async def run_managed(session: SessionT, handle: Callable[[SessionT], Awaitable[
     else:
         session.close_nowait()
     finally:
+        if timers is not None:
+            timers.stop()
         await raw.cancel_tasks()
     try:
         await session.wait_closed()
     except BaseException:
         session.abort()
         raise
+    finally:
+        option = session._limit or limit_of(raw.close_state.error)
+        if option is not None:
+            tell(session, option, session._reason, on_limit)

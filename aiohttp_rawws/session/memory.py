@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, NamedTuple
 
+from .limits import WriteGuard
 from .options import SessionOptions
 from .raw import WebSocketSession
 
@@ -195,8 +196,13 @@ def memory_pair(
     """
     both = SessionOptions(**options)
     first, second = MemoryTransport.pair()
-    server = WebSocketSession(first, server=True, options=server_options or both)
-    client = WebSocketSession(second, server=False, options=client_options or both)
-    server.start()
-    client.start()
-    return MemoryPair(server, client)
+
+    def session(transport: MemoryTransport, server: bool, options: SessionOptions) -> WebSocketSession:
+        timeout = options.write_timeout
+        guard = None if timeout is None else WriteGuard(transport, timeout)
+        return WebSocketSession(transport, server=server, options=options, host=guard)
+
+    pair = MemoryPair(session(first, True, server_options or both), session(second, False, client_options or both))
+    pair.server.start()
+    pair.client.start()
+    return pair

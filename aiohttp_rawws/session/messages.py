@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from typing import Any
 
-from ..errors import FrameTooBig, InvalidPayload
+from ..errors import FrameTooBig, InvalidPayload, PolicyViolation
 from ..wire.codec import Frame, FrameChunk
 from ..wire.codes import Opcode
 
@@ -17,12 +17,28 @@ class MessageAssembler:
 
     max_message_size: payload bytes of a message; None = unlimited. May be changed; holds from the next piece on.
     pipeline: undoes the extensions: ``incoming(item)`` gives the items to go on with. None = no extension.
+    max_fragments: frames that a message may come in, as they are on the wire, empty ones included; None = any number.
     """
 
-    __slots__ = ("_decoder", "_kind", "_parts", "_pipeline", "_size", "max_message_size")
+    __slots__ = (
+        "_decoder",
+        "_fragments",
+        "_kind",
+        "_mid_frame",
+        "_parts",
+        "_pipeline",
+        "_size",
+        "max_fragments",
+        "max_message_size",
+    )
 
-    def __init__(self, max_message_size: int | None, pipeline: Any = None) -> None:
+    def __init__(
+        self, max_message_size: int | None, pipeline: Any = None, max_fragments: int | None = None
+    ) -> None:
         self.max_message_size = max_message_size
+        self.max_fragments = max_fragments
+        self._fragments = 0  # of the message that is open
+        self._mid_frame = False
         self._pipeline = pipeline
         self._kind: Opcode | None = None
         self._parts: list[bytes] = []
@@ -38,14 +54,31 @@ class MessageAssembler:
         """The message that ``item`` completes, else None.
 
         Raises InvalidPayload at the first byte that cannot be UTF-8, FrameTooBig as soon as the message outgrows its
-        limit, ProtocolViolation for a reserved bit that no extension uses.
+        limit, PolicyViolation for a fragment too many, ProtocolViolation for a reserved bit that no extension uses.
         """
+        if self._fragments or not (isinstance(item, Frame) and item.fin):
+            self._count_fragment(item)
         if self._pipeline is None:
             return self._join(item)
         message = None
         for piece in self._pipeline.incoming(item):
             message = self._join(piece)
         return message
+
+    def _count_fragment(self, item: Frame | FrameChunk) -> None:
+        if not self._mid_frame:
+            limit = self.max_fragments
+            if limit is not None and self._fragments >= limit:
+                text = f"A message comes in more than {limit} fragments"
+                raise PolicyViolation(text, "max_fragments", limit)
+            self._fragments += 1
+        if isinstance(item, Frame):
+            last, fin = True, item.fin
+        else:
+            last, fin = item.last, item.header.fin
+        self._mid_frame = not last
+        if last and fin:
+            self._fragments = 0
 
     def _join(self, item: Frame | FrameChunk) -> Frame | None:
         payload = item.payload
@@ -83,7 +116,7 @@ class MessageAssembler:
     def _check_size(self, size: int) -> None:
         limit = self.max_message_size
         if limit is not None and size > limit:
-            raise FrameTooBig(size, limit)
+            raise FrameTooBig(size, limit, "max_message_size")
 
 
 def check_utf8(payload: bytes) -> None:

@@ -33,6 +33,17 @@ def seconds(name: str, value: float | timedelta | None) -> float | None:
     return float(value)
 
 
+def count(name: str, value: int | None) -> int | None:
+    """A number of things; None = any number."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a number or None, not {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, or None for no limit, not {value}")
+    return value
+
+
 def size(name: str, value: int | None) -> int | None:
     """A size in bytes; None = unlimited."""
     if value is None:
@@ -63,6 +74,12 @@ class SessionOptions:
     timeout: seconds a managed session's ping may stay unanswered; None = for ever. 15.
     keepalive: how the pings are made: ``Periodic()`` or ``WhenIdle()``.
     auto_pong, auto_close: whether a managed session answers a Ping with a Pong, a Close with a Close.
+    max_fragments: frames that one message of a managed session may come in; None = any number. 65536.
+    max_control_rate: control frames that a managed session takes within a second; None = any number. 1000.
+    idle_timeout: seconds in which something has to arrive while a handler runs; None = for ever. None.
+    max_lifetime: seconds a handler may keep its session; None = for ever. None.
+    write_timeout: seconds that a peer may take nothing while more waits for it than the transport should hold;
+        None = for ever. None, and 60 on the routes of a server.
     on_violation: "close" answers a violation with its Close frame (1002, 1009) and raises it from
         ``receive()``; "raise" leaves the Close to the handler.
     converter: turns values into frames and back for ``send_serialized`` and ``receive_deserialized``. None.
@@ -84,6 +101,11 @@ class SessionOptions:
     keepalive: Periodic = PERIODIC
     auto_pong: bool = True
     auto_close: bool = True
+    max_fragments: int | None = 65536
+    max_control_rate: int | None = 1000
+    idle_timeout: float | None = None
+    max_lifetime: float | None = None
+    write_timeout: float | None = None
 
     def __post_init__(self) -> None:
         def settle(name: str, value: object) -> None:
@@ -97,8 +119,10 @@ class SessionOptions:
         if self.close_timeout is None:
             raise TypeError("close_timeout cannot be None: ending a session must not wait for ever")
         settle("close_timeout", seconds("close_timeout", self.close_timeout))
-        settle("ping_interval", seconds("ping_interval", self.ping_interval))
-        settle("timeout", seconds("timeout", self.timeout))
+        for name in ("ping_interval", "timeout", "idle_timeout", "max_lifetime", "write_timeout"):
+            settle(name, seconds(name, getattr(self, name)))
+        count("max_fragments", self.max_fragments)
+        count("max_control_rate", self.max_control_rate)
         if not isinstance(self.keepalive, Periodic):
             raise TypeError(f"keepalive must be Periodic(...) or WhenIdle(...), not {self.keepalive!r}")
         for name in ("masking", "strict", "auto_pong", "auto_close"):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from .limits import WriteGuard
 from .options import SessionOptions
 from .raw import WebSocketSession
 
@@ -114,7 +115,8 @@ class StreamTransport(asyncio.Transport):
         self._low = self._high // 4 if low is None else low
 
     def get_write_buffer_size(self) -> int:
-        return self._undrained
+        transport = getattr(self._writer, "transport", None)
+        return self._undrained if transport is None else transport.get_write_buffer_size()
 
     def can_write_eof(self) -> bool:
         asked = getattr(self._writer, "can_write_eof", None)
@@ -180,10 +182,13 @@ class RawWebSocket(WebSocketSession):
         new_masking_key: Callable[[], bytes] | None = None,
         **options: Any,
     ) -> None:
+        transport = StreamTransport(reader, writer)
+        settings = SessionOptions(**options)
         super().__init__(
-            StreamTransport(reader, writer),
+            transport,
             server=server,
-            options=SessionOptions(**options),
+            options=settings,
+            host=None if settings.write_timeout is None else WriteGuard(transport, settings.write_timeout),
             new_masking_key=new_masking_key,
         )
         self.start()
