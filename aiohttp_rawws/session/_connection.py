@@ -564,10 +564,12 @@ class ConnectionCore:
         if self.lost or self.ending:
             return
         if self.bytes_sent == self._sent_before_check:
+            if self._transport.is_closing():
+                self._transport.abort()  # what it still holds is not read
+                return
             self._transport.close()
-        else:
-            self._sent_before_check = self.bytes_sent
-            self._half_open_handle = self._loop.call_later(self._half_open_timeout, self._check_half_open)
+        self._sent_before_check = self.bytes_sent
+        self._half_open_handle = self._loop.call_later(self._half_open_timeout, self._check_half_open)
 
     def abort(self) -> None:
         if not self.lost:

@@ -324,7 +324,10 @@ class WebSocketSession:
                 connection.discard_input()
                 if not connection.lost and not connection.eof and transport.can_write_eof():
                     # close() with input unread makes TCP send a reset, which can overtake our last frames
-                    transport.write_eof()
+                    try:
+                        transport.write_eof()
+                    except OSError:  # the peer has reset the connection, and the loop has yet to hear of it
+                        transport.abort()
                     await self._wait_for_end(min(deadline, self._loop.time() + LINGER))
                 if not connection.lost:
                     transport.close()
