@@ -11,7 +11,7 @@ from aiohttp import web
 
 from ..extensions.base import check_conflicts
 from ..extensions.deflate import PerMessageDeflate
-from ..session.options import SessionOptions
+from ..session.options import SessionOptions, count, seconds
 from ..wire.codes import CloseReason, may_be_sent
 from .origins import OriginCheck, Origins, compile_origins
 
@@ -23,7 +23,7 @@ try:  # what the application chose with aiohttp.set_zlib_backend() holds here to
 except ImportError:
     ZLibBackend = None  # type: ignore[assignment]
 
-PLUGIN_ONLY = frozenset({"shutdown_code", "shutdown_reason"})
+PLUGIN_ONLY = frozenset({"max_sessions", "max_sessions_per_address", "shutdown_code", "shutdown_reason"})
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,23 @@ class WebSocketOptions(SessionOptions):
     before_upgrade: called with the request before the 101, sync or async. Returns None, a mapping of further header
         fields for the 101, or a response that refuses; may raise ``web.HTTPException``.
     extensions: configurations of extensions, in order of preference, offered where a route negotiates them.
-    shutdown_code, shutdown_reason: the Close that live sessions get when the server shuts down (plugin only).
+    handshake_timeout: seconds that the callables of ``origins``, ``protocols`` and ``before_upgrade`` may take
+        together; then the answer is 503. None = for ever. 10.
+    write_timeout: as before, but 60.
+    max_sessions: connections that may be WebSockets at a time; one more is answered with 503. None = any number. None.
+    max_sessions_per_address: the same for each ``request.remote``, an IPv6 network of 64 bits counting as one address;
+        429. None = any number. None.
+    shutdown_code, shutdown_reason: the Close that live sessions get when the server shuts down.
+    The last four are for the plugin only.
     """
 
     origins: Origins = "same-origin"
     before_upgrade: BeforeUpgrade | None = None
     extensions: tuple[Any, ...] = ()
+    handshake_timeout: float | None = 10.0
+    write_timeout: float | None = 60.0
+    max_sessions: int | None = None
+    max_sessions_per_address: int | None = None
     shutdown_code: int = 1001
     shutdown_reason: str = "Server is going down"
     origin_check: OriginCheck | None = field(init=False, repr=False, compare=False)
@@ -51,6 +62,9 @@ class WebSocketOptions(SessionOptions):
             raise TypeError(f"extensions must be a list of extensions, not {self.extensions!r}")
         if self.before_upgrade is not None and not callable(self.before_upgrade):
             raise TypeError(f"before_upgrade must be a callable or None, not {self.before_upgrade!r}")
+        object.__setattr__(self, "handshake_timeout", seconds("handshake_timeout", self.handshake_timeout))
+        count("max_sessions", self.max_sessions)
+        count("max_sessions_per_address", self.max_sessions_per_address)
         if isinstance(self.shutdown_code, bool) or not isinstance(self.shutdown_code, int):
             raise TypeError(f"shutdown_code must be a close code, not {self.shutdown_code!r}")
         if not may_be_sent(self.shutdown_code):

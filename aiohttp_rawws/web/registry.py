@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any, NamedTuple
 
 from aiohttp import web
 from aiosignal import Signal
 
+from ..errors import HandshakeError
+from ..session.limits import OnLimit
 from ..session.managed import DefaultWebSocketSession, run_managed
 from ..session.raw import WebSocketSession, run_session
 from .options import WebSocketOptions
+from .seats import Seat, Seats
 
 logger = logging.getLogger("aiohttp_rawws")
 
@@ -20,12 +24,12 @@ Handle = Callable[[Any], Awaitable[object]]
 Session = WebSocketSession | DefaultWebSocketSession
 
 
-async def run_handler(session: Session, handle: Handle) -> None:
+async def run_handler(session: Session, handle: Handle, on_limit: OnLimit | None = None) -> None:
     """Run ``handle`` over ``session`` by the rules of its kind; raises CancelledError only."""
     if isinstance(session, DefaultWebSocketSession):
-        await run_managed(session, handle)
+        await run_managed(session, handle, on_limit=on_limit)
     else:
-        await run_session(session, handle)
+        await run_session(session, handle, on_limit=on_limit)
 
 
 class _Live(NamedTuple):
@@ -64,6 +68,8 @@ class WebSockets:
     options: what every route starts from.
     sessions: the live sessions, raw and managed, a view.
     closing: the server is shutting down; upgrades are answered with 503.
+    refused: how often an option made us refuse something, by its name: handshakes (``refused["origins"]``,
+        ``"max_sessions"``...) and sessions that were ended at a limit (``"max_frame_size"``, ``"idle_timeout"``...).
     on_session_start, on_session_end: signals, ``async def callback(session)``. A start callback that raises ends
         the session before its handler runs; end callbacks run for every session that began.
     """
@@ -71,11 +77,27 @@ class WebSockets:
     def __init__(self, options: WebSocketOptions) -> None:
         self.options = options
         self.closing = False
+        self.refused: Counter[str] = Counter()
+        self.on_limit: OnLimit = self._count
+        self._seats = Seats(options.max_sessions, options.max_sessions_per_address)
         self._live: dict[Session, _Live] = {}
         self.sessions = Sessions(self._live)
         self._farewells: set[asyncio.Task[None]] = set()
         self.on_session_start: Signal[Any] = Signal(self)
         self.on_session_end: Signal[Any] = Signal(self)
+
+    def _count(self, option: str) -> None:
+        self.refused[option] += 1
+
+    def refusal(self, address: str | None) -> HandshakeError | None:
+        """Why a handshake from ``address`` cannot be accepted now, however good it is; None if it can."""
+        if self.closing:
+            return HandshakeError(503, self.options.shutdown_reason)
+        return self._seats.refusal(address, self.on_limit)
+
+    def seat(self, address: str | None) -> Seat | None:
+        """What a connection from ``address`` holds while it lasts, where connections are counted."""
+        return self._seats.take(address)
 
     def freeze(self) -> None:
         """No callbacks can be added from here on."""
@@ -97,7 +119,7 @@ class WebSockets:
             self._farewells.add(farewell)
             farewell.add_done_callback(self._farewells.discard)
         try:
-            await run_handler(session, announced)
+            await run_handler(session, announced, self.on_limit)
         finally:
             del self._live[session]
             try:

@@ -19,10 +19,13 @@ from multidict import CIMultiDict
 
 from ..errors import HandshakeError
 from ..extensions.negotiation import negotiate_server
+from ..session.limits import WriteGuard
 from ..session.streams import StreamTransport
 from . import handshake
+from .deadline import HandshakeTimeout, within
 from .options import DEFAULTS, PLUGIN_ONLY, WebSocketOptions, check_names
 from .registry import Handle, plugin_of, run_handler
+from .seats import Seat
 from .sessions import DefaultWebSocketServerSession, WebSocketServerSession
 
 logger = logging.getLogger("aiohttp_rawws")
@@ -37,6 +40,7 @@ _EXCEPTIONS: dict[int, type[web.HTTPException]] = {
     400: web.HTTPBadRequest,
     403: web.HTTPForbidden,
     426: web.HTTPUpgradeRequired,
+    429: web.HTTPTooManyRequests,
     503: web.HTTPServiceUnavailable,
 }
 
@@ -230,7 +234,7 @@ class WebSocketUpgrade(web.StreamResponse):
         if not self._checked:
             self._checked = True
             try:
-                self._refusal = await self._check()
+                self._refusal = await self._check_in_time()
             except HandshakeError as error:
                 self._refusal = refusal(self._request, error)
             except web.HTTPException as exception:
@@ -238,9 +242,32 @@ class WebSocketUpgrade(web.StreamResponse):
             except Exception:
                 self._checked = False
                 raise
-        if self._refusal is None and self._plugin is not None and self._plugin.closing:
-            self._refusal = refusal(self._request, HandshakeError(503, self._plugin.options.shutdown_reason))
+        if self._refusal is None and self._plugin is not None:
+            full = self._plugin.refusal(self._request.remote)
+            if full is not None:
+                self._refusal = refusal(self._request, full)
         return self._refusal
+
+    async def _check_in_time(self) -> web.StreamResponse | None:
+        options = self._options
+        timeout = options.handshake_timeout
+        if timeout is None or not any(map(callable, (options.origins, options.before_upgrade, self._protocols))):
+            return await self._check()  # nothing in it can wait
+        try:
+            return await within(timeout, self._check())
+        except HandshakeTimeout:
+            self._count("handshake_timeout")
+            logger.info(
+                "Refused a WebSocket of %s to %s: the handshake took longer than %s seconds (handshake_timeout)",
+                self._request.remote,
+                self._request.path,
+                timeout,
+            )
+            raise HandshakeError(503, "The handshake took too long") from None
+
+    def _count(self, option: str) -> None:
+        if self._plugin is not None:
+            self._plugin.on_limit(option)
 
     async def _check(self) -> web.StreamResponse | None:
         request = self._request
@@ -287,6 +314,7 @@ class WebSocketUpgrade(web.StreamResponse):
                 self._request.path,
                 ascii(", ".join(origins)),
             )
+            self._count("origins")
             raise HandshakeError(403, "This origin may not open a WebSocket here")
 
     async def _choose_protocol(self, offered: tuple[str, ...]) -> None:
@@ -335,8 +363,15 @@ class WebSocketUpgrade(web.StreamResponse):
             return await refused.prepare(request)
         self._write_handshake_fields()
         self.force_close()  # else the TCP connection would go on as HTTP after the session
-        writer = await super().prepare(request)
-        self._take_over(request)
+        # No await since check() found room: two handshakes cannot both take the last seat.
+        seat = None if self._plugin is None else self._plugin.seat(self._request.remote)
+        try:
+            writer = await super().prepare(request)
+            self._take_over(request, seat)
+        except BaseException:
+            if seat is not None:
+                seat.give_back()
+            raise
         return writer
 
     def _hand_on_headers(self, given: CIMultiDict[str], refused: web.StreamResponse) -> None:
@@ -350,7 +385,7 @@ class WebSocketUpgrade(web.StreamResponse):
         for name, morsel in super().cookies.items():
             refused.cookies[name] = morsel
 
-    def _take_over(self, request: web.BaseRequest) -> None:
+    def _take_over(self, request: web.BaseRequest, seat: Seat | None) -> None:
         # No await in here: between the claim and the session's start no byte may come in.
         http: Any = request.protocol
         transport = request.transport
@@ -359,7 +394,7 @@ class WebSocketUpgrade(web.StreamResponse):
         claim = _Claim()
         http.set_parser(claim)  # accepts the upgrade, hands over the early bytes and resumes reading
         http.keep_alive(False)  # drops the timer that waits for the next request
-        session = self._new_session(transport, host=http)
+        session = self._new_session(transport, http, seat)
         self._session = self._to_run = session
         session.start(claim.early)
 
@@ -388,7 +423,17 @@ class WebSocketUpgrade(web.StreamResponse):
         session.start(early)
         return asyncio.create_task(self._run(session), name="rawws-session")
 
-    def _new_session(self, transport: asyncio.Transport, host: Any = None) -> WebSocketServerSession:
+    def _new_session(
+        self, transport: asyncio.Transport, host: Any = None, seat: Seat | None = None
+    ) -> WebSocketServerSession:
+        if seat is not None or self._options.write_timeout is not None:
+            host = WriteGuard(
+                transport,
+                self._options.write_timeout,
+                host=host,
+                on_limit=None if self._plugin is None else self._plugin.on_limit,
+                on_lost=None if seat is None else seat.give_back,
+            )
         session = WebSocketServerSession(
             transport,
             request=self._request,
