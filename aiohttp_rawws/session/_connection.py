@@ -159,6 +159,8 @@ class ConnectionCore:
             self._half_open_handle.cancel()
             self._half_open_handle = None
         self._out = None
+        if self.listener is not None and self.queue.count() and not self._discarding:
+            self._listen_on()  # what waited for the peer to read; nothing else would hand it over now
         self._end_incoming(None)
         self._wake_senders()
         if self.ended_waiter is not None and not self.ended_waiter.done():
@@ -351,8 +353,11 @@ class ConnectionCore:
                 listener(item)
         except Exception as exc:
             self._discarding = True
-            self._end_incoming(exc)
-            self._loop.call_soon(self._report_unheard)
+            if self.lost and isinstance(exc, SessionClosed):  # it answers, and nobody is there: no error of its own
+                self._end_incoming(None)
+            else:
+                self._end_incoming(exc)
+                self._loop.call_soon(self._report_unheard)
         finally:
             self._corked -= 1
         if not self._corked and self.encoder.size:
