@@ -18,6 +18,7 @@ MODULES = {
     "aiohttp_rawws.wire._codec_c": "aiohttp_rawws/wire/_codec_c.pyx",
     "aiohttp_rawws.session._queues_c": "aiohttp_rawws/session/_queues.py",
     "aiohttp_rawws.session._connection_c": "aiohttp_rawws/session/_connection.py",
+    "aiohttp_rawws.session._awaitables_c": "aiohttp_rawws/session/_awaitables_c.pyx",
     "aiohttp_rawws.session._raw_c": "aiohttp_rawws/session/_raw.py",
 }
 DIRECTIVES = {

@@ -126,6 +126,14 @@ async def test_messages_before_a_violation_may_still_be_answered():
             assert (await client.receive()).close_reason.code == 1002
 
 
+async def test_nothing_behind_a_violation_is_processed():
+    async with managed() as (session, client):
+        client.write_bytes(masked(1, b"x", rsv2=True) + masked(9, b"ping") + masked(1, b"text"))
+        with pytest.raises(ProtocolViolation):
+            await session.receive()
+        assert [frame.opcode async for frame in client] == [Opcode.CLOSE]
+
+
 async def test_replies_to_messages_that_came_together_leave_in_one_write():
     async with managed() as (session, client):
         writes = []

@@ -143,6 +143,29 @@ async def test_nothing_after_a_close_frame_is_delivered():
     await end(server, client)
 
 
+async def test_receive_and_send_are_coroutines_to_whoever_makes_tasks_of_them():
+    server, client = memory_pair()
+    assert asyncio.iscoroutine(sending := client.send("one"))
+    await asyncio.create_task(sending)
+    await asyncio.gather(client.send("two"), client.send("three"))
+    await settle()
+    assert asyncio.iscoroutine(receiving := server.receive())
+    assert (await asyncio.create_task(receiving)).text == "one"
+    assert (await asyncio.wait_for(server.receive(), 1)).text == "two"
+    early = asyncio.create_task(server.receive())
+    early.cancel()
+    await settle()
+    assert early.cancelled()
+    assert (await server.receive()).text == "three", "a task cancelled before it ran has taken nothing"
+    late = asyncio.create_task(server.receive())
+    await settle()
+    await client.send("four")
+    assert (await late).text == "four"
+    unused = server.receive()
+    unused.close()
+    await end(server, client)
+
+
 # ---- violations ---------------------------------------------------------------------------
 
 

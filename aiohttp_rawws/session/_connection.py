@@ -262,6 +262,10 @@ class ConnectionCore:
             self._full = True
             self._govern_reading()
 
+    def can_take(self) -> bool:
+        """Whether ``take()`` has something for whoever asks now."""
+        return self.queue.count() > 0 and self.waiter is None and self.listener is None
+
     def take(self) -> Any:
         """The next received frame; one must be waiting."""
         item = self.queue.take()

@@ -65,6 +65,7 @@ cdef class ConnectionCore:
     cdef void apply(self, pipeline) except *
     cdef list _transformed(self, list items)
     cdef void _enqueue(self, list items) except *
+    cdef bint can_take(self) noexcept
     cdef object take(self)
     cdef void _refill(self) except *
     cdef void _govern_reading(self) except *

@@ -14,6 +14,7 @@ from ..errors import ChannelOverflow, PeerError
 from ..extensions.base import ExtensionPipeline
 from ..wire.codec import Frame, FrameChunk, PreparedFrame
 from ..wire.codes import CloseCode, CloseReason
+from .awaitables import done, receiving
 from .channels import Incoming, Outgoing
 from .closing import reason_for
 from .connection import Connection
@@ -82,30 +83,20 @@ class WebSocketSession:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Frame | FrameChunk:
-        connection = self._connection
-        if not connection.queue.count() or connection.waiter is not None or connection.listener is not None:
-            await self._wait_for_frame()
-            if not connection.queue.count():
-                raise StopAsyncIteration
-        return connection.take()  # type: ignore[no-any-return]
+    def __anext__(self) -> Coroutine[Any, Any, Frame]:
+        return receiving(self, self._connection, True)
 
-    async def receive(self) -> Frame | FrameChunk:
-        """The next frame, as it came. Nothing is lost when the call is cancelled.
+    def receive(self) -> Coroutine[Any, Any, Frame]:
+        """Await the next frame, as it came. Nothing is lost when the call is cancelled.
+        (FrameChunks come, too, once ``frame_streaming_threshold`` is set.)
 
         At the end: SessionClosed after a Close frame, ConnectionLost without one, PeerError when the peer broke the
         protocol, ChannelOverflow. RuntimeError while another task receives, or a listener does.
         Iterating ends quietly where this raises SessionClosed or ConnectionLost.
         """
-        connection = self._connection
-        if not connection.queue.count() or connection.waiter is not None or connection.listener is not None:
-            await self._wait_for_frame()
-            if not connection.queue.count():
-                raise connection.closed_error()
-        return connection.take()  # type: ignore[no-any-return]
+        return receiving(self, self._connection, False)
 
-    async def _wait_for_frame(self) -> None:
-        """Return when a frame waits or none will come; raise what failed the session."""
+    async def _wait_and_take(self, iterating: bool) -> Frame:
         connection = self._connection
         if connection.listener is not None:
             raise RuntimeError("this session has a listener, which gets every frame")
@@ -115,6 +106,10 @@ class WebSocketSession:
             await self._wait()
         if not connection.queue.count():
             self._raise_failure()
+            if iterating:
+                raise StopAsyncIteration
+            raise connection.closed_error()
+        return connection.take()  # type: ignore[no-any-return]
 
     async def _wait(self) -> None:
         connection = self._connection
@@ -132,14 +127,14 @@ class WebSocketSession:
             self._connection.heard = True
             raise failure.with_traceback(None)
 
-    def receive_nowait(self) -> Frame | FrameChunk | None:
+    def receive_nowait(self) -> Frame | None:
         """The next frame if one waits, else None."""
         connection = self._connection
         if connection.waiter is not None or not connection.queue.count():
             return None
         return connection.take()  # type: ignore[no-any-return]
 
-    def listen(self, on_frame: Callable[[Frame | FrameChunk], object]) -> Listening:
+    def listen(self, on_frame: Callable[[Frame], object]) -> Listening:
         """Have ``on_frame(frame)`` called for every frame from now on, straight from the transport's callback:
         no queue, no task switch. Frames that wait already are delivered before this returns.
 
@@ -182,8 +177,10 @@ class WebSocketSession:
 
     # ---- sending ----------------------------------------------------------------------
 
-    async def send(self, item: Frame | PreparedFrame | str | bytes | bytearray | memoryview) -> None:
-        """Send a frame (str: Text, bytes: Binary). Waits only while ``outgoing`` is full; cancelled then, nothing
+    def send(
+        self, item: Frame | PreparedFrame | str | bytes | bytearray | memoryview
+    ) -> Coroutine[Any, Any, None]:
+        """Send a frame (str: Text, bytes: Binary); await what it returns. Waits only while ``outgoing`` is full; cancelled then, nothing
         of it is sent. Frames of concurrent senders go out whole, in the order of the calls.
 
         After a data frame with ``fin=False`` the next one of the same kind goes out as its continuation; another
@@ -193,9 +190,9 @@ class WebSocketSession:
         if connection.is_outgoing_full() or (self._turn is not None and self._turn.locked()):
             frame = item.frame if isinstance(item, PreparedFrame) else as_frame(item)
             if connection.must_wait(frame):
-                await self._send_in_turn(item)
-                return
+                return self._send_in_turn(item)
         self._put(item)
+        return done()
 
     def send_nowait(self, item: Frame | PreparedFrame | str | bytes | bytearray | memoryview) -> None:
         """Like ``send()``, but never waits: ChannelOverflow where that would; the session goes on."""

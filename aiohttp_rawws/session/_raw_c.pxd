@@ -1,6 +1,7 @@
 # The types that make _raw.py a compiled module; its behaviour is all in the .py.
 cimport cython
 
+from aiohttp_rawws.session._awaitables_c cimport done, receiving
 from aiohttp_rawws.session._connection_c cimport ConnectionCore as ConnectionCoreC
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from ..wire.codec import Frame, FrameChunk, PreparedFrame
+    from ..wire.codec import Frame, PreparedFrame
     from ._raw import WebSocketSession
 
 OnOverflow = Literal["suspend", "close"]
@@ -64,14 +64,14 @@ class Incoming:
     def __init__(self, session: WebSocketSession) -> None:
         self._session = session
 
-    def __aiter__(self) -> AsyncIterator[Frame | FrameChunk]:
+    def __aiter__(self) -> AsyncIterator[Frame]:
         return self._session.__aiter__()
 
-    async def receive(self) -> Frame | FrameChunk:
+    async def receive(self) -> Frame:
         """Wait for the next frame; see ``WebSocketSession.receive``."""
         return await self._session.receive()
 
-    def try_receive(self) -> Frame | FrameChunk | None:
+    def try_receive(self) -> Frame | None:
         """Take the next frame if one waits, else None. Raises nothing at the end: ask ``closed``."""
         return self._session.receive_nowait()
 

@@ -142,6 +142,8 @@ class DefaultWebSocketSession:
     # ---- frames in --------------------------------------------------------------------
 
     def _on_frame(self, item: Frame | FrameChunk) -> None:
+        if self._failure is not None:
+            return  # section 7.1.7: nothing of what comes behind a violation is processed
         try:
             if isinstance(item, Frame) and item.opcode >= Opcode.CLOSE:
                 self._on_control(item)

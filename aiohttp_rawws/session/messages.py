@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from typing import Any
 
-from ..errors import FrameTooBig, InvalidPayload, PolicyViolation
+from ..errors import FrameTooBig, InvalidPayload, PeerError, PolicyViolation
 from ..wire.codec import Frame, FrameChunk
 from ..wire.codes import Opcode
 
@@ -56,14 +56,18 @@ class MessageAssembler:
         Raises InvalidPayload at the first byte that cannot be UTF-8, FrameTooBig as soon as the message outgrows its
         limit, PolicyViolation for a fragment too many, ProtocolViolation for a reserved bit that no extension uses.
         """
-        if self._fragments or not (isinstance(item, Frame) and item.fin):
-            self._count_fragment(item)
-        if self._pipeline is None:
-            return self._join(item)
-        message = None
-        for piece in self._pipeline.incoming(item):
-            message = self._join(piece)
-        return message
+        try:
+            if self._fragments or not (isinstance(item, Frame) and item.fin):
+                self._count_fragment(item)
+            if self._pipeline is None:
+                return self._join(item)
+            message = None
+            for piece in self._pipeline.incoming(item):
+                message = self._join(piece)
+            return message
+        except PeerError:
+            self._parts = []  # nobody will have them, and the session may take its time to end
+            raise
 
     def _count_fragment(self, item: Frame | FrameChunk) -> None:
         if not self._mid_frame:

@@ -35,7 +35,7 @@ class WebSocketServerSession(WebSocketSession):
         host: asyncio.BaseProtocol | None = None,
     ) -> None:
         super().__init__(transport, server=True, options=options, host=host)
-        self.request = request
+        self.request: web.Request = request  # type: ignore[assignment]  # a BaseRequest on a low-level web.Server
         self.protocol = protocol
         self._app = app
 
@@ -55,7 +55,7 @@ class DefaultWebSocketServerSession(DefaultWebSocketSession):
         self._server_session = raw
 
     @property
-    def request(self) -> web.BaseRequest:
+    def request(self) -> web.Request:
         """The request of the opening handshake."""
         return self._server_session.request
 

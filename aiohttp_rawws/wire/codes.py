@@ -36,6 +36,10 @@ class Opcode(IntEnum):
         cls._value2member_map_[value] = member
         return member
 
+    def __reduce_ex__(self, protocol: object) -> tuple[type[Opcode], tuple[int]]:
+        # Python before 3.11.3 would look the name up, which the reserved ones do not have.
+        return Opcode, (int(self),)
+
 
 # All 16 by number; made here, so that the reserved ones exist before a second thread can ask for them.
 OPCODES = tuple(Opcode(number) for number in range(16))
