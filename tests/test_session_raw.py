@@ -145,11 +145,13 @@ async def test_nothing_after_a_close_frame_is_delivered():
 
 async def test_receive_and_send_are_coroutines_to_whoever_makes_tasks_of_them():
     server, client = memory_pair()
-    assert asyncio.iscoroutine(sending := client.send("one"))
+    sending = client.send("one")
+    assert asyncio.iscoroutine(sending)
     await asyncio.create_task(sending)
     await asyncio.gather(client.send("two"), client.send("three"))
     await settle()
-    assert asyncio.iscoroutine(receiving := server.receive())
+    receiving = server.receive()
+    assert asyncio.iscoroutine(receiving)
     assert (await asyncio.create_task(receiving)).text == "one"
     assert (await asyncio.wait_for(server.receive(), 1)).text == "two"
     early = asyncio.create_task(server.receive())

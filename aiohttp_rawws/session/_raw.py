@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ChannelOverflow, PeerError
 from ..extensions.base import ExtensionPipeline
-from ..wire.codec import Frame, FrameChunk, PreparedFrame
+from ..wire.codec import Frame, PreparedFrame
 from ..wire.codes import CloseCode, CloseReason
 from .awaitables import done, receiving
 from .channels import Incoming, Outgoing
@@ -180,8 +180,8 @@ class WebSocketSession:
     def send(
         self, item: Frame | PreparedFrame | str | bytes | bytearray | memoryview
     ) -> Coroutine[Any, Any, None]:
-        """Send a frame (str: Text, bytes: Binary); await what it returns. Waits only while ``outgoing`` is full; cancelled then, nothing
-        of it is sent. Frames of concurrent senders go out whole, in the order of the calls.
+        """Send a frame (str: Text, bytes: Binary); await what it returns. Waits only while ``outgoing`` is full;
+        cancelled then, nothing of it is sent. Frames of concurrent senders go out whole, in the order of the calls.
 
         After a data frame with ``fin=False`` the next one of the same kind goes out as its continuation; another
         kind raises RuntimeError. SessionClosed after a Close frame was sent, ConnectionLost, ChannelOverflow.
