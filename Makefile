@@ -9,6 +9,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8080
 WORKERS ?= 2
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
 DONE := $(VENV)/.done
@@ -21,7 +22,7 @@ SOURCES := $(shell find aiohttp_rawws -name '*.py' -o -name '*.pyx' -o -name '*.
 CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10 python)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint ruff mypy compile codec autobahn autobahn-slice clean distclean
+.PHONY: help demo test lint ruff mypy compile codec autobahn autobahn-slice bench bench-quick clean distclean
 
 help:
 	@echo 'make demo        start the demo server (HOST=$(HOST) PORT=$(PORT))'
@@ -31,6 +32,8 @@ help:
 	@echo 'make compile     build the compiled core again where its sources changed'
 	@echo 'make autobahn    run the Autobahn suite, some 40 minutes, and write docs/conformance/autobahn.md'
 	@echo '                 (make autobahn-slice: a part of it, a few minutes)'
+	@echo 'make bench       measure against picows, aiohttp, websockets; writes docs/explanation/performance.md'
+	@echo '                 (some 30 minutes; make bench-quick: two minutes, writes nothing. BENCH_ARGS="--rows tcp,64k")'
 	@echo 'make clean       remove what was built; make distclean removes $(VENV) too'
 	@echo
 	@echo 'PYTHON=python3.12 picks the interpreter $(VENV) is made with.'
@@ -80,6 +83,13 @@ done; done; \
 exit $$status
 endef
 
+# The machine should do nothing else meanwhile. The peers go into the environment with everything else.
+bench: $(DONE)/peers $(DONE)/core codec
+	@$(BIN)/python tests/benchmarks/run.py --plots all --docs $(BENCH_ARGS)
+
+bench-quick: $(DONE)/peers $(DONE)/core codec
+	@$(BIN)/python tests/benchmarks/run.py --quick $(BENCH_ARGS)
+
 $(BIN)/python:
 	@for python in $(CANDIDATES); do \
 	    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 || continue; \
@@ -113,6 +123,11 @@ $(DONE)/core: $(SOURCES) $(DONE)/package
 $(DONE)/tools: requirements-dev.txt | $(BIN)/python
 	@echo 'installing the development requirements into $(VENV)'
 	@$(PIP) install -r requirements-dev.txt
+	@mkdir -p $(DONE) && touch $@
+
+$(DONE)/peers: tests/benchmarks/requirements.txt $(DONE)/package
+	@echo 'installing what is measured against into $(VENV)'
+	@$(PIP) install -r tests/benchmarks/requirements.txt
 	@mkdir -p $(DONE) && touch $@
 
 clean:

@@ -7,7 +7,8 @@
  *
  * It is a closed loop: nothing is sent before the replies to what was sent before are here. In "batch" windows (the
  * default) the next D frames leave together when all D replies have come; in "slide" windows each reply is followed by
- * a frame at once. Figures are of the time after a warm-up; the server's CPU time is read at both ends of it.
+ * a frame at once. Figures are of the time after a warm-up, when every connection has had its first replies; the server's
+ * CPU time is read at both ends of it.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -332,7 +333,8 @@ static void run(void) {
     }
     double warm_up = options.warm_up >= 0 ? options.warm_up : options.seconds * 0.2;
     uint64_t start = now(), from = 0, cpu = 0, own = 0, before = 0, seen = 0, progress = start, t;
-    uint64_t warm = start + (uint64_t)(warm_up * 1e9), end = warm + (uint64_t)(options.seconds * 1e9);
+    uint64_t warm = start + (uint64_t)(warm_up * 1e9), end = UINT64_MAX;
+    uint64_t first_replies = (uint64_t)options.connections * (uint64_t)options.depth;
     if (options.mode == BROADCAST) {
         begin_broadcast();
     } else {
@@ -340,8 +342,9 @@ static void run(void) {
     }
     while ((t = now()) < end) {
         struct epoll_event events[512];
-        if (!counting && t >= warm) {
+        if (!counting && t >= warm && completed >= first_replies) {
             counting = true, from = now(), before = completed, cpu = server_cpu(), own = own_cpu();
+            end = from + (uint64_t)(options.seconds * 1e9);
         }
         int n = epoll_wait(poller, events, 512, 50);
         for (int i = 0; i < n; i++) handle(events[i].data.ptr, events[i].events);

@@ -12,7 +12,7 @@ LEFT, RIGHT, TOP, BOTTOM = 78, 216, 48, 58
 
 # Of the middle of the scale, so that they stand out from white and from black; the marks differ for those who see
 # no difference in the colours.
-COLOURS = ("#e4572e", "#f0a202", "#c8553d", "#2e86ab", "#5fa8d3", "#6a994e", "#9d79bc", "#808890")
+COLOURS = ("#e4572e", "#f0a202", "#d16ba5", "#2e86ab", "#5fa8d3", "#6a994e", "#9d79bc", "#808890")
 MARKS = "osdvosd^"
 
 STYLE = """

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness import ROOT
 from plot import Series, chart
-from rows import PROGRAMS, ROWS, SWEEPS, Row
+from rows import PROGRAMS, ROWS, SWEEPS, Row, Sweep
 
 PAGE = ROOT / "docs" / "explanation" / "performance.md"
 PLOTS = ROOT / "docs" / "explanation" / "performance"
@@ -68,11 +68,19 @@ def plain(results: dict[str, Any]) -> str:
 def conditions(results: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in sorted(results["versions"].items(), key=_our_order))
     rounds, seconds = results["rounds"], results["seconds"]
-    return f"Measured on {results['date']} with {versions}; {rounds} rounds of {seconds:g} s for each row."
+    text = f"Measured on {results['date']} with {versions}; {rounds} rounds of {seconds:g} s for each row."
+    if results["judge"] == "cpu":
+        text += " The machine had other work: *ratio* is of messages per second of the server's CPU."
+    return text
 
 
 def _our_order(item: tuple[str, str]) -> tuple[bool, str]:
     return item[0] != "Python", item[0].lower()
+
+
+def note(results: dict[str, Any], sweep: Sweep) -> str:
+    rounds = 1 if sweep.value == "memory" else results["sweep_rounds"]
+    return f"{results['date']}, server on one core" + (f", median and spread of {rounds} runs" if rounds > 1 else "")
 
 
 def plots(results: dict[str, Any]) -> dict[str, str]:
@@ -97,16 +105,22 @@ def plots(results: dict[str, Any]) -> dict[str, str]:
             series,
             log_y=sweep.log_y,
             x_in_bytes=sweep.key == "size",
-            note=f"{results['date']}, server on one core, median and spread of {results['sweep_rounds']} runs",
+            note=note(results, sweep),
         )
     return drawn
 
 
-def write_docs(results: dict[str, Any], page: Path = PAGE, folder: Path = PLOTS) -> None:
-    """Put the table between the marks on the page, and the plots beside it."""
-    text = page.read_text(encoding="utf-8")
-    block = f"{conditions(results)}\n\n{table(results)}"
-    page.write_text(RESULTS.sub(lambda match: block, text, count=1), encoding="utf-8")
+def write_docs(results: dict[str, Any], page: Path = PAGE, folder: Path = PLOTS) -> bool:
+    """Put the table between the marks on the page, and the plots that were drawn beside it.
+
+    Returns False if there is no table to put there: not all rows were measured.
+    """
+    whole = all("ratio" in results["rows"].get(row.key, ()) for row in ROWS)
+    if whole:
+        text = page.read_text(encoding="utf-8")
+        block = f"{conditions(results)}\n\n{table(results)}"
+        page.write_text(RESULTS.sub(lambda match: block, text, count=1), encoding="utf-8")
     folder.mkdir(exist_ok=True)
     for name, svg in plots(results).items():
         (folder / name).write_text(svg, encoding="utf-8")
+    return whole

@@ -1,4 +1,4 @@
-"""Managed echo with permessage-deflate, at the level that aiohttp's own WebSockets are fixed to."""
+"""Managed echo of texts with permessage-deflate, at the level that aiohttp's own WebSockets are fixed to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import aiohttp_rawws as rawws
 
 async def echo(session: rawws.DefaultWebSocketServerSession) -> None:
     async for message in session:
-        await session.send(message)
+        await session.send(message.text)
 
 
 ours.run(rawws.websocket("/", echo), extensions=[rawws.PerMessageDeflate(compression_level=1)])
