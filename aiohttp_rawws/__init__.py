@@ -20,6 +20,7 @@ from .errors import (
 from .extensions.base import WebSocketExtension, WebSocketExtensionFactory
 from .extensions.deflate import PerMessageDeflate, WebSocketDeflateExtension
 from .extensions.header import WebSocketExtensionHeader
+from .session.broadcast import Broadcast, broadcast
 from .session.channels import UNLIMITED, ChannelConfig, bounded
 from .session.converters import ContentConverter, JSONConverter
 from .session.keepalive import Periodic, WhenIdle
@@ -42,6 +43,7 @@ __version__ = "0.1.0"
 __all__ = [
     "UNLIMITED",
     "WEBSOCKETS",
+    "Broadcast",
     "ChannelConfig",
     "ChannelOverflow",
     "CloseCode",
@@ -84,6 +86,7 @@ __all__ = [
     "WebSockets",
     "WhenIdle",
     "bounded",
+    "broadcast",
     "memory_pair",
     "run_managed",
     "run_session",

@@ -414,9 +414,7 @@ class ConnectionCore:
             return
         if self.close_sent is not None:
             raise self.cannot_send()
-        if self.encoder.mid_message and not is_control(prepared.frame):
-            self.put(prepared.frame)  # which tells the sender that a message is open
-            return
+        self.encoder.encode(prepared)  # gives ``wire`` back, and raises where a message is open
         if self._out_overflow_closes and self.is_outgoing_full():
             self.overflowed = True
         self.put_bytes(prepared.wire)
@@ -428,7 +426,7 @@ class ConnectionCore:
             raise self.cannot_send()
         if self.write_paused or self._out is not None:
             self._aside().put(data)
-        elif len(data) >= UNJOINED:
+        elif len(data) >= UNJOINED or not (self.encoder.size or self._holds_back()):
             if self.encoder.size:
                 self.write_batch()
             self.bytes_sent += len(data)
@@ -437,9 +435,13 @@ class ConnectionCore:
             self.encoder.append_bytes(data)
             self._batch()
 
+    def _holds_back(self) -> bool:
+        """More is likely to be sent at once: collect it."""
+        return self._corked > 0 or self.batching or self.queue.count() > 0
+
     def _batch(self) -> None:
         """Write now, or leave it to whoever writes next when there is more to come."""
-        if self._corked or self.batching or self.queue.count():
+        if self._holds_back():
             if self.encoder.size >= BATCH:
                 self.write_batch()
             elif not self._corked and not self._flush_scheduled:

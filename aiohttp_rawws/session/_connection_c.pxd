@@ -80,6 +80,7 @@ cdef class ConnectionCore:
     cdef void put(self, frame) except *
     cdef void put_prepared(self, prepared) except *
     cdef void put_bytes(self, bytes data) except *
+    cdef bint _holds_back(self) noexcept
     cdef void _batch(self) except *
     cdef void write_batch(self) except *
     cdef void cork(self) except *

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -381,6 +381,30 @@ class DefaultWebSocketSession:
         if self._raw.outgoing_full or self._is_sending():
             raise ChannelOverflow(f"outgoing is full: {self._raw.frames_unsent} frames wait for the peer to read")
         self._send_transformed(pipeline, frame, compress)
+
+    @property
+    def outgoing_full(self) -> bool:
+        """``send()`` would wait now."""
+        return self._raw.outgoing_full or self._is_sending()
+
+    @property
+    def outgoing_ended(self) -> bool:
+        """Nothing more can be sent."""
+        return self._raw.outgoing_ended
+
+    @property
+    def outgoing_key(self) -> Hashable | None:
+        """What alone decides how a message is transformed on its way out, equal for sessions that do it alike;
+        None where it depends on what was sent before."""
+        self._begin()
+        assert self._pipeline is not None
+        return self._pipeline.outgoing_key
+
+    def transformed(self, frame: Frame) -> Frame:
+        """What the extensions make of a whole message, for all sessions with the same ``outgoing_key``."""
+        self._begin()
+        assert self._pipeline is not None
+        return self._pipeline.outgoing(frame)
 
     async def flush(self) -> None:
         """Wait until everything sent so far is with the transport; see the raw session's."""

@@ -1,0 +1,153 @@
+"""One frame to many sessions."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+import aiohttp_rawws as rawws
+from aiohttp_rawws import Frame, Opcode, PreparedFrame, bounded, broadcast, memory_pair
+from aiohttp_rawws.extensions import client_offer_header, negotiate_client, negotiate_server
+from aiohttp_rawws.session.managed import DefaultWebSocketSession
+
+
+class Pairs:
+    def __init__(self) -> None:
+        self.all = []
+
+    def __call__(self, **options):
+        pair = memory_pair(**options)
+        self.all += pair
+        return pair
+
+    def deflated(self, **parameters):
+        """Two managed sessions with permessage-deflate."""
+        factory = rawws.PerMessageDeflate(**parameters)
+        offer = client_offer_header([factory])
+        extensions, answer = negotiate_server([factory], [offer])
+        server, client = self()
+        ours = DefaultWebSocketSession(server, extensions=extensions)
+        theirs = DefaultWebSocketSession(client, extensions=negotiate_client([factory], [answer]))
+        ours.start()
+        theirs.start()
+        return ours, theirs
+
+
+@pytest.fixture
+async def pairs():
+    made = Pairs()
+    yield made
+    for session in made.all:
+        session.abort()
+    for session in made.all:
+        await session.wait_closed()
+
+
+@pytest.mark.parametrize("item", ["text", b"bytes", Frame.text("text"), PreparedFrame(Frame.binary(b"x" * 50_000))])
+async def test_everybody_gets_it(pairs, item):
+    several = [pairs() for _ in range(5)]
+    report = broadcast((server for server, _ in several), item)
+    assert (report.delivered, report.skipped, report.ended) == (5, [], [])
+    got = {(await client.receive()).payload for _, client in several}
+    assert len(got) == 1
+
+
+async def test_managed_sessions_and_maskers_get_it_too(pairs):
+    plain, plain_client = pairs()
+    masking, masked_peer = pairs()[::-1]  # the client's end masks
+    deflated = [pairs.deflated(server_no_context_takeover=True) for _ in range(3)]
+    takeover, takeover_peer = pairs.deflated()
+    sessions = [DefaultWebSocketSession(plain), masking, *(ours for ours, _ in deflated), takeover]
+    for number in range(3):
+        text = f"{number} " * 500
+        assert broadcast(sessions, text).delivered == len(sessions)
+        for peer in [plain_client, masked_peer, takeover_peer, *(theirs for _, theirs in deflated)]:
+            assert (await peer.receive()).text == text
+    assert masking.masking
+
+
+async def test_compression_is_done_once_for_the_same_parameters(pairs):
+    calls = []
+    deflated = [
+        pairs.deflated(server_no_context_takeover=True, compress_if=lambda frame: calls.append(frame) or True)
+        for _ in range(1)
+    ]
+    shared, _ = deflated[0]
+    factory = shared.extensions[0].factory
+    others = []
+    for _ in range(4):
+        extensions, _ = negotiate_server([factory], [client_offer_header([factory])])
+        server, client = pairs()
+        others.append((DefaultWebSocketSession(server, extensions=extensions), client))
+    report = broadcast([ours for ours, _ in others], "y" * 1000)
+    assert report.delivered == 4
+    assert len(calls) == 1
+    wires = {(await client.receive()).payload for _, client in others}
+    assert len(wires) == 1 and len(wires.pop()) < 100
+
+
+def fill(session) -> None:
+    while not session.outgoing_full:
+        session.send_nowait(bytes(60_000))
+
+
+async def test_slow_sessions_are_skipped(pairs):
+    fast, fast_client = pairs()
+    slow, slow_client = pairs(outgoing=bounded(2))
+    slow_client.pause_reading()
+    fill(slow)
+    report = broadcast([slow, fast], "news")
+    assert report.delivered == 1 and report.skipped == [slow]
+    assert (await fast_client.receive()).text == "news"
+
+
+async def test_slow_sessions_are_disconnected(pairs):
+    slow, slow_client = pairs(outgoing=bounded(2))
+    slow_client.pause_reading()
+    fill(slow)
+    assert broadcast([slow], "news", policy="disconnect").disconnected == [slow]
+    await slow.wait_closed()
+
+
+async def test_slow_sessions_are_waited_for(pairs):
+    slow, slow_client = pairs(outgoing=bounded(2))
+    gone, gone_client = pairs(outgoing=bounded(2))
+    fast, fast_client = pairs()
+    for client in (slow_client, gone_client):
+        client.pause_reading()
+    fill(slow)
+    fill(gone)
+    sending = asyncio.ensure_future(broadcast([slow, gone, fast], "news", policy="wait")._wait())
+    assert (await fast_client.receive()).text == "news"
+    gone_client.abort()
+    slow_client.resume_reading()
+    while (frame := await slow_client.receive()).opcode is not Opcode.TEXT:
+        pass
+    assert frame.text == "news"
+    report = await sending
+    assert report.delivered == 2 and report.ended == [gone]
+
+
+async def test_sessions_that_are_over_and_open_messages(pairs):
+    ended, _ = pairs()
+    closing, _ = pairs()
+    inside, inside_client = pairs()
+    ended.abort()
+    await ended.wait_closed()
+    await closing.close()
+    await inside.send(Frame.text("begun", fin=False))
+    report = broadcast([ended, closing, inside], "news")
+    assert report.delivered == 0
+    assert report.ended == [ended, closing] and report.skipped == [inside]
+    assert broadcast([inside], Frame.ping(b"may come between")).delivered == 1
+    assert [(await inside_client.receive()).opcode for _ in range(2)] == [1, 9]
+
+
+async def test_wrong_arguments():
+    with pytest.raises(ValueError, match="policy"):
+        broadcast([], "x", policy="hope")
+    with pytest.raises(ValueError, match="whole message"):
+        broadcast([], Frame.text("x", fin=False))
+    with pytest.raises(TypeError):
+        broadcast([], 5)
