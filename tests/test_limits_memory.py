@@ -19,7 +19,7 @@ import pytest
 import aiohttp_rawws as rawws
 
 from .memory_server import SOCKET_BUFFER
-from .peers import BINARY, PING, TIMEOUT, Peer, frame, request_bytes
+from .peers import BINARY, PING, Peer, frame, request_bytes
 
 pytestmark = pytest.mark.loops("asyncio")
 
@@ -29,7 +29,19 @@ READ_AHEAD = 64 * 1024  # room for the next bytes of a large payload, once the f
 SLACK = 10 * MIB  # what an allocator keeps
 OPTIONS = rawws.WebSocketOptions()
 DEFLATE = {"Sec-WebSocket-Extensions": "permessage-deflate"}
+PATIENCE = 20.0  # seconds
 SOME = 0.5  # seconds in which a flood reaches the bound and is held there
+
+
+class Patient(Peer):
+    """A peer that waits longer: the server may have a million frames to go through first."""
+
+    async def send(self, *data: bytes) -> None:
+        self.writer.write(b"".join(data))
+        await asyncio.wait_for(self.writer.drain(), PATIENCE)
+
+    async def read(self, count: int) -> bytes:
+        return await asyncio.wait_for(self.reader.readexactly(count), PATIENCE)
 
 
 class Target:
@@ -51,7 +63,7 @@ class Target:
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self._port))
         reader, writer = await asyncio.open_connection(sock=sock, limit=1024)
         try:
-            yield Peer(reader, writer)
+            yield Patient(reader, writer)
         finally:
             writer.transport.abort()
 
@@ -67,9 +79,7 @@ class Target:
             for peer in peers:
                 await peer.open(path, headers)
             await asyncio.gather(*map(attack, peers))
-            growth = await self.peak() - before
-            print(f"{count} peers: {growth / MIB:.1f} MiB")
-            return growth
+            return await self.peak() - before
 
 
 @pytest.fixture
@@ -137,7 +147,7 @@ async def test_fragments_without_end(target: Target, payload: bytes) -> None:
             await peer.send(more * 1024)
         assert await close_code(peer) == 1008
 
-    count = 3
+    count = 2
     # of a short bytes object and its place in a list
     assert await target.growth("/managed", count, attack) < count * (limit * (40 + 2 * 8) + PER_CONNECTION) + SLACK
 
@@ -223,7 +233,7 @@ async def test_ping_floods_are_ended(target: Target) -> None:
         assert limit is not None
         for _ in range(2 * limit // 100):
             peer.writer.write(frame(PING, b"x") * 100)
-        assert await asyncio.wait_for(close_code(peer), TIMEOUT) == 1008
+        assert await close_code(peer) == 1008
 
     count = 5
     assert await target.growth("/managed", count, attack) < count * (PER_CONNECTION + 100_000) + SLACK
