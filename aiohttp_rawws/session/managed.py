@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ChannelOverflow, ConnectionLost, PeerError, PolicyViolation, SessionClosed
 from ..extensions.base import ExtensionPipeline
-from ..wire.codec import Frame, FrameChunk, PreparedFrame
+from ..wire.codec import Frame, FrameChunk, PreparedFrame, is_control
 from ..wire.codes import CloseCode, CloseReason, Opcode, may_be_sent
 from .closing import checked_reason, closed_error, reason_for
 from .converters import deserialized, needs_converter, serialized
@@ -145,7 +145,7 @@ class DefaultWebSocketSession:
         if self._failure is not None:
             return  # section 7.1.7: nothing of what comes behind a violation is processed
         try:
-            if isinstance(item, Frame) and item.opcode >= Opcode.CLOSE:
+            if is_control(item):
                 self._on_control(item)
             elif not self._over:
                 message = self._assembler.add(item)
@@ -334,19 +334,20 @@ class DefaultWebSocketSession:
         session's ``send()``.
         """
         self._begin()
+        raw = self._raw
+        if not self._extensions and not is_control(item) and not raw.outgoing_full and not self._is_sending():
+            raw.send_nowait(item)
+            return
         frame = item.frame if isinstance(item, PreparedFrame) else as_frame(item)
         pipeline = self._pipeline
         assert pipeline is not None
         if frame.opcode >= Opcode.CLOSE:
             await self._send_control(frame)
             return
-        if not self._extensions and not self._raw.outgoing_full and not self._is_sending():
-            self._raw.send_nowait(item)
-            return
         if self._sending is None:
             self._sending = asyncio.Lock()
         async with self._sending:  # what is compressed first must leave first
-            await self._raw.wait_writable()
+            await raw.wait_writable()
             if pipeline.needs_thread(frame, compress):
                 await asyncio.shield(self._loop.create_task(self._send_from_thread(pipeline, frame)))
             else:

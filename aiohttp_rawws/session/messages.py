@@ -6,7 +6,7 @@ import codecs
 from typing import Any
 
 from ..errors import FrameTooBig, InvalidPayload, PeerError, PolicyViolation
-from ..wire.codec import Frame, FrameChunk
+from ..wire.codec import Frame, FrameChunk, is_whole_message
 from ..wire.codes import Opcode
 
 _new_decoder = codecs.getincrementaldecoder("utf-8")
@@ -23,6 +23,7 @@ class MessageAssembler:
     __slots__ = (
         "_decoder",
         "_fragments",
+        "_is_plain",
         "_kind",
         "_mid_frame",
         "_parts",
@@ -40,6 +41,7 @@ class MessageAssembler:
         self._fragments = 0  # of the message that is open
         self._mid_frame = False
         self._pipeline = pipeline
+        self._is_plain = not pipeline  # no extension
         self._kind: Opcode | None = None
         self._parts: list[bytes] = []
         self._size = 0
@@ -56,6 +58,11 @@ class MessageAssembler:
         Raises InvalidPayload at the first byte that cannot be UTF-8, FrameTooBig as soon as the message outgrows its
         limit, PolicyViolation for a fragment too many, ProtocolViolation for a reserved bit that no extension uses.
         """
+        if self._is_plain and self._kind is None and is_whole_message(item):  # nearly all of them
+            self._check_size(len(item.payload))
+            if item.opcode is Opcode.TEXT:
+                check_utf8(item.payload)
+            return item
         try:
             if self._fragments or not (isinstance(item, Frame) and item.fin):
                 self._count_fragment(item)

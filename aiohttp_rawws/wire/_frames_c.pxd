@@ -66,3 +66,5 @@ cpdef Py_ssize_t payload_size(item) except -1
 cpdef bint is_control(item) except -1
 @cython.locals(frame=Frame)
 cpdef bint is_close(item) except -1
+@cython.locals(frame=Frame)
+cpdef bint is_whole_message(item) except -1

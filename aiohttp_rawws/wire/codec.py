@@ -35,6 +35,7 @@ new_masking_key = _frames.new_masking_key
 payload_size = _frames.payload_size
 is_control = _frames.is_control
 is_close = _frames.is_close
+is_whole_message = _frames.is_whole_message
 FrameParser = _codec.FrameParser
 FrameEncoder = _codec.FrameEncoder
 apply_mask = _codec.apply_mask
@@ -51,6 +52,7 @@ __all__ = [
     "encode_header",
     "is_close",
     "is_control",
+    "is_whole_message",
     "new_masking_key",
     "payload_size",
 ]

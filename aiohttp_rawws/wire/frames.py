@@ -452,7 +452,7 @@ def payload_size(item: Any) -> int:
     return len(item.payload)
 
 
-def is_control(item: Any) -> bool:
+def is_control(item: Any) -> TypeGuard[Frame]:
     """Whether ``item`` is a control frame. FrameChunks never are."""
     if isinstance(item, Frame):
         frame = item
@@ -460,7 +460,15 @@ def is_control(item: Any) -> bool:
     return False
 
 
-def is_close(item: Any) -> bool:
+def is_whole_message(item: Any) -> TypeGuard[Frame]:
+    """Whether ``item`` is a text or binary message in one frame, with no reserved bit set."""
+    if isinstance(item, Frame):
+        frame = item
+        return frame._head == FIN | TEXT or frame._head == FIN | BINARY
+    return False
+
+
+def is_close(item: Any) -> TypeGuard[Frame]:
     """Whether ``item`` is a Close frame."""
     if isinstance(item, Frame):
         frame = item
