@@ -11,7 +11,7 @@ import secrets
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast, overload
+from typing import TYPE_CHECKING, Any, TypeGuard, cast, overload
 
 from ..errors import InvalidPayload
 from .codes import OPCODES, CloseReason, Opcode, may_be_sent
