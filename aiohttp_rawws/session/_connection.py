@@ -492,7 +492,7 @@ class ConnectionCore:
 
     def must_wait(self, frame: Frame) -> bool:
         """Whether ``frame`` has to wait while outgoing is full: Close never, ping and pong only in a flood."""
-        if self._out_overflow_closes or is_close(frame) or self.close_sent is not None:
+        if self._out_overflow_closes or is_close(frame) or self.close_sent is not None or self.ending:
             return False
         return not is_control(frame) or (self._out is not None and not self._out.has_lane())
 
