@@ -106,6 +106,7 @@ class ConnectionCore:
         self.local_first = False
         self.ending = False
         self.eof = False
+        self.broken = False  # a write found the transport gone; the loop has yet to say so
         self.lost = False
         self._half_open_handle: asyncio.TimerHandle | None = None
         self._sent_before_check = 0
@@ -387,7 +388,7 @@ class ConnectionCore:
         Raises SessionClosed, ConnectionLost; RuntimeError and the state unchanged for a frame that may not
         come here (a text fragment inside a binary message).
         """
-        if self.close_sent is not None or self.ending or self.lost or self.overflowed:
+        if self.close_sent is not None or self.has_ended():
             raise self.cannot_send()
         if self.pipeline is not None:
             frame = self.pipeline.outgoing(frame)
@@ -397,8 +398,7 @@ class ConnectionCore:
             self.encoder.append_header(frame)
             self.write_batch()
             payload = frame.payload
-            self.bytes_sent += len(payload)
-            self._transport.write(payload)
+            self._write(payload)
         else:
             self.encoder.append(frame)
             self._batch()
@@ -422,15 +422,14 @@ class ConnectionCore:
 
     def put_bytes(self, data: bytes) -> None:
         """Send bytes as they are, between frames."""
-        if self.ending or self.lost or self.overflowed:
+        if self.has_ended():
             raise self.cannot_send()
         if self.write_paused or self._out is not None:
             self._aside().put(data)
         elif len(data) >= UNJOINED or not (self.encoder.size or self._holds_back()):
             if self.encoder.size:
                 self.write_batch()
-            self.bytes_sent += len(data)
-            self._transport.write(data)
+            self._write(data)
         else:
             self.encoder.append_bytes(data)
             self._batch()
@@ -456,8 +455,19 @@ class ConnectionCore:
             self.encoder.take()
             return
         data = self.encoder.take()
+        self._write(data)
+
+    def _write(self, data: bytes) -> None:
         self.bytes_sent += len(data)
         self._transport.write(data)
+        if self._transport.is_closing():
+            # Reset by the peer: a transport drops what is written then, without a word, until the loop runs again.
+            # A handler that sends in a row must not go on for ever.
+            self.broken = True
+
+    def has_ended(self) -> bool:
+        """Nothing can be written any more."""
+        return self.ending or self.lost or self.broken or self.overflowed
 
     def _flush_batch(self) -> None:
         self._flush_scheduled = False
@@ -559,7 +569,9 @@ class ConnectionCore:
         first: Side | None = None
         if self.close_sent is not None or self.close_received is not None:
             first = "local" if self.local_first else "peer"
-        return CloseState(self.close_sent, self.close_received, first, self.lost, self.eof, self.error)
+        return CloseState(
+            self.close_sent, self.close_received, first, self.lost or self.broken, self.eof, self.error
+        )
 
     # ---- the end ----------------------------------------------------------------------
 

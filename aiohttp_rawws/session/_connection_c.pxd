@@ -51,6 +51,7 @@ cdef class ConnectionCore:
     cdef readonly bint local_first
     cdef public bint ending
     cdef readonly bint eof
+    cdef readonly bint broken
     cdef readonly bint lost
     cdef object _half_open_handle
     cdef long long _sent_before_check
@@ -83,6 +84,8 @@ cdef class ConnectionCore:
     cdef bint _holds_back(self) noexcept
     cdef void _batch(self) except *
     cdef void write_batch(self) except *
+    cdef void _write(self, bytes data) except *
+    cdef bint has_ended(self) noexcept
     cdef void cork(self) except *
     cdef void uncork(self) except *
     cdef OutgoingQueueC _aside(self)

@@ -25,6 +25,7 @@ from .state import CloseState, SessionStats
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+BREATH = 2**20  # bytes after which send() lets others run, waiting or not
 LINGER = 1.0  # seconds the peer gets to end its side of the TCP stream after we ended ours
 
 _DEFAULTS = SessionOptions()
@@ -73,6 +74,7 @@ class WebSocketSession:
         self._tasks: set[asyncio.Task[Any]] | None = None
         self._closed: asyncio.Future[None] | None = None
         self._negotiated: tuple[Any, ...] = ()
+        self._breathed = 0
 
     def start(self, early: Iterable[bytes] = ()) -> None:
         """Take the transport over. ``early``: bytes that came before, such as those behind the handshake."""
@@ -180,8 +182,8 @@ class WebSocketSession:
     def send(
         self, item: Frame | PreparedFrame | str | bytes | bytearray | memoryview
     ) -> Coroutine[Any, Any, None]:
-        """Send a frame (str: Text, bytes: Binary); await what it returns. Waits only while ``outgoing`` is full;
-        cancelled then, nothing of it is sent. Frames of concurrent senders go out whole, in the order of the calls.
+        """Send a frame (str: Text, bytes: Binary); await what it returns. Waits only while ``outgoing`` is full
+        (and gives way to other tasks once per MiB); cancelled while it waits, nothing of it is sent. Frames of concurrent senders go out whole, in the order of the calls.
 
         After a data frame with ``fin=False`` the next one of the same kind goes out as its continuation; another
         kind raises RuntimeError. SessionClosed after a Close frame was sent, ConnectionLost, ChannelOverflow.
@@ -192,6 +194,9 @@ class WebSocketSession:
             if connection.must_wait(frame):
                 return self._send_in_turn(item)
         self._put(item)
+        if connection.bytes_sent - self._breathed > BREATH:  # whose peer reads fast must not have the loop to itself
+            self._breathed = connection.bytes_sent
+            return asyncio.sleep(0)
         return done()
 
     def send_nowait(self, item: Frame | PreparedFrame | str | bytes | bytearray | memoryview) -> None:
@@ -290,7 +295,7 @@ class WebSocketSession:
         """``close()`` without the flush."""
         frame = Frame.close(reason, message)
         connection = self._connection
-        if connection.close_sent is None and not connection.lost and not connection.ending:
+        if connection.close_sent is None and not connection.has_ended():
             connection.put(frame)
 
     async def close_exceptionally(self, exc: BaseException) -> None:
@@ -423,7 +428,7 @@ class WebSocketSession:
     def outgoing_ended(self) -> bool:
         """Nothing more can be sent: a Close was, the connection is gone, or the channel overflowed."""
         connection = self._connection
-        return connection.close_sent is not None or connection.lost or connection.ending or connection.overflowed
+        return connection.close_sent is not None or connection.has_ended()
 
     @property
     def outgoing_full(self) -> bool:

@@ -14,6 +14,7 @@ cdef class WebSocketSession:
     cdef set _tasks
     cdef object _closed
     cdef tuple _negotiated
+    cdef long long _breathed
     cdef object __weakref__
 
     cdef void _put(self, item) except *

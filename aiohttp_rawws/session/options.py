@@ -74,7 +74,7 @@ class SessionOptions:
     timeout: seconds a managed session's ping may stay unanswered; None = for ever. 15.
     keepalive: how the pings are made: ``Periodic()`` or ``WhenIdle()``.
     auto_pong, auto_close: whether a managed session answers a Ping with a Pong, a Close with a Close.
-    max_fragments: frames that one message of a managed session may come in; None = any number. 65536.
+    max_fragments: frames that one message of a managed session may come in; None = any number. 131072.
     max_control_rate: control frames that a managed session takes within a second; None = any number. 1000.
     idle_timeout: seconds in which something has to arrive while a handler runs; None = for ever. None.
     max_lifetime: seconds a handler may keep its session; None = for ever. None.
@@ -101,7 +101,7 @@ class SessionOptions:
     keepalive: Periodic = PERIODIC
     auto_pong: bool = True
     auto_close: bool = True
-    max_fragments: int | None = 65536
+    max_fragments: int | None = 131072
     max_control_rate: int | None = 1000
     idle_timeout: float | None = None
     max_lifetime: float | None = None
