@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from harness import ROOT
+from harness import LOOPS, ROOT
 from plot import Series, chart
 from rows import PROGRAMS, ROWS, SWEEPS, Row, Sweep
 
@@ -69,6 +69,8 @@ def conditions(results: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in sorted(results["versions"].items(), key=_our_order))
     rounds, seconds = results["rounds"], results["seconds"]
     text = f"Measured on {results['date']} with {versions}; {rounds} rounds of {seconds:g} s for each row."
+    if len(results["loops"]) < len(LOOPS):
+        text += f" Of the event loops only {', '.join(results['loops'])} took part."
     if results["judge"] == "cpu":
         text += " The machine had other work: *ratio* is of messages per second of the server's CPU."
     return text

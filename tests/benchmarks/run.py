@@ -235,6 +235,7 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, Any], bool]:
         "seconds": options.seconds,
         "sweep_rounds": options.sweep_rounds,
         "judge": options.judge,
+        "loops": options.loops,
         "versions": bench.versions,
         "rows": {},
         "sweeps": {},

@@ -28,4 +28,4 @@ def run(*routes: web.AbstractRouteDef, **options: Any) -> None:
     package = Path(rawws.__file__).parent
     if bool(os.environ.get("AIOHTTP_RAWWS_NO_EXTENSIONS")) is COMPILED:
         raise SystemExit(f"the core of {package} should be the other one: compiled is {COMPILED}")
-    serve(start, "aiohttp", compiled=COMPILED, rawws=rawws.__version__)
+    serve(start, "aiohttp", versions={"aiohttp_rawws": rawws.__version__}, compiled=COMPILED)

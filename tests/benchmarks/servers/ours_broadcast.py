@@ -11,9 +11,7 @@ sessions: set[rawws.WebSocketServerSession] = set()
 
 def send_to_all(frame: rawws.Frame | rawws.FrameChunk) -> None:
     assert isinstance(frame, rawws.Frame)
-    prepared = rawws.PreparedFrame(frame)
-    for session in sessions:
-        session.send_nowait(prepared)
+    rawws.broadcast(sessions, frame)
 
 
 async def subscribe(session: rawws.WebSocketServerSession) -> None:

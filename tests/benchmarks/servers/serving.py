@@ -13,7 +13,7 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import metadata
 from typing import Any
 
@@ -46,10 +46,11 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def serve(start: Start, *packages: str, **facts: Any) -> None:
+def serve(start: Start, *packages: str, versions: Mapping[str, str] | None = None, **facts: Any) -> None:
     """Run a server. ``start()`` begins to listen and returns the port.
 
-    packages: distributions whose versions are told. facts: whatever else the report should know.
+    packages: distributions whose versions are told, with ``versions`` of what is not installed. facts: whatever else
+    the report should know.
     """
     options = arguments()
     if options.cpu is not None:
@@ -63,8 +64,9 @@ def serve(start: Start, *packages: str, **facts: Any) -> None:
         over = asyncio.Event()
         loop.add_reader(sys.stdin.fileno(), over.set)
         port = await start()
-        versions = {name: metadata.version(name) for name in (*packages, *options.loop.split("+")) if name != "asyncio"}
-        line = {"port": port, "python": platform.python_version(), "versions": versions, "facts": facts}
+        names = {*packages, *options.loop.split("+")} - {"asyncio"}
+        known = {**{name: metadata.version(name) for name in names}, **(versions or {})}
+        line = {"port": port, "python": platform.python_version(), "versions": known, "facts": facts}
         print(json.dumps(line), flush=True)
         await over.wait()
 
