@@ -17,10 +17,9 @@ from aiohttp_rawws import Frame, Opcode, SessionOptions
 from aiohttp_rawws.errors import ChannelOverflow, FrameTooBig, PolicyViolation
 from aiohttp_rawws.session import limits
 from aiohttp_rawws.session.limits import Watch, WriteGuard, limit_of
-from aiohttp_rawws.session.managed import run_managed
 from aiohttp_rawws.session.memory import MemoryTransport
 from aiohttp_rawws.session.messages import MessageAssembler
-from aiohttp_rawws.session.raw import run_session
+from aiohttp_rawws.session.serving import run_managed, run_session
 from aiohttp_rawws.wire.codec import FrameChunk, FrameHeader
 
 T = 0.2  # seconds of a limit that a test waits for

@@ -183,7 +183,8 @@ class WebSocketSession:
         self, item: Frame | PreparedFrame | str | bytes | bytearray | memoryview
     ) -> Coroutine[Any, Any, None]:
         """Send a frame (str: Text, bytes: Binary); await what it returns. Waits only while ``outgoing`` is full
-        (and gives way to other tasks once per MiB); cancelled while it waits, nothing of it is sent. Frames of concurrent senders go out whole, in the order of the calls.
+        (and gives way to other tasks once per MiB); cancelled while it waits, nothing of it is sent. Frames of
+        concurrent senders go out whole, in the order of the calls.
 
         After a data frame with ``fin=False`` the next one of the same kind goes out as its continuation; another
         kind raises RuntimeError. SessionClosed after a Close frame was sent, ConnectionLost, ChannelOverflow.

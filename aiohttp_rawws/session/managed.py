@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Iterable
+from collections.abc import Callable, Coroutine, Generator, Hashable, Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ChannelOverflow, ConnectionLost, PeerError, PolicyViolation, SessionClosed
 from ..extensions.base import ExtensionPipeline
@@ -20,7 +20,7 @@ from ..wire.codes import CloseCode, CloseReason, Opcode, may_be_sent
 from .closing import checked_reason, closed_error, reason_for
 from .converters import deserialized, needs_converter, serialized
 from .keepalive import Latency, Pinger, random_payload
-from .limits import OnLimit, limit_of, tell, watch
+from .limits import limit_of
 from .messages import MessageAssembler
 from .options import seconds
 from .raw import WebSocketSession, as_frame
@@ -673,52 +673,3 @@ class ClosingReason:
 
     def __await__(self) -> Generator[Any, None, CloseReason]:
         return self._session._wait_for_reason().__await__()
-
-
-SessionT = TypeVar("SessionT", bound=DefaultWebSocketSession)
-
-
-async def run_managed(
-    session: SessionT, handle: Callable[[SessionT], Awaitable[object]], *, on_limit: OnLimit | None = None
-) -> None:
-    """Await ``handle(session)``, then do the closing handshake: 1000, or 1011 when it raised, which is logged.
-
-    The end of the session and a violation by the peer, raised from ``receive()`` or ``send()`` and not caught, are no
-    errors of the handler. It was cancelled: aborted, and the cancellation goes on. Raises nothing else.
-
-    Meanwhile ``idle_timeout`` and ``max_lifetime`` hold. on_limit: called with the name of the option whose limit the
-    session was ended at.
-    """
-    raw = session.raw
-    timers = watch(session, raw, on_limit)
-    try:
-        session.start()
-        await handle(session)
-    except (SessionClosed, PeerError) as exc:
-        logger.debug("%r ended: %s", session, exc)
-        session.close_nowait()
-    except ChannelOverflow as exc:
-        if session._failure is not exc:
-            session._limit = "outgoing"
-        session.close_nowait(CloseCode.VIOLATED_POLICY)
-    except Exception:
-        logger.exception("Error in the handler of %r", session)
-        session.close_nowait(CloseCode.INTERNAL_ERROR)
-    except BaseException:
-        session.abort()
-        raise
-    else:
-        session.close_nowait()
-    finally:
-        if timers is not None:
-            timers.stop()
-        await raw.cancel_tasks()
-    try:
-        await session.wait_closed()
-    except BaseException:
-        session.abort()
-        raise
-    finally:
-        option = session._limit or limit_of(raw.close_state.error)
-        if option is not None:
-            tell(session, option, session._reason, on_limit)

@@ -13,8 +13,9 @@ from aiosignal import Signal
 
 from ..errors import HandshakeError
 from ..session.limits import OnLimit
-from ..session.managed import DefaultWebSocketSession, run_managed
-from ..session.raw import WebSocketSession, run_session
+from ..session.managed import DefaultWebSocketSession
+from ..session.raw import WebSocketSession
+from ..session.serving import run_managed, run_session
 from .options import WebSocketOptions
 from .seats import Seat, Seats
 

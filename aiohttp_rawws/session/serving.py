@@ -1,0 +1,110 @@
+"""How a handler runs in a session, and how the session ends with it: the rules of raw and of managed ones."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from ..errors import ChannelOverflow, PeerError, SessionClosed
+from ..wire.codes import CloseCode
+from .limits import OnLimit, limit_of, tell, watch
+from .managed import DefaultWebSocketSession
+from .raw import WebSocketSession
+
+logger = logging.getLogger("aiohttp_rawws")
+
+RawT = TypeVar("RawT", bound=WebSocketSession)
+ManagedT = TypeVar("ManagedT", bound=DefaultWebSocketSession)
+
+
+async def run_session(
+    session: RawT, handle: Callable[[RawT], Awaitable[object]], *, on_limit: OnLimit | None = None
+) -> None:
+    """Await ``handle(session)`` and end the session by the raw rules.
+
+    It returned: what it sent is written and the TCP stream ends, *without a Close frame of ours*.
+    It raised: logged, and the connection is aborted, or closed with 1011 (``on_error``). The end of the session and
+    a violation by the peer, raised from ``receive()`` or ``send()`` and not caught, are no errors of the handler.
+    It was cancelled: aborted, and the cancellation goes on. Raises nothing else.
+
+    Meanwhile ``idle_timeout`` and ``max_lifetime`` hold. on_limit: called with the name of the option whose limit the
+    session was ended at.
+    """
+    timers = watch(session, session, on_limit)
+    try:
+        await handle(session)
+    except (SessionClosed, PeerError) as exc:
+        logger.debug("%r ended: %s", session, exc)
+        await session.end()
+    except ChannelOverflow as exc:
+        if session.close_state.error is not exc:  # else it is told of below
+            tell(session, "outgoing", exc, on_limit)
+        session.abort()
+    except Exception:
+        logger.exception("Error in the handler of %r", session)
+        if session.options.on_error == "close-1011":
+            session.close_nowait(CloseCode.INTERNAL_ERROR)
+            await session.end()
+        else:
+            session.abort()
+    except BaseException:
+        session.abort()
+        raise
+    else:
+        await session.end()
+    finally:
+        if timers is not None:
+            timers.stop()
+        error = session.close_state.error
+        option = limit_of(error)
+        if option is not None:
+            tell(session, option, error, on_limit)
+        await session.cancel_tasks()
+    await session.wait_closed()
+
+
+async def run_managed(
+    session: ManagedT, handle: Callable[[ManagedT], Awaitable[object]], *, on_limit: OnLimit | None = None
+) -> None:
+    """Await ``handle(session)``, then do the closing handshake: 1000, or 1011 when it raised, which is logged.
+
+    The end of the session and a violation by the peer, raised from ``receive()`` or ``send()`` and not caught, are no
+    errors of the handler. It was cancelled: aborted, and the cancellation goes on. Raises nothing else.
+
+    Meanwhile ``idle_timeout`` and ``max_lifetime`` hold. on_limit: called with the name of the option whose limit the
+    session was ended at.
+    """
+    raw = session.raw
+    timers = watch(session, raw, on_limit)
+    try:
+        session.start()
+        await handle(session)
+    except (SessionClosed, PeerError) as exc:
+        logger.debug("%r ended: %s", session, exc)
+        session.close_nowait()
+    except ChannelOverflow as exc:
+        if session._failure is not exc:
+            session._limit = "outgoing"
+        session.close_nowait(CloseCode.VIOLATED_POLICY)
+    except Exception:
+        logger.exception("Error in the handler of %r", session)
+        session.close_nowait(CloseCode.INTERNAL_ERROR)
+    except BaseException:
+        session.abort()
+        raise
+    else:
+        session.close_nowait()
+    finally:
+        if timers is not None:
+            timers.stop()
+        await raw.cancel_tasks()
+    try:
+        await session.wait_closed()
+    except BaseException:
+        session.abort()
+        raise
+    finally:
+        option = session._limit or limit_of(raw.close_state.error)
+        if option is not None:
+            tell(session, option, session._reason, on_limit)
