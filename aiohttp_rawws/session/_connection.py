@@ -244,7 +244,7 @@ class ConnectionCore:
         if self.incoming_ended:
             return
         self._end_incoming(error)
-        if self.answers_violations and self.close_sent is None and not self.ending and not self.lost:
+        if self.answers_violations and self.close_sent is None and not self.has_ended():
             self.put(Frame.close(reason_for(error)))
 
     def _enqueue(self, items: list[Any]) -> None:
