@@ -22,7 +22,8 @@ SOURCES := $(shell find aiohttp_rawws -name '*.py' -o -name '*.pyx' -o -name '*.
 CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10 python)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint ruff mypy compile codec autobahn autobahn-slice bench bench-quick clean distclean
+.PHONY: help demo test lint ruff mypy compile codec autobahn autobahn-slice bench bench-quick \
+        soak fuzz sanitize clean distclean
 
 help:
 	@echo 'make demo        start the demo server (HOST=$(HOST) PORT=$(PORT))'
@@ -34,6 +35,10 @@ help:
 	@echo '                 (make autobahn-slice: a part of it, a few minutes)'
 	@echo 'make bench       measure against picows, aiohttp, websockets; writes docs/explanation/performance.md'
 	@echo '                 (some 30 minutes; make bench-quick: two minutes, writes nothing. BENCH_ARGS="--rows tcp,64k")'
+	@echo 'make soak        thousands of mixed sessions against a server process, checked byte by byte'
+	@echo '                 (SECONDS=120, hours if you like; SESSIONS=50 at a time)'
+	@echo 'make fuzz        fuzz what reads from the network (SECONDS=60 for each target)'
+	@echo 'make sanitize    build the core with the address and undefined-behaviour sanitizers and test that'
 	@echo 'make clean       remove what was built; make distclean removes $(VENV) too'
 	@echo
 	@echo 'PYTHON=python3.12 picks the interpreter $(VENV) is made with.'
@@ -89,6 +94,35 @@ bench: $(DONE)/peers $(DONE)/core codec
 
 bench-quick: $(DONE)/peers $(DONE)/core codec
 	@$(BIN)/python tests/benchmarks/run.py --quick $(BENCH_ARGS)
+
+soak: SECONDS ?= 120
+soak: SESSIONS ?= 50
+soak: $(DONE)/tools $(DONE)/core codec
+	@$(BIN)/python -m tests.soak --seconds $(SECONDS) --sessions $(SESSIONS)
+
+# What breaks a promise is kept in build/fuzz.
+fuzz: SECONDS ?= 60
+fuzz: $(DONE)/tools $(DONE)/core codec
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+# A copy of its own, so that the core in use stays as it is. Leaks are not looked for: Python itself has some at exit.
+SANITIZED := build/sanitize
+SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+sanitize: $(SANITIZED)/.done
+	cd $(SANITIZED) && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
+	    AIOHTTP_RAWWS_REQUIRE_COMPILED=1 $(abspath $(BIN))/python -m pytest -q --timeout 0 \
+	    tests/test_codec_parity.py tests/test_wire_*.py tests/test_session_*.py tests/test_state_machines.py
+
+$(SANITIZED)/.done: $(SOURCES) $(shell find tests -name '*.py') setup.py setup.cfg | $(DONE)/tools $(DONE)/package
+	@echo 'building the compiled core with sanitizers'
+	@rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)
+	@cp -r aiohttp_rawws tests setup.py setup.cfg pyproject.toml README.md $(SANITIZED)
+	@find $(SANITIZED) -name '*.so' -delete
+	@cd $(SANITIZED) && CC=$(CC) CFLAGS='$(SANITIZERS) -fno-omit-frame-pointer -g' LDFLAGS='$(SANITIZERS)' \
+	    $(abspath $(BIN))/python setup.py -q build_ext --inplace --parallel 2 >build.log 2>&1 \
+	    && ! grep 'no compiled core' build.log
+	@touch $@
 
 $(BIN)/python:
 	@for python in $(CANDIDATES); do \

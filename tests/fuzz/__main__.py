@@ -26,11 +26,11 @@ def guided(name: str, seconds: float, found: Path) -> int:
     arguments = [
         sys.argv[0],
         f"-max_total_time={max(1, round(seconds))}",
-        "-max_len=2048",
+        "-max_len=512",
         "-timeout=10",
         "-print_final_stats=1",
         "-verbosity=0",
-        f"-artifact_prefix={found}/crash-",
+        f"-artifact_prefix={found}/",
         str(found),
         str(CORPUS / name),
     ]

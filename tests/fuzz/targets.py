@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aiohttp_rawws import PerMessageDeflate
-from aiohttp_rawws.errors import FrameTooBig, HandshakeError, InvalidPayload, PeerError
+from aiohttp_rawws.errors import FrameTooBig, HandshakeError, InvalidPayload, PeerError, SessionClosed
 from aiohttp_rawws.extensions.header import format_extensions, parse_extensions
 from aiohttp_rawws.extensions.inflate import TAIL, Inflater
 from aiohttp_rawws.extensions.negotiation import client_offer_header, negotiate_client, negotiate_server
@@ -215,7 +215,10 @@ async def _session(data: bytes) -> None:
     managed = DefaultWebSocketSession(server, extensions=extensions)
     managed.start()
     for start in range(0, len(taps.rest), cut):
-        client.write_bytes(taps.rest[start : start + cut])
+        try:
+            client.write_bytes(taps.rest[start : start + cut])
+        except SessionClosed:
+            break  # it has had enough
         if cut < 128:
             await asyncio.sleep(0)
     client.transport.write_eof()
