@@ -109,15 +109,16 @@ fuzz: $(DONE)/tools $(DONE)/core codec
 SANITIZED := build/sanitize
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 sanitize: $(SANITIZED)/.done
+	@rm -rf $(SANITIZED)/tests && cp -r tests $(SANITIZED)
 	cd $(SANITIZED) && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
 	    AIOHTTP_RAWWS_REQUIRE_COMPILED=1 $(abspath $(BIN))/python -m pytest -q --timeout 0 \
 	    tests/test_codec_parity.py tests/test_wire_*.py tests/test_session_*.py tests/test_state_machines.py
 
-$(SANITIZED)/.done: $(SOURCES) $(shell find tests -name '*.py') setup.py setup.cfg | $(DONE)/tools $(DONE)/package
+$(SANITIZED)/.done: $(SOURCES) setup.py setup.cfg | $(DONE)/tools $(DONE)/package
 	@echo 'building the compiled core with sanitizers'
 	@rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)
-	@cp -r aiohttp_rawws tests setup.py setup.cfg pyproject.toml README.md $(SANITIZED)
+	@cp -r aiohttp_rawws setup.py setup.cfg pyproject.toml README.md $(SANITIZED)
 	@find $(SANITIZED) -name '*.so' -delete
 	@cd $(SANITIZED) && CC=$(CC) CFLAGS='$(SANITIZERS) -fno-omit-frame-pointer -g' LDFLAGS='$(SANITIZERS)' \
 	    $(abspath $(BIN))/python setup.py -q build_ext --inplace --parallel 2 >build.log 2>&1 \
