@@ -106,6 +106,7 @@ fuzz: $(DONE)/tools $(DONE)/core codec
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 # A copy of its own, so that the core in use stays as it is. Leaks are not looked for: Python itself has some at exit.
+# Nor are the limits tested that are fractions of a second: everything is a few times slower here.
 SANITIZED := build/sanitize
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 sanitize: $(SANITIZED)/.done
@@ -113,7 +114,8 @@ sanitize: $(SANITIZED)/.done
 	cd $(SANITIZED) && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
 	    AIOHTTP_RAWWS_REQUIRE_COMPILED=1 $(abspath $(BIN))/python -m pytest -q --timeout 0 \
-	    tests/test_codec_parity.py tests/test_wire_*.py tests/test_session_*.py tests/test_state_machines.py
+	    tests/test_codec_parity.py tests/test_wire_*.py tests/test_state_machines.py \
+	    $(filter-out %_limits.py,$(wildcard tests/test_session_*.py))
 
 $(SANITIZED)/.done: $(SOURCES) setup.py setup.cfg | $(DONE)/tools $(DONE)/package
 	@echo 'building the compiled core with sanitizers'
