@@ -6,7 +6,7 @@ import random
 import threading
 import tracemalloc
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,17 +21,10 @@ from aiohttp_rawws.extensions.negotiation import client_offer_header, negotiate_
 from aiohttp_rawws.wire.codec import Frame, FrameChunk, FrameEncoder, FrameHeader, FrameParser, encode_header
 from aiohttp_rawws.wire.codes import Opcode
 
-
-def backends() -> Iterator[Any]:
-    yield pytest.param(zlib, id="zlib")
-    for module, name in (("isal", "isal_zlib"), ("zlib_ng", "zlib_ng")):
-        try:
-            yield pytest.param(getattr(__import__(f"{module}.{name}"), name), id=module)
-        except ImportError:
-            continue  # a speedup that is not installed
+from .zlib_backends import BACKENDS
 
 
-@pytest.fixture(params=backends())
+@pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Any:
     return request.param
 

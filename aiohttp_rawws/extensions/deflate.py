@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ from ..errors import ProtocolViolation
 from ..wire.codec import Frame, FrameChunk, FrameHeader
 from ..wire.codes import Opcode
 from .base import WebSocketExtension, WebSocketExtensionFactory
+from .compressor_pool import CompressorPool
 from .deflate_parameters import MAX_WINDOW_BITS, NAME, DeflateParameters, read_answer, read_offer
 from .header import WebSocketExtensionHeader
 from .inflate import TAIL, Compressor, Inflater, ZlibBackend
@@ -33,8 +34,9 @@ class PerMessageDeflate(WebSocketExtensionFactory):
     """Configuration of permessage-deflate, for any number of connections of either side. Immutable.
 
     client_no_context_takeover, server_no_context_takeover: that side begins each message with an empty window, which
-        compresses less and holds no window (up to 300 KiB for sending, 44 for receiving) between messages. What
-        our own side is told here it does whatever the peer wants; of the peer it is asked in the handshake.
+        compresses less and holds no window (up to 300 KiB for sending, 44 for receiving) between messages: for
+        sending, all connections share a few. What our own side is told here it does whatever the peer wants; of the
+        peer it is asked in the handshake.
     server_max_window_bits, client_max_window_bits: that side's window is at most 2 ** bits bytes, 9 to 15. A server
         uses the smaller of this and what a client asks for; one that does not let itself be told keeps 15.
     compression_level: as the backend has it (zlib: -1 to 9); None = the backend's default.
@@ -66,6 +68,7 @@ class PerMessageDeflate(WebSocketExtensionFactory):
     max_ratio: float | None = None
     executor_above: int | None = 16 * KIB
     backend: ZlibBackend | None = None
+    _pools: dict[int, CompressorPool] = field(default_factory=dict, init=False, repr=False)  # by window bits
 
     def __post_init__(self) -> None:
         predicates = (self.compress_if,) if callable(self.compress_if) else tuple(self.compress_if)
@@ -115,6 +118,14 @@ class PerMessageDeflate(WebSocketExtensionFactory):
             options["memLevel"] = self.mem_level
         return self.zlib.compressobj(**options)
 
+    def compressor_pool(self, window_bits: int) -> CompressorPool:
+        """What the connections that keep no compressor borrow theirs from."""
+        pool = self._pools.get(window_bits)
+        if pool is None:
+            pool = CompressorPool(self.new_compressor(window_bits), _flush_mode(self.zlib, "Z_FULL_FLUSH"))
+            pool = self._pools.setdefault(window_bits, pool)  # another thread may have been faster
+        return pool
+
     def compresses(self, frame: Frame) -> bool:
         """Whether a message that begins with ``frame`` is to be compressed."""
         threshold = self.compress_if_bigger_than
@@ -158,8 +169,9 @@ class WebSocketDeflateExtension(WebSocketExtension):
     keeps_compressor, keeps_decompressor: whether that window is kept from one message to the next.
 
     Sending and receiving share nothing that changes: ``process_outgoing`` may run in a thread meanwhile. A compressor
-    or decompressor is made when the first message needs it. A frame that ``process_outgoing`` has returned must be
-    sent: with context, what comes later builds on it.
+    or decompressor is made when the first message needs it; one that is not kept for the connection is borrowed from
+    its configuration for the time of a message. A frame that ``process_outgoing`` has returned must be sent: with
+    context, what comes later builds on it.
     """
 
     factory: PerMessageDeflate
@@ -182,7 +194,10 @@ class WebSocketDeflateExtension(WebSocketExtension):
                 parameters.client_no_context_takeover or factory.client_no_context_takeover
             )
             self.keeps_decompressor = not parameters.server_no_context_takeover
-        self._sync_flush: int = getattr(factory.zlib, "Z_SYNC_FLUSH", zlib.Z_SYNC_FLUSH)
+        self._sync_flush = _flush_mode(factory.zlib, "Z_SYNC_FLUSH")
+        self._pool: CompressorPool | None = None
+        if not self.keeps_compressor and self.compressor_bits >= MIN_WINDOW_BITS:
+            self._pool = factory.compressor_pool(self.compressor_bits)
         self._compressor: Compressor | None = None
         self._outgoing = _Message.NONE
         self._outgoing_kind = CONTINUATION
@@ -241,12 +256,20 @@ class WebSocketDeflateExtension(WebSocketExtension):
 
     def _deflate(self, payload: bytes, fin: bool) -> bytes:
         """The next piece of one DEFLATE stream per message. Each frame is flushed: it is sent to arrive."""
-        compressor = self._compressor
+        # One that raises is not put back: it may hold a part of what nobody will get.
+        compressor, self._compressor = self._compressor, None
+        pool = self._pool
+        if compressor is None and pool is not None:
+            compressor = pool.take()
         if compressor is None:
             compressor = self.factory.new_compressor(self.compressor_bits)
         data = compressor.compress(payload)
-        flushed = compressor.flush(self._sync_flush)
-        self._compressor = compressor if self.keeps_compressor or not fin else None
+        if fin and pool is not None:
+            flushed = compressor.flush(pool.full_flush)
+            pool.give_back(compressor)
+        else:
+            flushed = compressor.flush(self._sync_flush)
+            self._compressor = compressor
         if not fin:
             return data + flushed
         # Section 7.2.1: what ends in an empty uncompressed block loses the last four octets of it; after anything
@@ -334,6 +357,11 @@ def _as_header(frame: Frame) -> FrameHeader:
         rsv3=frame.rsv3,
         masking_key=frame.masking_key,
     )
+
+
+def _flush_mode(backend: ZlibBackend, name: str) -> int:
+    mode: int = getattr(backend, name, getattr(zlib, name))
+    return mode
 
 
 def _check_int(option: str, value: object, low: int, high: int | None = None) -> None:
