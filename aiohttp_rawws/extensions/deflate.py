@@ -132,7 +132,7 @@ class PerMessageDeflate(WebSocketExtensionFactory):
         if threshold is not None and len(frame.payload) <= threshold:
             return False
         assert isinstance(self.compress_if, tuple)
-        return all(predicate(frame) for predicate in self.compress_if)
+        return not self.compress_if or all(predicate(frame) for predicate in self.compress_if)
 
     # ---- negotiation
 
@@ -160,6 +160,8 @@ class _Message(Enum):
     PLAIN = "a message that is not compressed"
     COMPRESSED = "a compressed message"
 
+
+NONE, PLAIN, COMPRESSED = _Message  # for the same reason as the opcodes above
 
 class WebSocketDeflateExtension(WebSocketExtension):
     """permessage-deflate on one connection.
@@ -199,7 +201,7 @@ class WebSocketDeflateExtension(WebSocketExtension):
         if not self.keeps_compressor and self.compressor_bits >= MIN_WINDOW_BITS:
             self._pool = factory.compressor_pool(self.compressor_bits)
         self._compressor: Compressor | None = None
-        self._outgoing = _Message.NONE
+        self._outgoing = NONE
         self._outgoing_kind = CONTINUATION
         self._inflater = Inflater(
             factory.zlib,
@@ -208,7 +210,7 @@ class WebSocketDeflateExtension(WebSocketExtension):
             limit=factory.max_inflated_size,
             max_ratio=factory.max_ratio,
         )
-        self._incoming = _Message.NONE
+        self._incoming = NONE
         self._frame: FrameHeader | None = None  # the frame whose chunks are coming, as it is passed on
         self._offset = 0  # inflated bytes of that frame
 
@@ -216,7 +218,7 @@ class WebSocketDeflateExtension(WebSocketExtension):
 
     def process_outgoing(self, frame: Frame, compress: bool | None = None) -> Frame:
         opcode = frame.opcode
-        begins = self._outgoing is _Message.NONE
+        begins = self._outgoing is NONE
         if begins:
             if opcode not in (TEXT, BINARY):
                 return frame  # a reserved opcode, or a continuation of nothing: not a message of ours
@@ -225,11 +227,11 @@ class WebSocketDeflateExtension(WebSocketExtension):
         elif opcode not in (CONTINUATION, self._outgoing_kind):
             return frame  # another message inside this one: the encoder refuses it, and nothing is spoilt here
         else:
-            compressed = self._outgoing is _Message.COMPRESSED
+            compressed = self._outgoing is COMPRESSED
         if frame.fin:
-            self._outgoing = _Message.NONE
+            self._outgoing = NONE
         elif begins:
-            self._outgoing = _Message.COMPRESSED if compressed else _Message.PLAIN
+            self._outgoing = COMPRESSED if compressed else PLAIN
         if not compressed:
             return frame
         # "RSV1 ... set on the first frame of a compressed message" (section 6.1), and on no other.
@@ -239,9 +241,9 @@ class WebSocketDeflateExtension(WebSocketExtension):
         threshold = self.factory.executor_above
         if threshold is None or len(frame.payload) <= threshold:
             return False
-        if self._outgoing is _Message.NONE:
+        if self._outgoing is NONE:
             return self._compresses(frame, compress)
-        return self._outgoing is _Message.COMPRESSED
+        return self._outgoing is COMPRESSED
 
     @property
     def outgoing_key(self) -> Hashable | None:
@@ -300,10 +302,10 @@ class WebSocketDeflateExtension(WebSocketExtension):
             self._offset = 0
             compressed = self._enter(item.header, ends_message=False)
         else:
-            compressed = self._incoming is _Message.COMPRESSED
+            compressed = self._incoming is COMPRESSED
         ends_message = item.last and item.header.fin
         if ends_message:
-            self._incoming = _Message.NONE
+            self._incoming = NONE
         frame = self._frame
         if item.last:
             self._frame = None
@@ -318,12 +320,12 @@ class WebSocketDeflateExtension(WebSocketExtension):
             if header.rsv1:
                 raise ProtocolViolation("RSV1 is set on a continuation frame")
         else:
-            if self._incoming is _Message.COMPRESSED:  # never finished, which only lenient sessions pass on
+            if self._incoming is COMPRESSED:  # never finished, which only lenient sessions pass on
                 self._inflater.reset()
-            self._incoming = _Message.COMPRESSED if header.rsv1 else _Message.PLAIN
-        compressed = self._incoming is _Message.COMPRESSED
+            self._incoming = COMPRESSED if header.rsv1 else PLAIN
+        compressed = self._incoming is COMPRESSED
         if ends_message:
-            self._incoming = _Message.NONE
+            self._incoming = NONE
         return compressed
 
     def _chunks(

@@ -63,6 +63,7 @@ class Inflater:
         self._max_ratio = max_ratio
         self._stream: Decompressor | None = None  # None: the next byte begins a DEFLATE stream
         self._begin()
+        self._first_room = self._room()
 
     def inflate(self, data: bytes, *, end: bool) -> Iterator[bytes]:
         """Inflate the next ``data`` of a message; ``end``: the message ends with it.
@@ -70,20 +71,22 @@ class Inflater:
         Yields pieces of 1 to ``STEP`` bytes, the first computed now and the others while they are taken; take all
         before the next call. Raises InvalidPayload for what does not inflate, FrameTooBig when a limit is passed.
         """
-        if not end or not data or len(data) > _INPUT_STEP:
+        if self._taken or not end or not data or len(data) > _INPUT_STEP:
             return self._in_steps(data, end)
-        # Most messages are small and take a single call; going through the generators doubles the time of those.
+        # Most messages come whole, are small and take a single call; going through the generators doubles the time of
+        # those. Nothing is counted for them: what has left room in the first step has passed no limit.
         source = data + self._tail
         stream = self._open_stream()
-        room = self._room()
-        piece = self._step(stream, source, room)
-        if len(piece) == room or stream.unconsumed_tail or stream.unused_data or stream.eof == self._keep_context:
+        piece = self._step(stream, source, self._first_room)
+        if (
+            len(piece) == self._first_room
+            or stream.unconsumed_tail
+            or stream.unused_data
+            or stream.eof == self._keep_context
+        ):
             return self._finish(self._walk(source, len(data), piece))
-        self._taken += len(source)
-        self._count(len(piece))
         if not self._keep_context:
             self._stream = None
-        self._begin()
         return iter((piece,) if piece else ())
 
     def _in_steps(self, data: bytes, end: bool) -> Iterator[bytes]:
