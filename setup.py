@@ -46,13 +46,22 @@ def extensions() -> list[Extension]:
     except ImportError:
         python_only("Cython is not installed")
         return []
+    # cythonize() does not see through "_x_c.pxd": what one module tells the others is no dependency it knows.
+    told = max(path.stat().st_mtime for path in ROOT.glob("aiohttp_rawws/*/*.pxd"))
+    made = [path.stat().st_mtime for path in ROOT.glob("build/cython/**/*.c")]
     flags = [] if sys.platform == "win32" else ["-O3"]
     modules = [
         Extension(module, [source], extra_compile_args=flags)
         for module, source in MODULES.items()
         if (ROOT / source).exists() and (ROOT / (module.replace(".", "/") + ".pxd")).exists()
     ]
-    return cythonize(modules, build_dir="build/cython", compiler_directives=DIRECTIVES, quiet=True)
+    return cythonize(
+        modules,
+        build_dir="build/cython",
+        compiler_directives=DIRECTIVES,
+        force=bool(made) and told > min(made),
+        quiet=True,
+    )
 
 
 class OptionalBuild(build_ext):
