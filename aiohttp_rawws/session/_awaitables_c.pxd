@@ -1,5 +1,7 @@
-from aiohttp_rawws.session._connection_c cimport ConnectionCore
+from aiohttp_rawws.session._queues_c cimport IncomingQueue, Receiver
 
 
-cpdef object receiving(session, ConnectionCore connection, bint iterating)
+cpdef object receiving(Receiver session, bint iterating)
+cpdef int wake(IncomingQueue queue) except -1
+cpdef int step(IncomingQueue queue) except -1
 cpdef object done()

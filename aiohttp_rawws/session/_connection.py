@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ChannelOverflow, PeerError, SessionClosed
 from ..wire.codec import Frame, FrameEncoder, FrameParser, PreparedFrame, is_close, is_control, payload_size
 from ..wire.codes import CloseReason
+from .awaitables import step, wake
 from .buffers import read_buffer
 from .closing import closed_error, reason_for, reason_of
 from .queues import IncomingQueue, OutgoingQueue
@@ -33,9 +34,11 @@ if TYPE_CHECKING:
 
 BATCH = 64 * 1024  # a batch of frames is written when it reaches this
 UNJOINED = 32 * 1024  # a payload from this size on is written by itself, not copied behind its header
+UNCHECKED = 16  # writes in a row, with nothing read in between, after which the transport is asked whether it still is
 HIGH_WATER, LOW_WATER = 64 * 1024, 16 * 1024  # uvloop's low mark is 16 bytes: set both, everywhere alike
 
-def wake(waiters: list[asyncio.Future[None]]) -> None:
+
+def wake_all(waiters: list[asyncio.Future[None]]) -> None:
     for waiter in waiters:
         if not waiter.done():
             waiter.set_result(None)
@@ -72,8 +75,8 @@ class ConnectionCore:
         # received, not yet taken
         incoming, outgoing = options.incoming, options.outgoing
         self.queue = IncomingQueue(incoming.capacity, incoming.max_bytes)
+        self.taken_from = self.queue  # where tasks receive from: a session behind ``listener`` has a queue of its own
         self._in_overflow_closes = incoming.on_overflow == "close"
-        self.waiter: asyncio.Future[None] | None = None
         self.listener: Callable[[Any], object] | None = None
         self.on_end: Callable[[], object] | None = None
         self.pipeline: ExtensionPipeline | None = None
@@ -82,7 +85,6 @@ class ConnectionCore:
         self.error: BaseException | None = None  # the same, or the transport's error
         self.heard = False  # somebody was told of ``failure``
         self._discarding = False
-        self._full = False  # not reading on: incoming is at its bound
         self.held = False  # not reading on: the session said so
         self._reading_paused = False
 
@@ -107,6 +109,7 @@ class ConnectionCore:
         self.ending = False
         self.eof = False
         self.broken = False  # a write found the transport gone; the loop has yet to say so
+        self._unchecked = 0  # writes since that was looked at
         self.lost = False
         self._half_open_handle: asyncio.TimerHandle | None = None
         self._sent_before_check = 0
@@ -129,12 +132,15 @@ class ConnectionCore:
 
     def buffer_updated(self, nbytes: int) -> None:
         self.bytes_received += nbytes
+        self._unchecked = 0
         if self._target is not None:
             self._target = None
             if not self._discarding:
                 self._received(self.parser.advance(nbytes))
         else:
             self._parse(self._buffer, nbytes)
+        if self._has_woken():  # the last thing to do: the task may run in here, and end the session
+            step(self.taken_from)
 
     def eof_received(self) -> bool:
         """True keeps plain TCP writable after the peer's half-close, so that replies it waits for still reach it.
@@ -193,6 +199,7 @@ class ConnectionCore:
         nbytes = len(data)
         self.bytes_received += nbytes
         self._parse(data, nbytes)
+        self._wake_receiver()
 
     def _parse(self, data: Any, nbytes: int) -> None:
         if self._discarding:
@@ -222,6 +229,15 @@ class ConnectionCore:
             self._end_incoming(None)
         elif self.parser.error is not None:
             self._violated(self.parser.error)
+
+    def _has_woken(self) -> bool:
+        """Whether a task waits for what waits for it."""
+        queue = self.taken_from
+        return queue.waiter is not None and queue.count() > 0 and not queue.has_listener
+
+    def _wake_receiver(self) -> None:
+        if self._has_woken():
+            wake(self.taken_from)
 
     def apply(self, pipeline: ExtensionPipeline) -> None:
         """Have frames go through ``pipeline`` from now on, those not yet taken included."""
@@ -257,33 +273,20 @@ class ConnectionCore:
                 self._end_incoming(ChannelOverflow(f"incoming overflowed: {waiting}"))
             items = admitted
         queue.put(items)
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
         if queue.is_full() and not self._in_overflow_closes:
-            self._full = True
+            queue.full = True
             self._govern_reading()
 
-    def can_take(self) -> bool:
-        """Whether ``take()`` has something for whoever asks now."""
-        return self.queue.count() > 0 and self.waiter is None and self.listener is None
-
-    def take(self) -> Any:
-        """The next received frame; one must be waiting."""
-        item = self.queue.take()
-        if self._full and self.listener is None and self.queue.is_half_empty():
-            self._refill()
-        return item
-
-    def _refill(self) -> None:
+    def refill(self) -> None:
         """Read on, half of the bound being free: one frame at a time would cost a pause and a resume for each."""
-        self._full = False
+        self.queue.full = False
         self._parse(b"", 0)  # what the parser holds back comes first, and may fill the channel again
         self._govern_reading()
 
     def _govern_reading(self) -> None:
         """Pause or resume the transport, whichever the reasons to pause now ask for."""
         wanted = not self._discarding and (
-            self._full or self.held or (self.listener is not None and self.is_outgoing_full())
+            self.queue.full or self.held or (self.listener is not None and self.is_outgoing_full())
         )
         if wanted != self._reading_paused and not self.eof and not self.lost:
             self._reading_paused = wanted
@@ -298,8 +301,9 @@ class ConnectionCore:
         self.incoming_ended = True
         if error is not None:
             self.failure = self.error = error
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
+        waiter = self.queue.waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
         self._tell_end()
 
     def _tell_end(self) -> None:
@@ -333,17 +337,19 @@ class ConnectionCore:
 
     def listen(self, listener: Callable[[Any], object]) -> None:
         self.listener = listener
+        self.queue.has_listener = True
         self._listen_on()
 
     def _listen_on(self) -> None:
         """Hand over what was queued, then what the parser holds back."""
-        self._full = False
+        self.queue.full = False
         if self.queue.count():
             self._call_listener(self.queue.take_all())
         if not self.queue.count():
             self._parse(b"", 0)
             self._tell_end()
         self._govern_reading()
+        self._wake_receiver()
 
     def _call_listener(self, items: list[Any]) -> None:
         listener = self.listener
@@ -373,7 +379,7 @@ class ConnectionCore:
 
     def _report_unheard(self) -> None:
         """A listener failed and nobody awaits ``listen()`` to hear of it."""
-        if not self.heard and self.waiter is None:
+        if not self.heard and self.queue.waiter is None:
             self.heard = True
             self._loop.call_exception_handler(
                 {"message": "Error in a WebSocket listener", "exception": self.failure, "protocol": self}
@@ -436,7 +442,7 @@ class ConnectionCore:
 
     def _holds_back(self) -> bool:
         """More is likely to be sent at once: collect it."""
-        return self._corked > 0 or self.batching or self.queue.count() > 0
+        return self._corked > 0 or self.batching or self.taken_from.count() > 0
 
     def _batch(self) -> None:
         """Write now, or leave it to whoever writes next when there is more to come."""
@@ -460,10 +466,12 @@ class ConnectionCore:
     def _write(self, data: bytes) -> None:
         self.bytes_sent += len(data)
         self._transport.write(data)
-        if self._transport.is_closing():
-            # Reset by the peer: a transport drops what is written then, without a word, until the loop runs again.
-            # A handler that sends in a row must not go on for ever.
-            self.broken = True
+        self._unchecked += 1
+        if self._unchecked >= UNCHECKED:
+            # Reset by the peer, a transport drops what is written, without a word, until the loop runs again. A handler
+            # that sends in a row must not go on for ever.
+            self._unchecked = 0
+            self.broken = self._transport.is_closing()
 
     def has_ended(self) -> bool:
         """Nothing can be written any more."""
@@ -528,10 +536,10 @@ class ConnectionCore:
     def _wake_senders(self) -> None:
         if self._room_waiters is not None and (self.lost or not self.is_outgoing_full()):
             waiters, self._room_waiters = self._room_waiters, None
-            wake(waiters)
+            wake_all(waiters)
         if self._drain_waiters is not None and (self.lost or self._out is None):
             waiters, self._drain_waiters = self._drain_waiters, None
-            wake(waiters)
+            wake_all(waiters)
 
     def room(self) -> asyncio.Future[None] | None:
         """A future for the moment when outgoing is not full; None if that is now."""

@@ -1,11 +1,16 @@
 # The types that make _connection.py a compiled module; its behaviour is all in the .py.
 cimport cython
 
+from aiohttp_rawws.session._awaitables_c cimport step, wake
 from aiohttp_rawws.session._queues_c cimport IncomingQueue as IncomingQueueC
 from aiohttp_rawws.session._queues_c cimport OutgoingQueue as OutgoingQueueC
 from aiohttp_rawws.wire._codec_c cimport FrameEncoder as FrameEncoderC
 from aiohttp_rawws.wire._codec_c cimport FrameParser as FrameParserC
 from aiohttp_rawws.wire._frames_c cimport is_close, is_control, payload_size
+
+cdef Py_ssize_t BATCH
+cdef Py_ssize_t UNJOINED
+cdef int UNCHECKED
 
 
 cdef class ConnectionCore:
@@ -21,8 +26,8 @@ cdef class ConnectionCore:
     cdef public bint answers_violations
     cdef double _half_open_timeout
     cdef readonly IncomingQueueC queue
+    cdef public IncomingQueueC taken_from
     cdef bint _in_overflow_closes
-    cdef public object waiter
     cdef readonly object listener
     cdef object on_end
     cdef readonly object pipeline
@@ -31,7 +36,6 @@ cdef class ConnectionCore:
     cdef readonly object error
     cdef public bint heard
     cdef bint _discarding
-    cdef bint _full
     cdef readonly bint held
     cdef bint _reading_paused
     cdef OutgoingQueueC _out
@@ -52,6 +56,7 @@ cdef class ConnectionCore:
     cdef public bint ending
     cdef readonly bint eof
     cdef readonly bint broken
+    cdef int _unchecked
     cdef readonly bint lost
     cdef object _half_open_handle
     cdef long long _sent_before_check
@@ -61,14 +66,16 @@ cdef class ConnectionCore:
     cdef readonly long long bytes_sent
     cdef object __weakref__
 
+    cpdef object get_buffer(self, sizehint)
+    cpdef object buffer_updated(self, Py_ssize_t nbytes)
     cdef void _parse(self, data, Py_ssize_t nbytes) except *
     cdef void _received(self, list items) except *
     cdef void apply(self, pipeline) except *
     cdef list _transformed(self, list items)
     cdef void _enqueue(self, list items) except *
-    cdef bint can_take(self) noexcept
-    cdef object take(self)
-    cdef void _refill(self) except *
+    cdef bint _has_woken(self) noexcept
+    cdef void _wake_receiver(self) except *
+    cdef void refill(self) except *
     cdef void _govern_reading(self) except *
     cdef void _end_incoming(self, error) except *
     cdef void _tell_end(self) except *

@@ -1,4 +1,4 @@
-"""What waits: frames received and not yet taken, bytes sent that the transport does not take yet.
+"""What waits: frames received and not yet taken, and who takes them; bytes sent that the transport does not take yet.
 
 One source, two builds, like ``_connection.py``. A bound of -1 is none.
 """
@@ -6,9 +6,12 @@ One source, two builds, like ``_connection.py``. A bound of -1 is none.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..wire.codec import payload_size
+
+if TYPE_CHECKING:
+    import asyncio
 
 # Pings and pongs that may overtake data. More than that wait like data, or a flood of pings would be stored as pongs.
 CONTROL_LANE = 1024
@@ -17,7 +20,12 @@ _NOTHING: list[Any] = []  # the empty queue, shared and never changed: an idle c
 
 
 class IncomingQueue:
-    """Received frames in order. What the parser made of one read is kept as the list it made."""
+    """Received frames, or messages, in order. What the parser made of one read is kept as the list it made.
+
+    waiter: the future that a task waits for which receives, or awaits ``listen()``. idle_waiter: one to be used again.
+    has_listener: nobody receives.
+    full: reading is paused because of the bound, and to be resumed when half of it has been taken.
+    """
 
     def __init__(self, capacity: int | None, max_bytes: int | None) -> None:
         self.capacity = -1 if capacity is None else capacity
@@ -25,6 +33,14 @@ class IncomingQueue:
         self._items = _NOTHING
         self._head = 0
         self.size = 0  # payload bytes
+        self.waiter: Any = None
+        self.idle_waiter: Any = None
+        self.has_listener = False
+        self.full = False
+
+    def can_take(self) -> bool:
+        """Whether something waits for whoever asks now."""
+        return len(self._items) > self._head and self.waiter is None and not self.has_listener
 
     def count(self) -> int:
         return len(self._items) - self._head
@@ -38,6 +54,14 @@ class IncomingQueue:
             self._head = 0
         else:
             self._items.extend(items)
+
+    def put_one(self, item: Any) -> None:
+        self.size += payload_size(item)
+        if self._head == len(self._items):
+            self._items = [item]
+            self._head = 0
+        else:
+            self._items.append(item)
 
     def take(self) -> Any:
         """The oldest; there must be one."""
@@ -91,6 +115,37 @@ class IncomingQueue:
             count += 1
             size += payload_size(item)
         return items
+
+
+class Receiver:
+    """A session as ``receive()`` sees it: a queue that one task at a time takes from, and what there is to do when it
+    is empty. Raw and managed sessions are two."""
+
+    _queue: IncomingQueue
+    _loop: asyncio.AbstractEventLoop
+
+    def _before_waiting(self) -> None:
+        """Called before a task waits. RuntimeError if it may not receive."""
+        raise NotImplementedError
+
+    def _is_over(self) -> bool:
+        """Nothing more will come."""
+        raise NotImplementedError
+
+    def _raise_end(self, iterating: bool) -> None:
+        """Called when the queue is empty and nothing more will come."""
+        raise NotImplementedError
+
+    def _refill(self) -> None:
+        """Called when half of a full queue has been taken."""
+        raise NotImplementedError
+
+    def _take(self) -> Any:
+        """The oldest item; there must be one."""
+        item = self._queue.take()
+        if self._queue.full and self._queue.is_half_empty():
+            self._refill()
+        return item
 
 
 class OutgoingQueue:

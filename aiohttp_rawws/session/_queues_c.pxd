@@ -11,9 +11,15 @@ cdef class IncomingQueue:
     cdef list _items
     cdef Py_ssize_t _head
     cdef readonly Py_ssize_t size
+    cdef public object waiter
+    cdef object idle_waiter
+    cdef public bint has_listener
+    cdef public bint full
 
+    cdef bint can_take(self) noexcept
     cdef Py_ssize_t count(self) noexcept
     cdef void put(self, list items) except *
+    cdef void put_one(self, item) except *
     cdef object take(self)
     cdef list take_all(self)
     cdef Py_ssize_t room(self) noexcept
@@ -21,6 +27,17 @@ cdef class IncomingQueue:
     cdef bint is_full(self) noexcept
     cdef bint is_half_empty(self) noexcept
     cdef list admit(self, list items)
+
+
+cdef class Receiver:
+    cdef IncomingQueue _queue
+    cdef object _loop
+
+    cdef void _before_waiting(self) except *
+    cdef bint _is_over(self) except -1
+    cdef void _raise_end(self, bint iterating) except *
+    cdef void _refill(self) except *
+    cdef object _take(self)
 
 
 @cython.final

@@ -14,6 +14,7 @@ from ..errors import ChannelOverflow, PeerError
 from ..extensions.base import ExtensionPipeline
 from ..wire.codec import Frame, PreparedFrame
 from ..wire.codes import CloseCode, CloseReason
+from . import queues
 from .awaitables import done, receiving
 from .channels import Incoming, Outgoing
 from .closing import reason_for
@@ -42,7 +43,7 @@ def as_frame(item: Frame | str | bytes | bytearray | memoryview) -> Frame:
     raise TypeError(f"a Frame, PreparedFrame, str or bytes can be sent, not {type(item).__name__}")
 
 
-class WebSocketSession:
+class WebSocketSession(queues.Receiver):
     """A RAW session: *control frames arrive, fragments are not joined, the closing handshake is yours.*
 
     Iterate it, or call ``receive()``, from one task at a time; ``send()`` and everything else may be called from
@@ -70,6 +71,7 @@ class WebSocketSession:
         self._connection = Connection(
             transport, self._loop, server, options, host, self._on_lost, new_masking_key
         )
+        self._queue = self._connection.queue
         self._turn: asyncio.Lock | None = None
         self._tasks: set[asyncio.Task[Any]] | None = None
         self._closed: asyncio.Future[None] | None = None
@@ -86,7 +88,7 @@ class WebSocketSession:
         return self
 
     def __anext__(self) -> Coroutine[Any, Any, Frame]:
-        return receiving(self, self._connection, True)
+        return receiving(self, True)
 
     def receive(self) -> Coroutine[Any, Any, Frame]:
         """Await the next frame, as it came. Nothing is lost when the call is cancelled.
@@ -96,32 +98,28 @@ class WebSocketSession:
         protocol, ChannelOverflow. RuntimeError while another task receives, or a listener does.
         Iterating ends quietly where this raises SessionClosed or ConnectionLost.
         """
-        return receiving(self, self._connection, False)
+        return receiving(self, False)
 
-    async def _wait_and_take(self, iterating: bool) -> Frame:
+    def _before_waiting(self) -> None:
         connection = self._connection
-        if connection.listener is not None:
+        if self._queue.has_listener:
             raise RuntimeError("this session has a listener, which gets every frame")
-        if connection.waiter is not None:
+        if self._queue.waiter is not None:
             raise RuntimeError("another task is already receiving from this session")
-        while not connection.queue.count() and not connection.incoming_ended:
-            await self._wait()
-        if not connection.queue.count():
-            self._raise_failure()
-            if iterating:
-                raise StopAsyncIteration
-            raise connection.closed_error()
-        return connection.take()  # type: ignore[no-any-return]
-
-    async def _wait(self) -> None:
-        connection = self._connection
         if connection.encoder.size:  # nothing is held back while we wait
             connection.write_batch()
-        connection.waiter = self._loop.create_future()
-        try:
-            await connection.waiter
-        finally:
-            connection.waiter = None
+
+    def _is_over(self) -> bool:
+        return self._connection.incoming_ended
+
+    def _raise_end(self, iterating: bool) -> None:
+        self._raise_failure()
+        if iterating:
+            raise StopAsyncIteration
+        raise self._connection.closed_error()
+
+    def _refill(self) -> None:
+        self._connection.refill()
 
     def _raise_failure(self) -> None:
         failure = self._connection.failure
@@ -131,10 +129,9 @@ class WebSocketSession:
 
     def receive_nowait(self) -> Frame | None:
         """The next frame if one waits, else None."""
-        connection = self._connection
-        if connection.waiter is not None or not connection.queue.count():
+        if self._queue.waiter is not None or not self._queue.count():
             return None
-        return connection.take()  # type: ignore[no-any-return]
+        return self._take()  # type: ignore[no-any-return]
 
     def listen(self, on_frame: Callable[[Frame], object]) -> Listening:
         """Have ``on_frame(frame)`` called for every frame from now on, straight from the transport's callback:
@@ -153,21 +150,26 @@ class WebSocketSession:
         connection = self._connection
         if connection.listener is not None:
             raise RuntimeError("this session has a listener already")
-        if connection.waiter is not None:
+        if self._queue.waiter is not None:
             raise RuntimeError("another task is already receiving from this session")
         connection.listen(on_frame)
         return Listening(self)
 
     async def _listened(self) -> None:
         connection = self._connection
-        if connection.waiter is not None:
+        queue = self._queue
+        if queue.waiter is not None:
             raise RuntimeError("listen() is already awaited")
         while connection.failure is None and not connection.lost and not self._is_heard_out():
-            await self._wait()
+            queue.waiter = self._loop.create_future()
+            try:
+                await queue.waiter
+            finally:
+                queue.waiter = None
         self._raise_failure()
 
     def _is_heard_out(self) -> bool:
-        return self._connection.incoming_ended and not self._connection.queue.count()
+        return self._connection.incoming_ended and not self._queue.count()
 
     def pause_reading(self) -> None:
         """Stop reading from the transport, so that TCP slows the peer down. Frames already here stay available."""
@@ -413,7 +415,7 @@ class WebSocketSession:
     @property
     def frames_waiting(self) -> int:
         """Frames received and not yet taken."""
-        return self._connection.queue.count()
+        return self._queue.count()
 
     @property
     def frames_unsent(self) -> int:

@@ -3,10 +3,10 @@ cimport cython
 
 from aiohttp_rawws.session._awaitables_c cimport done, receiving
 from aiohttp_rawws.session._connection_c cimport ConnectionCore as ConnectionCoreC
+from aiohttp_rawws.session cimport _queues_c as queues
 
 
-cdef class WebSocketSession:
-    cdef object _loop
+cdef class WebSocketSession(queues.Receiver):
     cdef object _transport
     cdef object _options
     cdef ConnectionCoreC _connection

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from ..wire.codec import COMPILED
 
 if TYPE_CHECKING or not COMPILED:
-    from ._queues import IncomingQueue, OutgoingQueue
+    from ._queues import IncomingQueue, OutgoingQueue, Receiver
 else:
-    from ._queues_c import IncomingQueue, OutgoingQueue
+    from ._queues_c import IncomingQueue, OutgoingQueue, Receiver
 
-__all__ = ["IncomingQueue", "OutgoingQueue"]
+__all__ = ["IncomingQueue", "OutgoingQueue", "Receiver"]
