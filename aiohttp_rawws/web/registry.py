@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sized
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sized
+from typing import Any
 
 from aiohttp import web
 from aiosignal import Signal
@@ -25,23 +25,34 @@ Handle = Callable[[Any], Awaitable[object]]
 Session = WebSocketSession | DefaultWebSocketSession
 
 
-async def run_handler(session: Session, handle: Handle, on_limit: OnLimit | None = None) -> None:
-    """Run ``handle`` over ``session`` by the rules of its kind; raises CancelledError only."""
+def run_handler(session: Session, handle: Handle, on_limit: OnLimit | None = None) -> Coroutine[Any, Any, None]:
+    """Run ``handle`` over ``session`` by the rules of its kind. What this returns raises CancelledError only."""
     if isinstance(session, DefaultWebSocketSession):
-        await run_managed(session, handle, on_limit=on_limit)
-    else:
-        await run_session(session, handle, on_limit=on_limit)
+        return run_managed(session, handle, on_limit=on_limit)
+    return run_session(session, handle, on_limit=on_limit)
 
 
-class _Live(NamedTuple):
-    """A session that runs: the task it runs in, and a future that is done when it is over."""
+class _Live:
+    """A session that runs, and the task it runs in."""
 
-    task: asyncio.Task[Any] | None
-    over: asyncio.Future[None]
+    __slots__ = ("_over", "_waiter", "task")
+
+    def __init__(self, task: asyncio.Task[Any] | None) -> None:
+        self.task = task
+        self._over = False
+        self._waiter: asyncio.Future[None] | None = None  # none until somebody waits
+
+    def end(self) -> None:
+        self._over = True
+        if self._waiter is not None:
+            self._waiter.set_result(None)
 
     async def is_over_within(self, timeout: float) -> bool:
-        await asyncio.wait([self.over], timeout=timeout)
-        return self.over.done()
+        if not self._over:
+            if self._waiter is None:
+                self._waiter = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._waiter], timeout=timeout)
+        return self._over
 
 
 class Sessions(Sized, Iterable[Session]):
@@ -105,30 +116,34 @@ class WebSockets:
         self.on_session_start.freeze()
         self.on_session_end.freeze()
 
-    async def run(self, session: Session, handle: Handle) -> None:
-        """Run ``handle`` over ``session`` as one of the live sessions; raises CancelledError only."""
+    def enter(self, session: Session, handle: Handle) -> Handle:
+        """``session`` is live from here to ``leave()``. Returns what to run over it: ``handle``, behind the start
+        callbacks where there are any."""
         if not self.on_session_start.frozen:
             self.freeze()  # an application that was never started, as in a test
+        live = self._live[session] = _Live(asyncio.current_task())
+        if self.closing:  # shutdown began between the 101 and now
+            farewell = asyncio.create_task(self._farewell(session, live), name="rawws-farewell")
+            self._farewells.add(farewell)
+            farewell.add_done_callback(self._farewells.discard)
+        if not self.on_session_start:
+            return handle
 
         async def announced(session: Session) -> None:
             await self.on_session_start.send(session)
             await handle(session)
 
-        live = self._live[session] = _Live(asyncio.current_task(), asyncio.get_running_loop().create_future())
-        if self.closing:  # shutdown began between the 101 and now
-            farewell = asyncio.create_task(self._farewell(session, live), name="rawws-farewell")
-            self._farewells.add(farewell)
-            farewell.add_done_callback(self._farewells.discard)
+        return announced
+
+    async def leave(self, session: Session) -> None:
+        """``session`` is over; raises CancelledError only."""
+        live = self._live.pop(session)
         try:
-            await run_handler(session, announced, self.on_limit)
+            await self.on_session_end.send(session)
+        except Exception:
+            logger.exception("Error in an on_session_end callback for %r", session)
         finally:
-            del self._live[session]
-            try:
-                await self.on_session_end.send(session)
-            except Exception:
-                logger.exception("Error in an on_session_end callback for %r", session)
-            finally:
-                live.over.set_result(None)
+            live.end()
 
     async def shutdown(self) -> None:
         """Refuse new sessions and send every live one the Close of ``shutdown_code``.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from contextvars import ContextVar
 from inspect import isawaitable
 from typing import Any
@@ -398,15 +398,12 @@ class WebSocketUpgrade(web.StreamResponse):
         self._session = self._to_run = session
         session.start(claim.early)
 
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Run the handler over the session until both have ended. aiohttp calls this once."""
+    def write_eof(self, data: bytes = b"") -> Coroutine[Any, Any, None]:
+        """Run the handler over the session until both have ended. aiohttp awaits this once."""
         if self._refusal is not None:
-            await self._refusal.write_eof()
-            return
+            return self._refusal.write_eof()
         session, self._to_run = self._to_run, None
-        if session is not None:
-            await self._run(session)
-        await super().write_eof()
+        return super().write_eof() if session is None else self._run(session)
 
     # ---- the session ------------------------------------------------------------------
 
@@ -446,11 +443,20 @@ class WebSocketUpgrade(web.StreamResponse):
         return session
 
     async def _run(self, raw: WebSocketServerSession) -> None:
+        # As few coroutines as can be between aiohttp and the handler: each is resumed for each frame that is waited
+        # for, and takes a quarter KiB meanwhile.
+        if self.prepared:
+            await super().write_eof()  # the response is complete; what follows are frames
         session = DefaultWebSocketServerSession(raw, self._negotiated) if self._managed else raw
-        if self._plugin is None:
+        plugin = self._plugin
+        if plugin is None:
             await run_handler(session, self._handle)
-        else:
-            await self._plugin.run(session, self._handle)
+            return
+        handle = plugin.enter(session, self._handle)
+        try:
+            await run_handler(session, handle, plugin.on_limit)
+        finally:
+            await plugin.leave(session)
 
 
 async def respond(upgrade: WebSocketUpgrade) -> web.StreamResponse:
