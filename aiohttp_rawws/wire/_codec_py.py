@@ -92,6 +92,16 @@ def _masked(payload: bytes, key: bytes, offset: int = 0) -> bytes:
     return bytes(result)
 
 
+def _octets(data: Buffer, length: int) -> bytes:
+    """The first ``length`` bytes of ``data``, all of them if negative."""
+    if type(data) is bytearray and 0 <= length <= len(data):  # what transports read into; 0.26 us less than below
+        return memoryview(data)[:length].tobytes()
+    if type(data) is bytes:
+        return data[: rules.checked_length(length, len(data))]
+    with memoryview(data) as view, view.cast("B") as octets:
+        return octets[: rules.checked_length(length, len(octets))].tobytes()
+
+
 class _Open:
     """A frame whose header is complete and whose payload is not."""
 
@@ -189,8 +199,7 @@ class FrameParser:
         max_frames, max_bytes: begin no other frame once so many items, or bytes of payload, were produced; no bound if
         negative. What remains is held, and parsed by the next call, which may be ``feed(b"")``.
         """
-        with memoryview(data) as view, view.cast("B") as octets:
-            received = octets[: rules.checked_length(length, len(octets))].tobytes()
+        received = _octets(data, length)
         items: list[Frame | FrameChunk] = []
         if self._is_over():
             return items
