@@ -201,37 +201,43 @@ class FrameParser:
         """
         received = _octets(data, length)
         items: list[Frame | FrameChunk] = []
-        if self._is_over():
+        if self.closed or self.error is not None:
             return items
         position = 0
-        if self.pending and received:
+        if self._leftover and received:
             received = self._leftover[self._parsed :] + received
-        elif self.pending:
+        elif self._leftover:
             received, position = self._leftover, self._parsed
         elif self._open is not None and received:
             position = self._continue(received, items)
-        size = sum(len(item.payload) for item in items)
+        try:
+            position = self._parse(received, position, items, max_frames, max_bytes)
+        except errors.PeerError as error:
+            self.error = error
+            position = len(received)  # whatever follows is not for us
+        self._leftover, self._parsed = (received, position) if position < len(received) else (b"", 0)
+        return items
+
+    def _parse(
+        self, data: bytes, position: int, items: list[Frame | FrameChunk], max_frames: int, max_bytes: int
+    ) -> int:
+        """Parse ``data`` from ``position`` on, as far as is allowed; returns where it stopped."""
+        produced = len(items[0].payload) if items else 0  # by the end of a frame that was open
+        size = len(data)
         while (
-            position < len(received)
-            and not self._is_over()
+            position < size
             and (max_frames < 0 or len(items) < max_frames)
-            and (max_bytes < 0 or size < max_bytes)
+            and (max_bytes < 0 or produced < max_bytes)
+            and not self.closed
         ):
-            try:
-                frame, start = self._read_header(received, position)
-            except errors.PeerError as error:
-                self._end(error)
-                return items
+            frame, start = self._read_header(data, position)
             if frame is None:
                 break
-            position = min(start + frame.length, len(received))
-            self._receive(frame, received[start:position], items)
+            position = min(start + frame.length, size)
+            self._receive(frame, data[start:position], items)
             if items:
-                size += len(items[-1].payload)
-        self._leftover, self._parsed = (received, position) if position < len(received) else (b"", 0)
-        if self._is_over():
-            self._end(None)
-        return items
+                produced += len(items[-1].payload)
+        return size if self.closed else position  # nor is what follows a Close
 
     def target(self) -> memoryview | None:
         """Where the next bytes should be written when more than 16 KiB of a payload are missing, else None.
@@ -257,12 +263,7 @@ class FrameParser:
         frame.received = stop
         if stop == frame.length:
             self._deliver(frame.frame(), items)
-            if self.closed:
-                self._end(None)
         return items
-
-    def _is_over(self) -> bool:
-        return self.closed or self.error is not None
 
     def _read_header(self, data: bytes, start: int) -> tuple[_Open | None, int]:
         """The header at ``start`` and where its payload begins, None while it is incomplete.
@@ -361,12 +362,6 @@ class FrameParser:
         self._open = None
         self.closed = frame._head & OPCODE == CLOSE
         items.append(frame)
-
-    def _end(self, error: errors.PeerError | None) -> None:
-        """Whatever comes now is not for us."""
-        self.error = error
-        self._open = None
-        self._leftover, self._parsed = b"", 0
 
 
 class FrameEncoder:
