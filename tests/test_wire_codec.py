@@ -42,6 +42,12 @@ class TestParse:
             assert [seen(item) for item in items] == expected
             assert all(type(item) is codec.Frame and type(item.payload) is bytes for item in items)
 
+    @pytest.mark.parametrize("name", VECTORS)
+    def test_vector_of_one_direction(self, codec: ModuleType, name: str) -> None:
+        wire, expected = VECTORS[name]
+        parser = codec.FrameParser(masked=expected[0].masking_key is not None)
+        assert [seen(item) for item in parser.feed(bytearray(wire), len(wire))] == expected
+
     @pytest.mark.parametrize("cut", CUTS, ids=lambda cut: cut.__name__)
     def test_all_vectors_in_one_stream(self, codec: ModuleType, cut: Any) -> None:
         streams = [vector for name, vector in VECTORS.items() if not name.startswith(("close", "64", "65"))]
@@ -142,6 +148,14 @@ class TestRefused:
             parser.feed(wire[position : position + 1])
         assert str(parser.error) == text
         assert type(parser.error) is (FrameTooBig if "too big" in text else ProtocolViolation)
+        assert (parser.pending, parser.mid_frame, parser.closed) == (0, False, False)
+
+    @pytest.mark.parametrize("name", REFUSED)
+    def test_with_the_whole_frame_there(self, codec: ModuleType, name: str) -> None:
+        wire, options, text, _ = REFUSED[name]
+        parser = codec.FrameParser(**({"masked": wire[1] >= 0x80} | options))
+        parser.feed(wire + bytes(70_000))
+        assert str(parser.error) == text
         assert (parser.pending, parser.mid_frame, parser.closed) == (0, False, False)
 
     @pytest.mark.parametrize("cut", CUTS[:3], ids=lambda cut: cut.__name__)
