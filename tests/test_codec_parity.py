@@ -43,7 +43,7 @@ def test_both_have_the_same_names() -> None:
     assert all(module.__all__ == modules[0].__all__ for module in modules)
     for name in ("FrameParser", "FrameEncoder"):
         public = [{n for n in dir(getattr(module, name)) if not n.startswith("_")} for module in modules]
-        attributes = {"strict", "masked", "masking", "error", "closed"}  # of instances only, in Python
+        attributes = {"strict", "masked", "masking", "error", "closed", "size"}  # of instances only, in Python
         assert all(names - attributes == public[0] - attributes for names in public)
 
 

@@ -282,6 +282,12 @@ class TestEncode:
         header = b"\x82\x7f" + (70_000).to_bytes(8, "big")
         assert encoder.take() == b"raw" + header + header + pattern(70_000)
 
+    def test_bytes_of_the_caller_may_change_afterwards(self, codec: ModuleType) -> None:
+        encoder, data = codec.FrameEncoder(), bytearray(b"raw")
+        assert encoder.append_bytes(data) == 3
+        data[:] = b"changed"
+        assert encoder.take() == b"raw"
+
     def test_taken_bytes_are_not_touched_again(self, codec: ModuleType) -> None:
         encoder, batches = codec.FrameEncoder(), []
         for number in range(200):

@@ -415,15 +415,12 @@ class FrameEncoder:
         self.strict = strict
         self._new_masking_key = new_masking_key
         self._message = CONTINUATION
-        self._batch = bytearray()
+        self._batch: list[bytes] = []
+        self.size = 0
 
     @property
     def mid_message(self) -> bool:
         return self._message != CONTINUATION
-
-    @property
-    def size(self) -> int:
-        return len(self._batch)
 
     def encode(self, frame: Frame | PreparedFrame) -> bytes:
         """The bytes of ``frame``, which go out before those of the next one.
@@ -444,13 +441,17 @@ class FrameEncoder:
 
     def append(self, frame: Frame | PreparedFrame) -> int:
         """Put ``frame`` at the end of the batch, as ``encode`` would give it; returns its size in bytes."""
-        return self.append_bytes(self.encode(frame))
+        wire = self.encode(frame)
+        self._batch.append(wire)
+        self.size += len(wire)
+        return len(wire)
 
     def append_bytes(self, data: Buffer) -> int:
         """Put bytes of the caller's own making at the end of the batch; returns how many."""
-        before = len(self._batch)
-        self._batch += memoryview(data)
-        return len(self._batch) - before
+        wire = data if type(data) is bytes else b"" + memoryview(data)  # what the caller may change is copied
+        self._batch.append(wire)
+        self.size += len(wire)
+        return len(wire)
 
     def append_header(self, frame: Frame) -> int:
         """Put the header alone at the end of the batch, for a payload that follows unjoined; returns its size.
@@ -463,9 +464,10 @@ class FrameEncoder:
 
     def take(self) -> bytes:
         """The batch, which is empty then."""
-        batch = bytes(self._batch)
-        self._batch = bytearray()
-        return batch
+        wire = b"".join(self._batch)  # a batch of one is not copied
+        self._batch.clear()
+        self.size = 0
+        return wire
 
     def _begin(self, frame: Frame) -> int:
         """The first byte to send for ``frame``; keeps track of the message."""
