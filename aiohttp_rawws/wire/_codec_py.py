@@ -474,6 +474,8 @@ class FrameEncoder:
         if not isinstance(frame, Frame):
             raise TypeError(f"{rules.NOT_A_FRAME}{type(frame).__name__}")
         head = frame._head
+        if head in WHOLE and self._message == CONTINUATION:
+            return head
         opcode = head & OPCODE
         if opcode & CONTROL:
             return head
