@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,6 +40,11 @@ LENGTH_64 = 127
 UNMASKED = -1  # instead of a masking key
 MAX_CONTROL_PAYLOAD = 125
 SHOWN = 24  # bytes of a payload in a repr
+
+# Headers, less the key, by the form of their length.
+_SHORT = struct.Struct("!BB")
+_MEDIUM = struct.Struct("!BBH")
+_LONG = struct.Struct("!BBQ")
 
 
 def _head_byte(opcode: int, fin: bool, rsv1: bool, rsv2: bool, rsv3: bool) -> int:
@@ -383,11 +389,11 @@ def header_bytes(head: int, length: int, masking_key: bytes | None) -> bytes:
     """A header with the shortest form of ``length``, as section 5.2 demands."""
     mask = 0 if masking_key is None else MASKED
     if length < LENGTH_16:
-        header = bytes((head, mask | length))
+        header = _SHORT.pack(head, mask | length)
     elif length <= 0xFFFF:
-        header = bytes((head, mask | LENGTH_16)) + length.to_bytes(2, "big")
+        header = _MEDIUM.pack(head, mask | LENGTH_16, length)
     else:
-        header = bytes((head, mask | LENGTH_64)) + length.to_bytes(8, "big")
+        header = _LONG.pack(head, mask | LENGTH_64, length)
     return header if masking_key is None else header + masking_key
 
 
