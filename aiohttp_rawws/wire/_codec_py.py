@@ -288,7 +288,8 @@ class FrameParser:
             raise RuntimeError(rules.NO_TARGET)
         start = frame.received
         stop = start + rules.checked_advance(count, len(frame.payload) - start)
-        frame.payload[start:stop] = frame.unmasked(bytes(frame.payload[start:stop]))
+        if frame.key != UNMASKED:
+            frame.payload[start:stop] = frame.unmasked(bytes(frame.payload[start:stop]))
         frame.received = stop
         if stop == frame.length:
             self._deliver(frame.frame(), items)
