@@ -100,10 +100,8 @@ def _masked(payload: bytes, key: bytes, offset: int = 0) -> bytes:
 
 def _octets(data: Buffer, length: int) -> bytes:
     """The first ``length`` bytes of ``data``, all of them if negative."""
-    if type(data) is bytearray and 0 <= length <= len(data):  # what transports read into; 0.26 us less than below
+    if isinstance(data, (bytearray, bytes)) and 0 <= length <= len(data):  # what sessions have, 0.26 us less than below
         return memoryview(data)[:length].tobytes()
-    if type(data) is bytes:
-        return data[: rules.checked_length(length, len(data))]
     with memoryview(data) as view, view.cast("B") as octets:
         return octets[: rules.checked_length(length, len(octets))].tobytes()
 
@@ -238,9 +236,8 @@ class FrameParser:
             and not self.closed
         ):
             head = data[position]
-            # A whole message in one frame below 64 KiB, and all of it here: with the mask as expected and the length in
-            # its shortest form nothing about it is wrong. Seeing that at once takes half the time, and leaves to
-            # ``_read_header`` whatever is otherwise.
+            # A whole message below 64 KiB, all of it here, the mask as expected, the length in its shortest form: then
+            # nothing is wrong, and to see that at once takes half the time. ``_read_header`` judges whatever differs.
             if head in WHOLE and self._message == CONTINUATION and position + 4 <= size:
                 coded = length = data[position + 1] ^ expected  # 128 or more if the mask is not as expected
                 start = position + 2
@@ -256,8 +253,7 @@ class FrameParser:
                         masking_key = data[start - 4 : start]
                         payload, key = _masked(payload, masking_key), _number(masking_key, "big")
                     items.append(make_frame(head, head & OPCODE, payload, key))
-                    produced += length
-                    position = stop
+                    position, produced = stop, produced + length
                     continue
             frame, start = self._read_header(data, position)
             if frame is None:
@@ -266,7 +262,7 @@ class FrameParser:
             self._receive(frame, data[start:position], items)
             if items:
                 produced += len(items[-1].payload)
-        return size if self.closed else position  # nor is what follows a Close
+        return size if self.closed else position  # what follows a Close is not for us
 
     def target(self) -> memoryview | None:
         """Where the next bytes should be written when more than 16 KiB of a payload are missing, else None.
@@ -465,10 +461,8 @@ class FrameEncoder:
 
     def take(self) -> bytes:
         """The batch, which is empty then."""
-        wire = b"".join(self._batch)  # a batch of one is not copied
-        self._batch.clear()
-        self.size = 0
-        return wire
+        batch, self._batch, self.size = self._batch, [], 0
+        return b"".join(batch)  # which copies nothing where there is but one
 
     def _begin(self, frame: Frame) -> int:
         """The first byte to send for ``frame``; keeps track of the message."""
