@@ -168,6 +168,19 @@ class TestTarget:
         gc.collect()
         assert sum(sum(view[:10]) for view in kept) > 0
 
+    def test_a_few_bytes_while_a_view_is_kept(self, codec: ModuleType) -> None:
+        wire = wire_of(codec, 20_000)
+        parser = codec.FrameParser()
+        parser.feed(wire[:14])
+        position = 14
+        for count in range(10):
+            target = parser.target()
+            target[:count] = wire[position : position + count]
+            assert parser.advance(count) == []
+            position += count
+        (frame,) = parser.feed(wire[position:])
+        assert frame.payload == pattern(20_000)
+
     def test_feeding_while_a_view_is_kept(self, codec: ModuleType) -> None:
         wire = wire_of(codec, 2 * TRUSTED)
         parser = codec.FrameParser()

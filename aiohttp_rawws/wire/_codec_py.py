@@ -93,9 +93,14 @@ def _masked(payload: bytes, key: bytes, offset: int = 0) -> bytes:
         keys = _number(key, "little") * _ONES[words]
         return (_number(payload, "little") ^ keys).to_bytes(4 * words, "little")[:size]
     result = bytearray(payload)
-    for index, byte in enumerate(key):
-        result[index::4] = result[index::4].translate(_XOR[byte])
+    _mask_in_place(result, key, 0, size)
     return bytes(result)
+
+
+def _mask_in_place(payload: bytearray, key: bytes, start: int, stop: int) -> None:
+    for index in range(start, min(start + 4, stop)):  # an empty slice could not be set while there is a view
+        part = slice(index, stop, 4)
+        payload[part] = payload[part].translate(_XOR[key[index & 3]])
 
 
 def _octets(data: Buffer, length: int) -> bytes:
@@ -285,7 +290,7 @@ class FrameParser:
         start = frame.received
         stop = start + rules.checked_advance(count, len(frame.payload) - start)
         if frame.key != UNMASKED:
-            frame.payload[start:stop] = frame.unmasked(bytes(frame.payload[start:stop]))
+            _mask_in_place(frame.payload, frame.key.to_bytes(4, "big"), start, stop)
         frame.received = stop
         if stop == frame.length:
             self._deliver(frame.frame(), items)
