@@ -20,6 +20,8 @@ MODULES = {
     "aiohttp_rawws.session._connection_c": "aiohttp_rawws/session/_connection.py",
     "aiohttp_rawws.session._awaitables_c": "aiohttp_rawws/session/_awaitables_c.pyx",
     "aiohttp_rawws.session._raw_c": "aiohttp_rawws/session/_raw.py",
+    "aiohttp_rawws.session._messages_c": "aiohttp_rawws/session/_messages.py",
+    "aiohttp_rawws.session._managed_c": "aiohttp_rawws/session/_managed.py",
 }
 DIRECTIVES = {
     "language_level": "3",

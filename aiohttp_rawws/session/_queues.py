@@ -106,6 +106,11 @@ class IncomingQueue:
             self.max_bytes < 0 or self.size * 2 <= self.max_bytes
         )
 
+    def unbound(self) -> None:
+        """Have no bound from now on."""
+        self.capacity = self.max_bytes = -1
+        self.full = False
+
     def admit(self, items: list[Any]) -> list[Any]:
         """Those of ``items``, from the first on, that fit."""
         count, size = self.count(), self.size

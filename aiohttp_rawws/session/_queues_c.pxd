@@ -17,7 +17,8 @@ cdef class IncomingQueue:
     cdef public bint full
 
     cdef bint can_take(self) noexcept
-    cdef Py_ssize_t count(self) noexcept
+    cpdef Py_ssize_t count(self) noexcept
+    cpdef object unbound(self)
     cdef void put(self, list items) except *
     cdef void put_one(self, item) except *
     cdef object take(self)
@@ -30,8 +31,8 @@ cdef class IncomingQueue:
 
 
 cdef class Receiver:
-    cdef IncomingQueue _queue
-    cdef object _loop
+    cdef readonly IncomingQueue _queue
+    cdef public object _loop
 
     cdef void _before_waiting(self) except *
     cdef bint _is_over(self) except -1

@@ -101,13 +101,15 @@ class WebSocketSession(queues.Receiver):
         return receiving(self, False)
 
     def _before_waiting(self) -> None:
-        connection = self._connection
         if self._queue.has_listener:
             raise RuntimeError("this session has a listener, which gets every frame")
         if self._queue.waiter is not None:
             raise RuntimeError("another task is already receiving from this session")
-        if connection.encoder.size:  # nothing is held back while we wait
-            connection.write_batch()
+        self._write_batch()  # nothing is held back while we wait
+
+    def _write_batch(self) -> None:
+        if self._connection.encoder.size:
+            self._connection.write_batch()
 
     def _is_over(self) -> bool:
         return self._connection.incoming_ended
@@ -154,6 +156,10 @@ class WebSocketSession(queues.Receiver):
             raise RuntimeError("another task is already receiving from this session")
         connection.listen(on_frame)
         return Listening(self)
+
+    def _serve(self, queue: queues.IncomingQueue) -> None:
+        """Tasks receive from ``queue``, which a listener fills, instead of from this session."""
+        self._connection.taken_from = queue
 
     async def _listened(self) -> None:
         connection = self._connection

@@ -19,6 +19,7 @@ cdef class WebSocketSession(queues.Receiver):
 
     cdef void _put(self, item) except *
     cdef void _raise_failure(self) except *
+    cdef void _write_batch(self) except *
 
 
 cdef class Listening:

@@ -6,11 +6,12 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..wire.codec import Frame
 
 if TYPE_CHECKING:
+    from .options import SessionOptions
     from .raw import WebSocketSession
 
 
@@ -85,73 +86,83 @@ class Latency:
                 future.exception()  # nobody has to be listening
 
 
+class Pinged(Protocol):
+    """What a ``Pinger`` needs of a session."""
+
+    ping_interval: float | None
+    timeout: float | None
+
+    @property
+    def raw(self) -> WebSocketSession: ...
+    @property
+    def options(self) -> SessionOptions: ...
+    def _latency_kept(self) -> Latency: ...
+    def _is_reading(self) -> bool: ...
+    def _ping_timeout(self) -> None: ...
+
+
 class Pinger:
-    """Sends the pings of one session by timer: no task. ``on_timeout`` is called once, when a Pong is overdue."""
+    """Sends the pings of one session by timer: no task. The session is told once, when a Pong is overdue."""
 
-    def __init__(
-        self,
-        raw: WebSocketSession,
-        latency: Latency,
-        mode: Periodic,
-        on_timeout: Callable[[], None],
-        is_reading: Callable[[], bool],
-    ) -> None:
-        self._raw = raw
-        self._latency = latency
-        self._mode = mode
-        self._on_timeout = on_timeout
-        self._is_reading = is_reading
-        self._loop = asyncio.get_running_loop()
+    __slots__ = ("_seen", "_session", "_timer")
+
+    def __init__(self, session: Pinged) -> None:
+        self._session = session
         self._timer: asyncio.TimerHandle | None = None
-        self._interval: float | None = None
-        self._timeout: float | None = None
-        self._seen = 0
+        self._seen = 0  # bytes received when the interval, or the last Ping, began
 
-    def restart(self, interval: float | None, timeout: float | None) -> None:
-        """Count a full interval from now; None = no pings."""
+    def restart(self) -> None:
+        """Count a full interval from now."""
         self.stop()
-        self._interval, self._timeout = interval, timeout
+        interval = self._session.ping_interval
         if interval is not None:
-            self._seen = self._raw.stats.bytes_received
-            self._timer = self._loop.call_later(interval, self._due)
+            self._seen = self._received()
+            self._timer = asyncio.get_running_loop().call_later(interval, self._due)
 
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
+    def _received(self) -> int:
+        return self._session.raw.stats.bytes_received
+
     def _due(self) -> None:
-        received = self._raw.stats.bytes_received
-        if self._raw.outgoing_ended:
-            self._timer = None
+        session = self._session
+        mode, latency = session.options.keepalive, session._latency_kept()
+        self._timer = None
+        if session.raw.outgoing_ended:
             return
-        if isinstance(self._mode, WhenIdle) and received != self._seen:
-            self.restart(self._interval, self._timeout)
+        received = self._received()
+        if isinstance(mode, WhenIdle) and received != self._seen:
+            self.restart()
             return
-        payload = self._mode.payload()
-        pong = self._latency.sent(payload)
+        payload = mode.payload()
+        pong = latency.sent(payload)
         self._seen = received
-        self._raw.send_nowait(Frame.ping(payload))
-        if self._timeout is None:  # no answer is asked for
-            self._latency.forget(payload)
-            self.restart(self._interval, None)
+        session.raw.send_nowait(Frame.ping(payload))
+        if session.timeout is None:  # no answer is asked for
+            latency.forget(payload)
+            self.restart()
             return
-        self._timer = self._loop.call_later(self._timeout, self._overdue, payload)
+        self._wait_for_pong(session.timeout, payload)
         pong.add_done_callback(self._ponged)
+
+    def _wait_for_pong(self, timeout: float, payload: bytes) -> None:
+        self._timer = asyncio.get_running_loop().call_later(timeout, self._overdue, timeout, payload)
 
     def _ponged(self, pong: asyncio.Future[float]) -> None:
         if not pong.cancelled() and pong.exception() is None and self._timer is not None:
-            self.restart(self._interval, self._timeout)
+            self.restart()
 
-    def _overdue(self, payload: bytes) -> None:
-        # While we do not read, because the application is behind, a missing Pong says nothing about the peer.
-        alive = self._mode.any_data_is_alive and self._raw.stats.bytes_received != self._seen
-        if not self._is_reading():
-            assert self._timeout is not None
-            self._timer = self._loop.call_later(self._timeout, self._overdue, payload)
-        elif alive:
-            self._latency.forget(payload)
-            self.restart(self._interval, self._timeout)
+    def _overdue(self, timeout: float, payload: bytes) -> None:
+        session = self._session
+        self._timer = None
+        if not session._is_reading():
+            # While we do not read, because the application is behind, a missing Pong says nothing about the peer.
+            self._wait_for_pong(timeout, payload)
+        elif session.options.keepalive.any_data_is_alive and self._received() != self._seen:
+            session._latency_kept().forget(payload)
+            self.restart()
         else:
-            self._timer = None
-            self._on_timeout()
+            session._ping_timeout()

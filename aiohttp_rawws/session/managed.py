@@ -1,21 +1,20 @@
 """The managed session: whole messages, pings answered, the closing handshake done. Ktor's "default" session.
 
-It stands on the public API of a raw session, any raw session, and has no task of its own while it is open: the raw
-session calls it back per frame, timers do the pings, and only ending the connection takes a task.
+It stands on a raw session, any raw session, and has no task of its own while it is open: the raw session calls it back
+per frame, timers do the pings, and only ending the connection takes a task.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Hashable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ChannelOverflow, ConnectionLost, PeerError, PolicyViolation, SessionClosed
 from ..extensions.base import ExtensionPipeline
-from ..wire.codec import Frame, FrameChunk, PreparedFrame, is_control
+from ..wire.codec import COMPILED, Frame
 from ..wire.codes import CloseCode, CloseReason, Opcode, may_be_sent
 from .closing import checked_reason, closed_error, reason_for
 from .converters import deserialized, needs_converter, serialized
@@ -23,8 +22,13 @@ from .keepalive import Latency, Pinger, random_payload
 from .limits import limit_of
 from .messages import MessageAssembler
 from .options import seconds
-from .raw import WebSocketSession, as_frame
+from .raw import WebSocketSession
 from .state import CloseState, SessionStats
+
+if TYPE_CHECKING or not COMPILED:
+    from ._managed import ManagedCore
+else:
+    from ._managed_c import ManagedCore
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -38,10 +42,10 @@ PATIENCE = 1.0  # seconds that the messages before a Close have to be taken befo
 
 LOST = CloseReason(CloseCode.CLOSED_ABNORMALLY, "Connection was closed without close frame")
 
-Sendable = Frame | str | bytes | bytearray | memoryview
+NO_EXTENSIONS = ExtensionPipeline()  # one for all: it keeps nothing
 
 
-class DefaultWebSocketSession:
+class DefaultWebSocketSession(ManagedCore):
     """A managed session over a raw one: ``receive()`` and iteration give whole messages as Frames with ``fin=True``.
 
     Iterate it, or call ``receive()``, from one task at a time; everything else may be called from any number of tasks
@@ -56,14 +60,24 @@ class DefaultWebSocketSession:
     auto_pong, auto_close: whether a Ping is answered with a Pong, a Close with a Close. Attributes as well.
     """
 
-    on_ping: Callable[[bytes], object] | None = None
-    on_pong: Callable[[bytes], object] | None = None
-    on_close: Callable[[CloseReason], object] | None = None
-
-    # On the class until they are needed: most sessions reach no limit, and many see no control frame.
-    _controls = 0  # received since ``_controls_since``
-    _controls_since = 0.0
-    _limit: str | None = None  # the option whose limit ended the session
+    __slots__ = (
+        "_close_timer",
+        "_controls",
+        "_controls_since",
+        "_ending",
+        "_latency",
+        "_limit",
+        "_ping_interval",
+        "_pinger",
+        "_reason",
+        "_reason_waiters",
+        "_timeout",
+        "auto_close",
+        "auto_pong",
+        "on_close",
+        "on_ping",
+        "on_pong",
+    )
 
     def __init__(
         self,
@@ -74,40 +88,26 @@ class DefaultWebSocketSession:
     ) -> None:
         if not isinstance(raw, WebSocketSession):
             raise TypeError(f"a managed session stands on a raw session, not on {raw!r}")
-        self._loop = asyncio.get_running_loop()
-        self._raw = raw
-        self._options = raw.options if options is None else options
-        self._extensions = tuple(extensions)
-        self._started = False
-        self._pipeline: ExtensionPipeline | None = None
-        self._assembler = MessageAssembler(self._options.max_message_size)
-        self.auto_pong = self._options.auto_pong
-        self.auto_close = self._options.auto_close
+        options = raw.options if options is None else options
+        super().__init__(raw, tuple(extensions), options)
+        self.on_ping: Callable[[bytes], object] | None = None
+        self.on_pong: Callable[[bytes], object] | None = None
+        self.on_close: Callable[[CloseReason], object] | None = None
+        self.auto_pong = options.auto_pong
+        self.auto_close = options.auto_close
+        self._controls = 0  # control frames received since ``_controls_since``
+        self._controls_since = 0.0
+        self._limit: str | None = None  # the option whose limit ended the session
 
-        incoming = self._options.incoming
-        self._capacity = incoming.capacity
-        self._max_bytes = incoming.max_bytes
-        self._overflow_closes = incoming.on_overflow == "close"
-        self._messages: deque[Frame] = deque()
-        self._queued_bytes = 0
-        self._held = False
-        self._waiter: asyncio.Future[None] | None = None
-        self._over = False  # no further message
-        self._failure: BaseException | None = None
-
-        self._sending: asyncio.Lock | None = None
         self._reason: CloseReason | None = None
-        self._reason_waiters: list[asyncio.Future[CloseReason]] = []
-        self._unsent_close: Frame | None = None
+        self._reason_waiters: list[asyncio.Future[CloseReason]] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._close_timer: asyncio.TimerHandle | None = None
 
-        self._ping_interval = self._options.ping_interval
-        self._timeout = self._options.timeout
-        self._latency = Latency(self._loop)
-        self._pinger = Pinger(
-            raw, self._latency, self._options.keepalive, self._ping_timeout, lambda: not self._held
-        )
+        self._ping_interval = options.ping_interval
+        self._timeout = options.timeout
+        self._latency: Latency | None = None  # from the first Ping on
+        self._pinger: Pinger | None = None  # while there is a ``ping_interval``
 
     def start(self, extensions: Iterable[WebSocketExtension] | None = None) -> None:
         """Begin: take frames, answer pings. Called by the first use where it was not called before.
@@ -119,7 +119,7 @@ class DefaultWebSocketSession:
             raise RuntimeError("the session has been started already")
         if extensions is not None:
             self._extensions = tuple(extensions)
-        pipeline = ExtensionPipeline(self._extensions)
+        pipeline = ExtensionPipeline(self._extensions) if self._extensions else NO_EXTENSIONS
         self._started = True
         self._pipeline = pipeline
         self._assembler = MessageAssembler(
@@ -132,27 +132,11 @@ class DefaultWebSocketSession:
             limits = [size for size in (raw.max_frame_size, self._options.max_message_size) if size is not None]
             raw.max_frame_size = min(limits)
         raw.on_end(self._raw_ended)
-        self._pinger.restart(self._ping_interval, self._timeout)
+        self._restart_pinger()
+        raw._serve(self._queue)
         raw.listen(self._on_frame)
 
-    def _begin(self) -> None:
-        if not self._started:
-            self.start()
-
-    # ---- frames in --------------------------------------------------------------------
-
-    def _on_frame(self, item: Frame | FrameChunk) -> None:
-        if self._failure is not None:
-            return  # section 7.1.7: nothing of what comes behind a violation is processed
-        try:
-            if is_control(item):
-                self._on_control(item)
-            elif not self._over:
-                message = self._assembler.add(item)
-                if message is not None:
-                    self._deliver(message)
-        except PeerError as exc:
-            self._fail(exc, reason_for(exc))
+    # ---- control frames ----------------------------------------------------------------
 
     def _count_control(self) -> None:
         """Hold ``max_control_rate``. The clock is asked once in so many frames."""
@@ -184,7 +168,8 @@ class DefaultWebSocketSession:
                 except ChannelOverflow:
                     pass  # a flood from a peer that does not read; a later Pong answers this Ping, too (5.5.3)
         elif frame.opcode is Opcode.PONG:
-            self._latency.answered(frame.payload)
+            if self._latency is not None:
+                self._latency.answered(frame.payload)
             if self.on_pong is not None:
                 self.on_pong(frame.payload)
         elif frame.opcode is Opcode.CLOSE:
@@ -206,7 +191,7 @@ class DefaultWebSocketSession:
         """Send the last frame and end, when the messages that arrived before have been taken, and perhaps answered;
         section 5.5.1 allows the delay."""
         self._unsent_close = close
-        if not self._messages:
+        if not self._queue.count():
             self._send_farewell()
         else:
             patience = min(PATIENCE, self._options.close_timeout)
@@ -219,30 +204,6 @@ class DefaultWebSocketSession:
                 self._raw.send_nowait(close)
             self._end_soon()
 
-    def _deliver(self, message: Frame) -> None:
-        size = len(message.payload)
-        full = (self._capacity is not None and len(self._messages) >= self._capacity) or (
-            self._max_bytes is not None and self._queued_bytes >= self._max_bytes
-        )
-        if full and self._overflow_closes:
-            waiting = f"{len(self._messages)} messages, {self._queued_bytes} bytes wait"
-            overflow = ChannelOverflow(f"incoming overflowed: {waiting}")
-            self._fail(overflow, CloseReason(CloseCode.VIOLATED_POLICY, "Too many messages wait to be taken"))
-            return
-        self._messages.append(message)
-        self._queued_bytes += size
-        self._raw.batching = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-        if not self._overflow_closes and not self._held and self._is_full():
-            self._held = True
-            self._raw.pause_reading()
-
-    def _is_full(self) -> bool:
-        return (self._capacity is not None and len(self._messages) >= self._capacity) or (
-            self._max_bytes is not None and self._queued_bytes >= self._max_bytes
-        )
-
     def _raw_ended(self) -> None:
         """The raw session's input is over: after a Close, by a violation, or without a word."""
         self._stop()
@@ -252,7 +213,8 @@ class DefaultWebSocketSession:
         elif state.received is None:
             self._settle(LOST)
             self._end_messages(None)
-        self._latency.fail(self._closed_error())
+        if self._latency is not None:
+            self._latency.fail(self._closed_error())
         if state.received is None and state.error is None and not state.lost:
             self._end_soon()
 
@@ -265,133 +227,10 @@ class DefaultWebSocketSession:
         self._end_messages(error)
         self._farewell(Frame.close(reason))
 
-    def _end_messages(self, failure: BaseException | None) -> None:
-        if not self._over:
-            self._over = True
-            self._failure = failure
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    # ---- receiving --------------------------------------------------------------------
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Frame:
-        if not self._messages or self._waiter is not None:
-            await self._wait_for_message()
-            if not self._messages:
-                raise StopAsyncIteration
-        return self._take()
-
-    async def receive(self) -> Frame:
-        """The next whole message. Nothing is lost when the call is cancelled.
-
-        At the end: SessionClosed after a closing handshake, ConnectionLost without one or when a Ping was not
-        answered, PeerError when the peer broke the protocol or a limit, ChannelOverflow. RuntimeError while another
-        task receives. Iterating ends quietly after a Close and when the peer just went away.
-        """
-        if not self._messages or self._waiter is not None:
-            await self._wait_for_message()
-            if not self._messages:
-                raise self._closed_error()
-        return self._take()
-
-    async def _wait_for_message(self) -> None:
-        self._begin()
-        if self._waiter is not None:
-            raise RuntimeError("another task is already receiving from this session")
-        if not self._messages:
-            self._send_farewell()
-        while not self._messages and not self._over:
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        if not self._messages and self._failure is not None:
-            raise self._failure.with_traceback(None)
-
-    def _take(self) -> Frame:
-        message = self._messages.popleft()
-        self._queued_bytes -= len(message.payload)
-        if not self._messages:
-            self._raw.batching = False
-        if self._held:
-            few = self._capacity is None or len(self._messages) * 2 <= self._capacity
-            if few and (self._max_bytes is None or self._queued_bytes * 2 <= self._max_bytes):
-                self._held = False
-                self._raw.resume_reading()
-        return message
-
     # ---- sending ----------------------------------------------------------------------
 
-    async def send(self, item: Sendable | PreparedFrame, *, compress: bool | None = None) -> None:
-        """Send a message (str: Text, bytes: Binary, Frame: as it is, fragments too). Waits only while ``outgoing``
-        is full; cancelled then, nothing of it is sent.
-
-        compress: True or False for this message, None = as the extension is configured. Raises like the raw
-        session's ``send()``.
-        """
-        self._begin()
-        raw = self._raw
-        if not self._extensions and not is_control(item) and not raw.outgoing_full and not self._is_sending():
-            raw.send_nowait(item)
-            return
-        frame = item.frame if isinstance(item, PreparedFrame) else as_frame(item)
-        pipeline = self._pipeline
-        assert pipeline is not None
-        if frame.opcode >= Opcode.CLOSE:
-            await self._send_control(frame)
-            return
-        if self._sending is None:
-            self._sending = asyncio.Lock()
-        async with self._sending:  # what is compressed first must leave first
-            await raw.wait_writable()
-            if pipeline.needs_thread(frame, compress):
-                await asyncio.shield(self._loop.create_task(self._send_from_thread(pipeline, frame)))
-            else:
-                self._send_transformed(pipeline, frame, compress)
-
-    def _is_sending(self) -> bool:
-        return self._sending is not None and self._sending.locked()
-
-    def _send_transformed(self, pipeline: ExtensionPipeline, frame: Frame, compress: bool | None) -> None:
-        if self._raw.outgoing_ended:
-            raise self._closed_error()  # before the compressor has seen what the peer will not
-        self._raw.send_nowait(pipeline.outgoing(frame, compress))
-
-    async def _send_from_thread(self, pipeline: ExtensionPipeline, frame: Frame) -> None:
-        self._raw.send_nowait(await self._loop.run_in_executor(None, pipeline.outgoing, frame, True))
-
-    async def _send_control(self, frame: Frame) -> None:
-        if frame.opcode is Opcode.CLOSE:
-            await self.close(checked_reason(frame.payload) if frame.payload else CloseReason(CloseCode.NORMAL))
-        else:
-            await self._raw.send(frame)
-
-    def send_nowait(self, item: Sendable | PreparedFrame, *, compress: bool | None = None) -> None:
-        """Like ``send()``, but never waits: ChannelOverflow where that would. Compresses in the calling thread."""
-        self._begin()
-        frame = item.frame if isinstance(item, PreparedFrame) else as_frame(item)
-        pipeline = self._pipeline
-        assert pipeline is not None
-        if not self._extensions or frame.opcode >= Opcode.CLOSE:
-            self._raw.send_nowait(item)
-            return
-        if self._raw.outgoing_full or self._is_sending():
-            raise ChannelOverflow(f"outgoing is full: {self._raw.frames_unsent} frames wait for the peer to read")
-        self._send_transformed(pipeline, frame, compress)
-
-    @property
-    def outgoing_full(self) -> bool:
-        """``send()`` would wait now."""
-        return self._raw.outgoing_full or self._is_sending()
-
-    @property
-    def outgoing_ended(self) -> bool:
-        """Nothing more can be sent."""
-        return self._raw.outgoing_ended
+    async def _send_close(self, frame: Frame) -> None:
+        await self.close(checked_reason(frame.payload) if frame.payload else CloseReason(CloseCode.NORMAL))
 
     @property
     def outgoing_key(self) -> Hashable | None:
@@ -406,13 +245,6 @@ class DefaultWebSocketSession:
         self._begin()
         assert self._pipeline is not None
         return self._pipeline.outgoing(frame)
-
-    async def flush(self) -> None:
-        """Wait until everything sent so far is with the transport; see the raw session's."""
-        if self._sending is not None:
-            async with self._sending:
-                pass
-        await self._raw.flush()
 
     # ---- values -----------------------------------------------------------------------
 
@@ -440,22 +272,28 @@ class DefaultWebSocketSession:
         self._begin()
         payload = random_payload() if payload is None else bytes(payload)
         frame = Frame.ping(payload)
-        pong = self._latency.sent(payload)
+        latency = self._latency_kept()
+        pong = latency.sent(payload)
         try:
             await self._raw.send(frame)
             return await pong
         finally:
-            self._latency.forget(payload)
+            latency.forget(payload)
+
+    def _latency_kept(self) -> Latency:
+        if self._latency is None:
+            self._latency = Latency(self._loop)
+        return self._latency
 
     @property
     def rtt(self) -> float | None:
         """Round-trip time of the latest answered Ping in seconds; None before the first."""
-        return self._latency.rtt
+        return None if self._latency is None else self._latency.rtt
 
     @property
     def rtt_avg(self) -> float | None:
         """A running average of the round-trip times in seconds."""
-        return self._latency.rtt_avg
+        return None if self._latency is None else self._latency.rtt_avg
 
     @property
     def ping_interval(self) -> float | None:
@@ -478,15 +316,23 @@ class DefaultWebSocketSession:
         self._restart_pinger()
 
     def _restart_pinger(self) -> None:
-        if self._started and not self._over and not self._raw.outgoing_ended:
-            self._pinger.restart(self._ping_interval, self._timeout)
+        self._stop()
+        if self._ping_interval is None or not self._started or self._over or self._raw.outgoing_ended:
+            return
+        if self._pinger is None:
+            self._pinger = Pinger(self)
+        self._pinger.restart()
+
+    def _stop(self) -> None:
+        if self._pinger is not None:
+            self._pinger.stop()
+
+    def _is_reading(self) -> bool:
+        return not self._queue.full
 
     def _ping_timeout(self) -> None:
         self._limit = "timeout"
         self._fail(ConnectionLost("Ping timeout"), CloseReason(CloseCode.INTERNAL_ERROR, "Ping timeout"))
-
-    def _stop(self) -> None:
-        self._pinger.stop()
 
     # ---- closing ----------------------------------------------------------------------
 
@@ -516,9 +362,8 @@ class DefaultWebSocketSession:
         if self._raw.incoming_ended:
             self._end_soon()
         else:
-            if self._held:  # the peer's Close must be seen, whether or not anybody takes the messages before it
-                self._held = False
-                self._capacity = self._max_bytes = None
+            if self._queue.full:  # the peer's Close must be seen, whether or not anybody takes the messages before it
+                self._queue.unbound()
                 self._raw.resume_reading()
             self._close_timer = self._loop.call_later(self._options.close_timeout, self._close_overdue)
 
@@ -546,7 +391,7 @@ class DefaultWebSocketSession:
         """The first reason is the session's."""
         if self._reason is None:
             self._reason = reason
-            for waiter in self._reason_waiters:
+            for waiter in self._reason_waiters or ():
                 if not waiter.done():
                     waiter.set_result(reason)
 
@@ -583,6 +428,8 @@ class DefaultWebSocketSession:
         self._begin()
         if self._reason is None:
             waiter: asyncio.Future[CloseReason] = self._loop.create_future()
+            if self._reason_waiters is None:
+                self._reason_waiters = []
             self._reason_waiters.append(waiter)
             try:
                 return await waiter
@@ -623,11 +470,15 @@ class DefaultWebSocketSession:
     @property
     def max_message_size(self) -> int | None:
         """Bytes a received message may have; None = unlimited. Holds from the next frame on."""
-        return self._assembler.max_message_size
+        return self._options.max_message_size if self._assembler is None else self._assembler.max_message_size
 
     @max_message_size.setter
     def max_message_size(self, value: int | None) -> None:
-        self._assembler.max_message_size = self._options.replace(max_message_size=value).max_message_size
+        options = self._options.replace(max_message_size=value)
+        if self._assembler is None:
+            self._options = options
+        else:
+            self._assembler.max_message_size = value
 
     @property
     def extensions(self) -> tuple[WebSocketExtension, ...]:
@@ -660,7 +511,7 @@ class DefaultWebSocketSession:
         text = "open" if self._reason is None else f"closing ({self._reason.code})"
         if self._raw.close_state.lost:
             text = f"ended ({self._reason.code if self._reason else 1006})"
-        return f"<{type(self).__name__} {text}, {len(self._messages)} messages waiting>"
+        return f"<{type(self).__name__} {text}, {self._queue.count()} messages waiting>"
 
 
 class ClosingReason:

@@ -68,3 +68,5 @@ cpdef bint is_control(item) except -1
 cpdef bint is_close(item) except -1
 @cython.locals(frame=Frame)
 cpdef bint is_whole_message(item) except -1
+@cython.locals(frame=Frame)
+cpdef bint is_text(item) except -1

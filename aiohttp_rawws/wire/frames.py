@@ -480,3 +480,11 @@ def is_close(item: Any) -> TypeGuard[Frame]:
         frame = item
         return frame._head & OPCODE == CLOSE
     return False
+
+
+def is_text(item: Any) -> TypeGuard[Frame]:
+    """Whether ``item`` is a text frame, the first of its message."""
+    if isinstance(item, Frame):
+        frame = item
+        return frame._head & OPCODE == TEXT
+    return False

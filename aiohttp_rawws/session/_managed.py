@@ -1,0 +1,242 @@
+"""The hot half of the managed session: frames in, messages out, and messages sent. ``managed.py`` has the rest.
+
+One source, two builds, like ``_connection.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ChannelOverflow, PeerError
+from ..wire.codec import Frame, FrameChunk, PreparedFrame, is_close, is_control
+from ..wire.codes import CloseCode, CloseReason
+from . import queues
+from .awaitables import receiving, wake
+from .closing import reason_for
+from .messages import MessageAssembler
+from .raw import WebSocketSession, as_frame
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from ..extensions.base import ExtensionPipeline, WebSocketExtension
+    from .options import SessionOptions
+
+Sendable = Frame | str | bytes | bytearray | memoryview
+
+
+class ManagedCore(queues.Receiver):
+    """Messages of one session, on top of a raw one. What it leaves to the subclass raises NotImplementedError here."""
+
+    def __init__(
+        self, raw: WebSocketSession, extensions: tuple[WebSocketExtension, ...], options: SessionOptions
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._raw = raw
+        self._options = options
+        self._extensions = extensions
+        self._started = False
+        self._pipeline: ExtensionPipeline | None = None
+        self._assembler: MessageAssembler | None = None
+        self._queue = queues.IncomingQueue(options.incoming.capacity, options.incoming.max_bytes)
+        self._overflow_closes = options.incoming.on_overflow == "close"
+        self._over = False  # no further message
+        self._failure: BaseException | None = None
+        self._unsent_close: Frame | None = None
+        self._sending: asyncio.Lock | None = None
+        self._senders = 0  # that hold or await the lock
+
+    def start(self) -> None:
+        raise NotImplementedError
+
+    def _on_control(self, frame: Frame) -> None:
+        raise NotImplementedError
+
+    def _fail(self, error: BaseException, reason: CloseReason) -> None:
+        raise NotImplementedError
+
+    def _send_farewell(self) -> None:
+        raise NotImplementedError
+
+    def _closed_error(self) -> Exception:
+        raise NotImplementedError
+
+    async def _send_close(self, frame: Frame) -> None:
+        raise NotImplementedError
+
+    def _begin(self) -> None:
+        if not self._started:
+            self.start()
+
+    # ---- frames in --------------------------------------------------------------------
+
+    def _on_frame(self, item: Frame | FrameChunk) -> None:
+        if self._failure is not None:
+            return  # section 7.1.7: nothing of what comes behind a violation is processed
+        assembler = self._assembler
+        assert assembler is not None
+        try:
+            if is_control(item):
+                self._on_control(item)
+            elif not self._over:
+                message = assembler.add(item)
+                if message is not None:
+                    self._deliver(message)
+        except PeerError as exc:
+            self._fail(exc, reason_for(exc))
+
+    def _deliver(self, message: Frame) -> None:
+        queue = self._queue
+        if self._overflow_closes and queue.is_full():
+            overflow = ChannelOverflow(f"incoming overflowed: {queue.count()} messages, {queue.size} bytes wait")
+            self._fail(overflow, CloseReason(CloseCode.VIOLATED_POLICY, "Too many messages wait to be taken"))
+            return
+        queue.put_one(message)
+        if not queue.full and not self._overflow_closes and queue.is_full():
+            queue.full = True
+            self._raw.pause_reading()
+
+    def _end_messages(self, failure: BaseException | None) -> None:
+        if not self._over:
+            self._over = True
+            self._failure = failure
+        if self._queue.waiter is not None:
+            wake(self._queue)
+
+    # ---- receiving --------------------------------------------------------------------
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Coroutine[Any, Any, Frame]:
+        return receiving(self, True)
+
+    def receive(self) -> Coroutine[Any, Any, Frame]:
+        """Await the next whole message. Nothing is lost when the call is cancelled.
+
+        At the end: SessionClosed after a closing handshake, ConnectionLost without one or when a Ping was not
+        answered, PeerError when the peer broke the protocol or a limit, ChannelOverflow. RuntimeError while another
+        task receives. Iterating ends quietly after a Close and when the peer just went away.
+        """
+        return receiving(self, False)
+
+    def _before_waiting(self) -> None:
+        self._begin()
+        if self._queue.waiter is not None:
+            raise RuntimeError("another task is already receiving from this session")
+        if self._unsent_close is not None:
+            self._send_farewell()
+        self._raw._write_batch()  # nothing is held back while we wait
+
+    def _is_over(self) -> bool:
+        return self._over
+
+    def _raise_end(self, iterating: bool) -> None:
+        if self._failure is not None:
+            raise self._failure.with_traceback(None)
+        if iterating:
+            raise StopAsyncIteration
+        raise self._closed_error()
+
+    def _refill(self) -> None:
+        self._queue.full = False
+        self._raw.resume_reading()
+
+    # ---- sending ----------------------------------------------------------------------
+
+    def send(self, item: Sendable | PreparedFrame, *, compress: bool | None = None) -> Coroutine[Any, Any, None]:
+        """Send a message (str: Text, bytes: Binary, Frame: as it is, fragments too); await what it returns. Waits only
+        while ``outgoing`` is full (and gives way to other tasks once per MiB); cancelled then, nothing of it is sent.
+
+        compress: True or False for this message, None = as the extension is configured. Raises like the raw
+        session's ``send()``. Sending a Close is ``close()``.
+        """
+        self._begin()
+        if self._extensions:
+            return self._send(item, compress)
+        frame = item.frame if isinstance(item, PreparedFrame) else item
+        return self._send_close(frame) if is_close(frame) else self._raw.send(item)
+
+    async def _send(self, item: Sendable | PreparedFrame, compress: bool | None) -> None:
+        frame = item.frame if isinstance(item, PreparedFrame) else as_frame(item)
+        pipeline = self._pipeline
+        assert pipeline is not None
+        if is_close(frame):
+            await self._send_close(frame)
+        elif is_control(frame):
+            await self._raw.send(frame)
+        elif self._senders or self._raw.outgoing_full or pipeline.needs_thread(frame, compress):
+            await self._send_in_turn(pipeline, frame, compress)
+        else:
+            self._send_transformed(frame, compress)
+
+    async def _send_in_turn(self, pipeline: ExtensionPipeline, frame: Frame, compress: bool | None) -> None:
+        if self._sending is None:
+            self._sending = asyncio.Lock()
+        self._senders += 1
+        try:
+            await self._sending.acquire()  # what is compressed first must leave first
+        except BaseException:
+            self._senders -= 1
+            raise
+        thread: asyncio.Task[None] | None = None
+        try:
+            await self._raw.wait_writable()
+            if pipeline.needs_thread(frame, compress):
+                thread = self._loop.create_task(self._send_from_thread(frame))
+            else:
+                self._send_transformed(frame, compress)
+        finally:
+            if thread is None:
+                self._turn_over(None)
+        if thread is not None:
+            thread.add_done_callback(self._turn_over)  # not before: who gives up waiting cannot call the thread back
+            await asyncio.shield(thread)
+
+    def _turn_over(self, thread: asyncio.Task[None] | None) -> None:
+        self._senders -= 1
+        if self._sending is not None:
+            self._sending.release()
+
+    def _send_transformed(self, frame: Frame, compress: bool | None) -> None:
+        if self._raw.outgoing_ended:
+            raise self._closed_error()  # before the compressor has seen what the peer will not
+        assert self._pipeline is not None
+        self._raw.send_nowait(self._pipeline.outgoing(frame, compress))
+
+    async def _send_from_thread(self, frame: Frame) -> None:
+        assert self._pipeline is not None
+        self._raw.send_nowait(await self._loop.run_in_executor(None, self._pipeline.outgoing, frame, True))
+
+    def send_nowait(self, item: Sendable | PreparedFrame, *, compress: bool | None = None) -> None:
+        """Like ``send()``, but never waits: ChannelOverflow where that would. Compresses in the calling thread."""
+        self._begin()
+        if not self._extensions:
+            self._raw.send_nowait(item)
+            return
+        frame = item.frame if isinstance(item, PreparedFrame) else as_frame(item)
+        if is_control(frame):
+            self._raw.send_nowait(item)
+            return
+        if self.outgoing_full:
+            raise ChannelOverflow(f"outgoing is full: {self._raw.frames_unsent} frames wait for the peer to read")
+        self._send_transformed(frame, compress)
+
+    @property
+    def outgoing_full(self) -> bool:
+        """``send()`` would wait now."""
+        return self._senders > 0 or self._raw.outgoing_full
+
+    @property
+    def outgoing_ended(self) -> bool:
+        """Nothing more can be sent."""
+        return self._raw.outgoing_ended
+
+    async def flush(self) -> None:
+        """Wait until everything sent so far is with the transport; see the raw session's."""
+        if self._sending is not None:
+            async with self._sending:
+                pass
+        await self._raw.flush()

@@ -1,0 +1,30 @@
+# The types that make _managed.py a compiled module; its behaviour is all in the .py.
+cimport cython
+
+from aiohttp_rawws.session._awaitables_c cimport receiving, wake
+from aiohttp_rawws.session._messages_c cimport MessageAssembler as MessageAssemblerC
+from aiohttp_rawws.session._raw_c cimport WebSocketSession as WebSocketSessionC
+from aiohttp_rawws.session cimport _queues_c as queues
+from aiohttp_rawws.wire._frames_c cimport is_close, is_control
+
+
+cdef class ManagedCore(queues.Receiver):
+    cdef readonly WebSocketSessionC _raw
+    cdef public object _options
+    cdef public tuple _extensions
+    cdef public bint _started
+    cdef public object _pipeline
+    cdef public MessageAssemblerC _assembler
+    cdef bint _overflow_closes
+    cdef readonly bint _over
+    cdef readonly object _failure
+    cdef public object _unsent_close
+    cdef object _sending
+    cdef Py_ssize_t _senders
+    cdef object __weakref__
+
+    @cython.locals(assembler=MessageAssemblerC)
+    cpdef object _on_frame(self, item)
+    cdef void _deliver(self, message) except *
+    cpdef object _end_messages(self, failure)
+    cdef void _send_transformed(self, frame, compress) except *

@@ -1,0 +1,23 @@
+# The types that make _messages.py a compiled module; its behaviour is all in the .py.
+from aiohttp_rawws.wire._frames_c cimport is_text, is_whole_message, payload_size
+
+
+cdef class MessageAssembler:
+    cdef Py_ssize_t _limit
+    cdef object _max_fragments
+    cdef Py_ssize_t _fragments
+    cdef bint _mid_frame
+    cdef object _pipeline
+    cdef bint _is_plain
+    cdef object _kind
+    cdef list _parts
+    cdef Py_ssize_t _size
+    cdef object _decoder
+
+    cpdef object add(self, item)
+    cdef void _count_fragment(self, item) except *
+    cdef object _join(self, item)
+    cdef void _check_size(self, Py_ssize_t size) except *
+
+
+cdef void check_utf8(bytes payload) except *

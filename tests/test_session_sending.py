@@ -1,0 +1,113 @@
+"""What a managed session sends, when several do and some give up."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import zlib
+from typing import Any
+
+import pytest
+
+from aiohttp_rawws import Frame, PreparedFrame, memory_pair
+from aiohttp_rawws.extensions.deflate import PerMessageDeflate
+from aiohttp_rawws.extensions.negotiation import client_offer_header, negotiate_client, negotiate_server
+from aiohttp_rawws.session.managed import DefaultWebSocketSession
+
+BIG = "a large text, of which there is more than would be compressed in the loop's own thread. " * 100
+
+
+class Held:
+    """zlib whose compressors wait, in their thread, until they are let go."""
+
+    def __init__(self) -> None:
+        self.begun, self.let_go = threading.Event(), threading.Event()
+        self.decompressobj = zlib.decompressobj
+
+    def compressobj(self, *args: Any, **kwargs: Any) -> Any:
+        compressor = zlib.compressobj(*args, **kwargs)
+        held = self
+
+        class Compressor:
+            flush = compressor.flush
+
+            def compress(self, data: bytes) -> bytes:
+                if len(data) > 1000:
+                    held.begun.set()
+                    assert held.let_go.wait(10)
+                return compressor.compress(data)
+
+        return Compressor()
+
+
+@pytest.fixture
+async def compressing() -> Any:
+    backend = Held()
+    offer = client_offer_header([PerMessageDeflate()])
+    assert offer is not None
+    ours, answer = negotiate_server([PerMessageDeflate(backend=backend, executor_above=1000)], [offer])
+    assert answer is not None
+    raw_server, raw_client = memory_pair()
+    server = DefaultWebSocketSession(raw_server, extensions=ours)
+    client = DefaultWebSocketSession(raw_client, extensions=negotiate_client([PerMessageDeflate()], [answer]))
+    server.start()
+    client.start()
+    yield backend, server, client
+    backend.let_go.set()
+    await asyncio.gather(server.close(), client.close())
+
+
+async def test_a_cancelled_message_that_a_thread_compresses_is_not_overtaken(compressing: Any) -> None:
+    """With context takeover what is compressed first must leave first, or the peer cannot inflate the rest."""
+    backend, server, client = compressing
+    cancelled = asyncio.create_task(server.send(BIG))
+    while not backend.begun.is_set():
+        await asyncio.sleep(0.001)
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    small = asyncio.create_task(server.send("a large text, and small"))
+    await asyncio.sleep(0.01)
+    assert not small.done()
+    backend.let_go.set()
+    await small
+    assert (await client.receive()).text == BIG
+    assert (await client.receive()).text == "a large text, and small"
+
+
+async def test_who_gives_up_waiting_for_a_thread_leaves_nothing_behind(compressing: Any) -> None:
+    backend, server, client = compressing
+    first = asyncio.create_task(server.send(BIG))
+    given_up = asyncio.create_task(server.send("given up"))
+    await asyncio.sleep(0)
+    assert server.outgoing_full
+    given_up.cancel()
+    backend.let_go.set()
+    await first
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    assert not server.outgoing_full
+    await server.send("last")
+    assert [(await client.receive()).text for _ in range(2)] == [BIG, "last"]
+
+
+async def test_many_senders_keep_their_order(compressing: Any) -> None:
+    backend, server, client = compressing
+    texts = [BIG if number == 3 else str(number) for number in range(10)]
+    senders = [asyncio.create_task(server.send(text)) for text in texts]
+    await asyncio.sleep(0.01)
+    backend.let_go.set()
+    await asyncio.gather(*senders)
+    assert [(await client.receive()).text for _ in texts] == texts
+
+
+@pytest.mark.parametrize("prepared", [False, True], ids=["frame", "prepared"])
+async def test_a_close_frame_begins_the_closing_handshake(prepared: bool) -> None:
+    raw_server, raw_client = memory_pair()
+    server, client = DefaultWebSocketSession(raw_server), DefaultWebSocketSession(raw_client)
+    client.start()
+    frame = Frame.close(3000, "bye")
+    await server.send(PreparedFrame(frame) if prepared else frame)
+    assert (await server.close_reason).code == 3000
+    assert server.close_state.clean
+    await client.wait_closed()
