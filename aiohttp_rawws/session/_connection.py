@@ -426,6 +426,27 @@ class ConnectionCore:
         self.put_bytes(prepared.wire)
         self.frames_sent += 1
 
+    def put_ready(self, prepared: PreparedFrame) -> bool:
+        """``put_prepared()`` where nothing is in its way: the bytes go to the transport as they are. Returns False, and
+        has done nothing, where anything is."""
+        encoder = self.encoder
+        if (
+            self.close_sent is not None
+            or self._out is not None
+            or self.pipeline is not None
+            or self.write_paused
+            or self.has_ended()
+            or encoder.masking
+            or encoder.size
+            or encoder.mid_message
+            or self._holds_back()
+            or is_close(prepared.frame)
+        ):
+            return False
+        self._write(prepared.wire)
+        self.frames_sent += 1
+        return True
+
     def put_bytes(self, data: bytes) -> None:
         """Send bytes as they are, between frames."""
         if self.has_ended():

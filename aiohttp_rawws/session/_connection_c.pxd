@@ -6,6 +6,7 @@ from aiohttp_rawws.session._queues_c cimport IncomingQueue as IncomingQueueC
 from aiohttp_rawws.session._queues_c cimport OutgoingQueue as OutgoingQueueC
 from aiohttp_rawws.wire._codec_c cimport FrameEncoder as FrameEncoderC
 from aiohttp_rawws.wire._codec_c cimport FrameParser as FrameParserC
+from aiohttp_rawws.wire._frames_c cimport Frame as FrameC, PreparedFrame as PreparedFrameC
 from aiohttp_rawws.wire._frames_c cimport is_close, is_control, payload_size
 
 cdef Py_ssize_t BATCH
@@ -14,56 +15,58 @@ cdef int UNCHECKED
 
 
 cdef class ConnectionCore:
+    # What each frame needs, first and together: among thousands of sessions every line of it comes from memory.
     cdef object _transport
-    cdef object _loop
-    cdef object _host
-    cdef object _on_lost
-    cdef bytearray _buffer
-    cdef object _view
-    cdef object _target
-    cdef readonly FrameParserC parser
     cdef readonly FrameEncoderC encoder
-    cdef public bint answers_violations
-    cdef double _half_open_timeout
     cdef readonly IncomingQueueC queue
     cdef public IncomingQueueC taken_from
-    cdef bint _in_overflow_closes
-    cdef readonly object listener
-    cdef object on_end
-    cdef readonly object pipeline
-    cdef readonly bint incoming_ended
-    cdef readonly object failure
-    cdef readonly object error
-    cdef public bint heard
-    cdef bint _discarding
-    cdef readonly bint held
-    cdef bint _reading_paused
+    cdef readonly object close_sent
     cdef OutgoingQueueC _out
-    cdef Py_ssize_t _out_capacity
-    cdef Py_ssize_t _out_max_bytes
-    cdef bint _out_overflow_closes
-    cdef readonly bint overflowed
+    cdef readonly object pipeline
     cdef readonly bint write_paused
+    cdef public bint ending
+    cdef readonly bint lost
+    cdef readonly bint broken
+    cdef readonly bint overflowed
     cdef int _corked
     cdef public bint batching
     cdef bint _flush_scheduled
+    cdef int _unchecked
+    cdef readonly long long frames_sent
+    cdef readonly long long bytes_sent
+    cdef readonly long long bytes_received
+    cdef readonly long long frames_received
+    cdef readonly FrameParserC parser
+    cdef readonly object listener
+    cdef bytearray _buffer
+    cdef object _view
+    cdef object _target
+    cdef readonly object close_received
+    cdef bint _in_overflow_closes
+    cdef bint _discarding
+    cdef readonly bint held
+    cdef bint _reading_paused
+    cdef readonly bint incoming_ended
+    cdef readonly bint local_first
+    cdef readonly bint eof
+    cdef public bint answers_violations
+    cdef public bint heard
+    cdef bint _out_overflow_closes
+
+    cdef object _loop
+    cdef object _host
+    cdef object _on_lost
+    cdef object on_end
+    cdef readonly object failure
+    cdef readonly object error
     cdef list _room_waiters
     cdef list _drain_waiters
     cdef public object ended_waiter
-    cdef readonly object close_sent
-    cdef readonly object close_received
-    cdef readonly bint local_first
-    cdef public bint ending
-    cdef readonly bint eof
-    cdef readonly bint broken
-    cdef int _unchecked
-    cdef readonly bint lost
     cdef object _half_open_handle
+    cdef double _half_open_timeout
     cdef long long _sent_before_check
-    cdef readonly long long frames_received
-    cdef readonly long long bytes_received
-    cdef readonly long long frames_sent
-    cdef readonly long long bytes_sent
+    cdef Py_ssize_t _out_capacity
+    cdef Py_ssize_t _out_max_bytes
     cdef object __weakref__
 
     cpdef object get_buffer(self, sizehint)
@@ -87,6 +90,8 @@ cdef class ConnectionCore:
     cdef void _call_listener(self, list items) except *
     cdef void put(self, frame) except *
     cdef void put_prepared(self, prepared) except *
+    @cython.locals(encoder=FrameEncoderC)
+    cdef bint put_ready(self, PreparedFrameC prepared) except -1
     cdef void put_bytes(self, bytes data) except *
     cdef bint _holds_back(self) noexcept
     cdef void _batch(self) except *

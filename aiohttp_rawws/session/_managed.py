@@ -6,7 +6,7 @@ One source, two builds, like ``_connection.py``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ChannelOverflow, PeerError
@@ -240,3 +240,24 @@ class ManagedCore(queues.Receiver):
             async with self._sending:
                 pass
         await self._raw.flush()
+
+
+def send_to_all(sessions: Iterable[Any], prepared: PreparedFrame, others: list[Any]) -> int:
+    """Send ``prepared`` to those of ``sessions`` that take its bytes as they are, here and now. Returns how many did;
+    those with whom anything else is the case are put into ``others``."""
+    count = 0
+    for session in sessions:
+        raw = session
+        if isinstance(session, ManagedCore):
+            managed = session
+            if managed._extensions or not managed._started:
+                others.append(session)
+                continue
+            raw = managed._raw
+        if isinstance(raw, WebSocketSession):
+            raw_session = raw
+            if raw_session._connection.put_ready(prepared):
+                count += 1
+                continue
+        others.append(session)
+    return count

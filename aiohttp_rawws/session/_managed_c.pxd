@@ -28,3 +28,7 @@ cdef class ManagedCore(queues.Receiver):
     cdef void _deliver(self, message) except *
     cpdef object _end_messages(self, failure)
     cdef void _send_transformed(self, frame, compress) except *
+
+
+@cython.locals(managed=ManagedCore, raw_session=WebSocketSessionC, count=Py_ssize_t)
+cpdef Py_ssize_t send_to_all(sessions, prepared, list others) except -1

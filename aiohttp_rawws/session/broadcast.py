@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ..errors import ChannelOverflow, SessionClosed
 from ..wire.codec import Frame, PreparedFrame
-from .managed import DefaultWebSocketSession
+from .managed import DefaultWebSocketSession, send_to_all
 from .raw import WebSocketSession, as_frame
 
 Session = WebSocketSession | DefaultWebSocketSession
@@ -69,7 +69,9 @@ def broadcast(
     prepared = item if isinstance(item, PreparedFrame) else PreparedFrame(as_frame(item))
     compressed: dict[Hashable, PreparedFrame] = {}
     report = Broadcast()
-    for session in sessions:
+    others: list[Session] = []
+    report.delivered = send_to_all(sessions, prepared, others)
+    for session in others:
         if session.outgoing_full and not session.outgoing_ended:
             if policy == "wait":
                 report._waiting.append((session, session.send(prepared)))

@@ -26,15 +26,17 @@ from .raw import WebSocketSession
 from .state import CloseState, SessionStats
 
 if TYPE_CHECKING or not COMPILED:
-    from ._managed import ManagedCore
+    from ._managed import ManagedCore, send_to_all
 else:
-    from ._managed_c import ManagedCore
+    from ._managed_c import ManagedCore, send_to_all
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ..extensions.base import WebSocketExtension
     from .options import SessionOptions
+
+__all__ = ["DefaultWebSocketSession", "send_to_all"]
 
 logger = logging.getLogger("aiohttp_rawws")
 
