@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ChannelOverflow, PeerError, SessionClosed
-from ..wire.codec import Frame, FrameEncoder, FrameParser, PreparedFrame, is_close, is_control, payload_size
+from ..wire.codec import Frame, FrameEncoder, FrameParser, PreparedFrame, is_close, is_control
 from ..wire.codes import CloseReason
 from .awaitables import step, wake
 from .buffers import read_buffer
@@ -400,7 +400,7 @@ class ConnectionCore:
             frame = self.pipeline.outgoing(frame)
         if self.write_paused or self._out is not None:
             self._put_aside(frame)
-        elif payload_size(frame) >= UNJOINED and not self.encoder.masking:
+        elif len(frame._payload) >= UNJOINED and not self.encoder.masking:
             self.encoder.append_header(frame)
             self.write_batch()
             payload = frame.payload

@@ -87,8 +87,9 @@ cdef class ConnectionCore:
     cdef void hold(self, bint held) except *
     cdef void listen(self, listener) except *
     cdef void _listen_on(self) except *
+    @cython.locals(taken=Py_ssize_t)
     cdef void _call_listener(self, list items) except *
-    cdef void put(self, frame) except *
+    cdef void put(self, FrameC frame) except *
     cdef void put_prepared(self, prepared) except *
     @cython.locals(encoder=FrameEncoderC)
     cdef bint put_ready(self, PreparedFrameC prepared) except -1

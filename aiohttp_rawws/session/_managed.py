@@ -10,13 +10,13 @@ from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ChannelOverflow, PeerError
-from ..wire.codec import Frame, FrameChunk, PreparedFrame, is_close, is_control
+from ..wire.codec import Frame, FrameChunk, PreparedFrame, is_close, is_control, is_prepared
 from ..wire.codes import CloseCode, CloseReason
 from . import queues
 from .awaitables import receiving, wake
 from .closing import reason_for
 from .messages import MessageAssembler
-from .raw import WebSocketSession, as_frame
+from .raw import Sendable, WebSocketSession, as_frame
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ..extensions.base import ExtensionPipeline, WebSocketExtension
     from .options import SessionOptions
 
-Sendable = Frame | str | bytes | bytearray | memoryview
 
 
 class ManagedCore(queues.Receiver):
@@ -146,7 +145,7 @@ class ManagedCore(queues.Receiver):
 
     # ---- sending ----------------------------------------------------------------------
 
-    def send(self, item: Sendable | PreparedFrame, *, compress: bool | None = None) -> Coroutine[Any, Any, None]:
+    def send(self, item: Sendable, *, compress: bool | None = None) -> Coroutine[Any, Any, None]:
         """Send a message (str: Text, bytes: Binary, Frame: as it is, fragments too); await what it returns. Waits only
         while ``outgoing`` is full (and gives way to other tasks once per MiB); cancelled then, nothing of it is sent.
 
@@ -156,11 +155,11 @@ class ManagedCore(queues.Receiver):
         self._begin()
         if self._extensions:
             return self._send(item, compress)
-        frame = item.frame if isinstance(item, PreparedFrame) else item
-        return self._send_close(frame) if is_close(frame) else self._raw.send(item)
+        frame = item.frame if is_prepared(item) else item
+        return self._send_close(frame) if is_close(frame) else self._raw._sent(item)
 
-    async def _send(self, item: Sendable | PreparedFrame, compress: bool | None) -> None:
-        frame = item.frame if isinstance(item, PreparedFrame) else as_frame(item)
+    async def _send(self, item: Sendable, compress: bool | None) -> None:
+        frame = as_frame(item)
         pipeline = self._pipeline
         assert pipeline is not None
         if is_close(frame):
@@ -204,21 +203,21 @@ class ManagedCore(queues.Receiver):
         if self._raw.outgoing_ended:
             raise self._closed_error()  # before the compressor has seen what the peer will not
         assert self._pipeline is not None
-        self._raw.send_nowait(self._pipeline.outgoing(frame, compress))
+        self._raw._sent_now(self._pipeline.outgoing(frame, compress))
 
     async def _send_from_thread(self, frame: Frame) -> None:
         assert self._pipeline is not None
-        self._raw.send_nowait(await self._loop.run_in_executor(None, self._pipeline.outgoing, frame, True))
+        self._raw._sent_now(await self._loop.run_in_executor(None, self._pipeline.outgoing, frame, True))
 
-    def send_nowait(self, item: Sendable | PreparedFrame, *, compress: bool | None = None) -> None:
+    def send_nowait(self, item: Sendable, *, compress: bool | None = None) -> None:
         """Like ``send()``, but never waits: ChannelOverflow where that would. Compresses in the calling thread."""
         self._begin()
         if not self._extensions:
-            self._raw.send_nowait(item)
+            self._raw._sent_now(item)
             return
-        frame = item.frame if isinstance(item, PreparedFrame) else as_frame(item)
+        frame = as_frame(item)
         if is_control(frame):
-            self._raw.send_nowait(item)
+            self._raw._sent_now(item)
             return
         if self.outgoing_full:
             raise ChannelOverflow(f"outgoing is full: {self._raw.frames_unsent} frames wait for the peer to read")

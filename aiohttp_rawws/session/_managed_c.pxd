@@ -5,7 +5,7 @@ from aiohttp_rawws.session._awaitables_c cimport receiving, wake
 from aiohttp_rawws.session._messages_c cimport MessageAssembler as MessageAssemblerC
 from aiohttp_rawws.session._raw_c cimport WebSocketSession as WebSocketSessionC
 from aiohttp_rawws.session cimport _queues_c as queues
-from aiohttp_rawws.wire._frames_c cimport is_close, is_control
+from aiohttp_rawws.wire._frames_c cimport is_close, is_control, is_prepared
 
 
 cdef class ManagedCore(queues.Receiver):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ChannelOverflow, PeerError
 from ..extensions.base import ExtensionPipeline
-from ..wire.codec import Frame, PreparedFrame
+from ..wire.codec import Frame, PreparedFrame, is_frame, is_prepared
 from ..wire.codes import CloseCode, CloseReason
 from . import queues
 from .awaitables import done, receiving
@@ -26,16 +26,20 @@ from .state import CloseState, SessionStats
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+Sendable = Frame | PreparedFrame | str | bytes | bytearray | memoryview
+
 BREATH = 2**20  # bytes after which send() lets others run, waiting or not
 LINGER = 1.0  # seconds the peer gets to end its side of the TCP stream after we ended ours
 
 _DEFAULTS = SessionOptions()
 
 
-def as_frame(item: Frame | str | bytes | bytearray | memoryview) -> Frame:
+def as_frame(item: Sendable) -> Frame:
     """What ``send()`` makes of its argument: str becomes Text, bytes become Binary."""
     if isinstance(item, Frame):
         return item
+    if isinstance(item, PreparedFrame):
+        return item.frame
     if isinstance(item, str):
         return Frame.text(item)
     if isinstance(item, (bytes, bytearray, memoryview)):
@@ -187,9 +191,7 @@ class WebSocketSession(queues.Receiver):
 
     # ---- sending ----------------------------------------------------------------------
 
-    def send(
-        self, item: Frame | PreparedFrame | str | bytes | bytearray | memoryview
-    ) -> Coroutine[Any, Any, None]:
+    def send(self, item: Sendable) -> Coroutine[Any, Any, None]:
         """Send a frame (str: Text, bytes: Binary); await what it returns. Waits only while ``outgoing`` is full
         (and gives way to other tasks once per MiB); cancelled while it waits, nothing of it is sent. Frames of
         concurrent senders go out whole, in the order of the calls.
@@ -197,9 +199,12 @@ class WebSocketSession(queues.Receiver):
         After a data frame with ``fin=False`` the next one of the same kind goes out as its continuation; another
         kind raises RuntimeError. SessionClosed after a Close frame was sent, ConnectionLost, ChannelOverflow.
         """
+        return self._sent(item)
+
+    def _sent(self, item: Sendable) -> Coroutine[Any, Any, None]:
         connection = self._connection
         if connection.is_outgoing_full() or (self._turn is not None and self._turn.locked()):
-            frame = item.frame if isinstance(item, PreparedFrame) else as_frame(item)
+            frame = as_frame(item)
             if connection.must_wait(frame):
                 return self._send_in_turn(item)
         self._put(item)
@@ -208,24 +213,27 @@ class WebSocketSession(queues.Receiver):
             return asyncio.sleep(0)
         return done()
 
-    def send_nowait(self, item: Frame | PreparedFrame | str | bytes | bytearray | memoryview) -> None:
+    def send_nowait(self, item: Sendable) -> None:
         """Like ``send()``, but never waits: ChannelOverflow where that would; the session goes on."""
+        self._sent_now(item)
+
+    def _sent_now(self, item: Sendable) -> None:
         connection = self._connection
         if connection.is_outgoing_full():
-            frame = item.frame if isinstance(item, PreparedFrame) else as_frame(item)
+            frame = as_frame(item)
             if connection.must_wait(frame):
                 raise ChannelOverflow(f"outgoing is full: {connection.unsent()} frames wait for the peer to read")
         self._put(item)
 
-    def _put(self, item: Frame | PreparedFrame | str | bytes | bytearray | memoryview) -> None:
-        if isinstance(item, Frame):
+    def _put(self, item: Sendable) -> None:
+        if is_frame(item):
             self._connection.put(item)
-        elif isinstance(item, PreparedFrame):
+        elif is_prepared(item):
             self._connection.put_prepared(item)
         else:
             self._connection.put(as_frame(item))
 
-    async def _send_in_turn(self, item: Frame | PreparedFrame | str | bytes | bytearray | memoryview) -> None:
+    async def _send_in_turn(self, item: Sendable) -> None:
         connection = self._connection
         if self._turn is None:
             self._turn = asyncio.Lock()

@@ -4,6 +4,9 @@ cimport cython
 from aiohttp_rawws.session._awaitables_c cimport done, receiving
 from aiohttp_rawws.session._connection_c cimport ConnectionCore as ConnectionCoreC
 from aiohttp_rawws.session cimport _queues_c as queues
+from aiohttp_rawws.wire._frames_c cimport is_frame, is_prepared
+
+cdef long long BREATH
 
 
 cdef class WebSocketSession(queues.Receiver):
@@ -17,6 +20,8 @@ cdef class WebSocketSession(queues.Receiver):
     cdef long long _breathed
     cdef object __weakref__
 
+    cdef object _sent(self, item)
+    cdef void _sent_now(self, item) except *
     cdef void _put(self, item) except *
     cdef void _raise_failure(self) except *
     cdef void _write_batch(self) except *

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from ..wire.codec import COMPILED
 
 if TYPE_CHECKING or not COMPILED:
-    from ._raw import Cork, Listening, WebSocketSession, as_frame
+    from ._raw import Cork, Listening, Sendable, WebSocketSession, as_frame
 else:
-    from ._raw_c import Cork, Listening, WebSocketSession, as_frame
+    from ._raw_c import Cork, Listening, Sendable, WebSocketSession, as_frame
 
-__all__ = ["Cork", "Listening", "WebSocketSession", "as_frame"]
+__all__ = ["Cork", "Listening", "Sendable", "WebSocketSession", "as_frame"]

@@ -45,8 +45,17 @@ cdef extern from *:
 
     /* Words are loaded and stored through memcpy, since neither side need be aligned. The key is held as it lies in
        memory, so the order of bytes in a word does not matter. gcc -O3 makes vector code of both loops; separate, since
-       only `restrict` spares the first one a test for overlap. */
+       only `restrict` spares the first one a test for overlap. Where the loader can choose, there is a version of each
+       for processors with wider vectors. */
 
+    #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) \
+        && !defined(__SANITIZE_ADDRESS__)
+    #define RAWWS_VECTORS __attribute__((target_clones("avx2", "default")))
+    #else
+    #define RAWWS_VECTORS
+    #endif
+
+    RAWWS_VECTORS
     static void rawws_mask_copy(unsigned char *restrict to, const unsigned char *restrict from, size_t size,
                                 uint32_t key) {
         const uint64_t keys = ((uint64_t)key << 32) | key;
@@ -61,6 +70,7 @@ cdef extern from *:
             to[i] = from[i] ^ ((const unsigned char *)&key)[i & 3];
     }
 
+    RAWWS_VECTORS
     static void rawws_mask(unsigned char *data, size_t size, uint32_t key) {
         const uint64_t keys = ((uint64_t)key << 32) | key;
         size_t words = size / 8, i;
@@ -90,6 +100,46 @@ cdef extern from *:
 cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject** data, Py_ssize_t size) except -1
     Py_ssize_t Py_REFCNT(PyObject* data)
+
+cdef extern from *:
+    """
+    /* Memory of frames that are gone, for those to come: a frame lives for one turn of a handler's loop. (@freelist is
+       for .pyx files.) Without the GIL, and where a sanitizer is to see each use of freed memory, it is malloc's. */
+
+    #if defined(Py_GIL_DISABLED) || defined(__SANITIZE_ADDRESS__)
+    static void rawws_keep_frames(PyTypeObject *type) {}
+    #else
+    #define RAWWS_KEPT 512
+    static PyTypeObject *rawws_frame;
+    static PyObject *rawws_kept[RAWWS_KEPT];
+    static int rawws_count;
+
+    static PyObject *rawws_frame_alloc(PyTypeObject *type, Py_ssize_t items) {
+        PyObject *frame;
+        if (!rawws_count)
+            return PyType_GenericAlloc(type, items);
+        frame = rawws_kept[--rawws_count];
+        memset(frame, 0, (size_t)type->tp_basicsize);
+        return PyObject_Init(frame, type);
+    }
+
+    static void rawws_frame_free(void *frame) {
+        if (rawws_count < RAWWS_KEPT && Py_TYPE((PyObject *)frame) == rawws_frame)
+            rawws_kept[rawws_count++] = (PyObject *)frame;
+        else
+            PyObject_Free(frame);
+    }
+
+    static void rawws_keep_frames(PyTypeObject *type) {
+        rawws_frame = type;
+        type->tp_alloc = rawws_frame_alloc;  /* a subclass has those of its own */
+        type->tp_free = rawws_frame_free;
+    }
+    #endif
+    """
+    void rawws_keep_frames(type type)
+
+rawws_keep_frames(Frame)
 
 cdef enum:
     CONTINUATION = 0x0

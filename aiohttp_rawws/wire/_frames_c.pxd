@@ -28,8 +28,7 @@ cdef class _Text:
     pass
 
 
-# No field holds anything but bytes, so frames are no work for the garbage collector, and a freelist pays.
-@cython.freelist(512)
+# No field holds anything but bytes, so frames are no work for the garbage collector.
 cdef class Frame:
     cdef unsigned char _head
     cdef unsigned char _kind
@@ -62,11 +61,13 @@ cpdef bytes checked_key(bytes masking_key)
 cpdef bytes new_masking_key()
 @cython.locals(frame=Frame)
 cpdef Py_ssize_t payload_size(item) except -1
+cpdef bint is_frame(item) noexcept
+cpdef bint is_prepared(item) noexcept
 @cython.locals(frame=Frame)
-cpdef bint is_control(item) except -1
+cpdef bint is_control(item) noexcept
 @cython.locals(frame=Frame)
-cpdef bint is_close(item) except -1
+cpdef bint is_close(item) noexcept
 @cython.locals(frame=Frame)
-cpdef bint is_whole_message(item) except -1
+cpdef bint is_whole_message(item) noexcept
 @cython.locals(frame=Frame)
-cpdef bint is_text(item) except -1
+cpdef bint is_text(item) noexcept

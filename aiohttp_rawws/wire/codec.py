@@ -35,6 +35,8 @@ new_masking_key = _frames.new_masking_key
 payload_size = _frames.payload_size
 is_control = _frames.is_control
 is_close = _frames.is_close
+is_frame = _frames.is_frame
+is_prepared = _frames.is_prepared
 is_text = _frames.is_text
 is_whole_message = _frames.is_whole_message
 FrameParser = _codec.FrameParser
@@ -53,6 +55,8 @@ __all__ = [
     "encode_header",
     "is_close",
     "is_control",
+    "is_frame",
+    "is_prepared",
     "is_text",
     "is_whole_message",
     "new_masking_key",

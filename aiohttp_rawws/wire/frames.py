@@ -458,6 +458,16 @@ def payload_size(item: Any) -> int:
     return len(item.payload)
 
 
+def is_frame(item: Any) -> TypeGuard[Frame]:
+    """``isinstance()``, which costs other compiled modules a call of Python: to them these classes are objects."""
+    return isinstance(item, Frame)
+
+
+def is_prepared(item: Any) -> TypeGuard[PreparedFrame]:
+    """The same for a PreparedFrame."""
+    return isinstance(item, PreparedFrame)
+
+
 def is_control(item: Any) -> TypeGuard[Frame]:
     """Whether ``item`` is a control frame. FrameChunks never are."""
     if isinstance(item, Frame):
