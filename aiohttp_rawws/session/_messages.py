@@ -33,7 +33,7 @@ class MessageAssembler:
         self._pipeline = pipeline
         self._is_plain = not pipeline  # no extension
         self._kind: Opcode | None = None
-        self._parts: list[bytes] = []
+        self._parts: list[bytes] | None = None
         self._size = 0
         self._decoder: codecs.IncrementalDecoder | None = None
 
@@ -66,7 +66,7 @@ class MessageAssembler:
                 message = self._join(piece)
             return message
         except PeerError:
-            self._parts = []  # nobody will have them, and the session may take its time to end
+            self._parts = None  # nobody will have them, and the session may take its time to end
             raise
 
     def _count_fragment(self, item: Frame | FrameChunk) -> None:
@@ -108,12 +108,14 @@ class MessageAssembler:
                 self._decoder.decode(payload, fin)
             except UnicodeDecodeError as exc:
                 raise InvalidPayload(f"Text is not UTF-8: {exc.reason}") from None
-        self._parts.append(payload)
+        parts = self._parts
+        if parts is None:
+            parts = self._parts = []
+        parts.append(payload)
         if not fin:
             return None
-        message = Frame(self._kind, b"".join(self._parts))
-        self._kind = self._decoder = None
-        self._parts = []
+        message = Frame(self._kind, b"".join(parts))
+        self._kind = self._decoder = self._parts = None
         self._size = 0
         return message
 

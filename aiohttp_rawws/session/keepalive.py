@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+from weakref import WeakKeyDictionary
 
 from ..wire.codec import Frame
 
@@ -101,14 +103,66 @@ class Pinged(Protocol):
     def _ping_timeout(self) -> None: ...
 
 
+class _Clock:
+    """Calls pingers when they have waited for ``delay`` seconds, or up to a thirty-second or one second more: one timer
+    for all that began to wait at about the same time. A timer for each would be most of what keepalive costs."""
+
+    __slots__ = ("_delay", "_groups", "_ticking")
+
+    def __init__(self, delay: float) -> None:
+        self._delay = delay
+        self._groups: deque[tuple[float, set[Pinger]]] = deque()  # with the time at which each is due
+        self._ticking = False  # and the handle is not kept: it would keep the loop, whose clock this is
+
+    def add(self, pinger: Pinger, loop: asyncio.AbstractEventLoop) -> set[Pinger]:
+        """Have ``pinger`` called, unless it takes itself out of the set that this returns."""
+        due = loop.time() + self._delay
+        if not self._groups or self._groups[-1][0] < due:
+            self._groups.append((due + min(self._delay / 32, 1.0), set()))
+        if not self._ticking:
+            self._ticking = True
+            loop.call_at(self._groups[0][0], self._tick, loop)
+        group = self._groups[-1][1]
+        group.add(pinger)
+        return group
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        _, group = self._groups.popleft()
+        while self._groups and not self._groups[0][1]:
+            self._groups.popleft()
+        self._ticking = bool(self._groups)
+        if self._groups:
+            loop.call_at(self._groups[0][0], self._tick, loop)
+        for pinger in tuple(group):
+            if pinger in group:  # still: one ping may have ended other sessions
+                loop.call_soon(pinger.due)
+
+
+_clocks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[float, _Clock]] = WeakKeyDictionary()
+
+
+def _clock(loop: asyncio.AbstractEventLoop, delay: float) -> _Clock:
+    clocks = _clocks.get(loop)
+    if clocks is None:
+        clocks = _clocks[loop] = {}
+    clock = clocks.get(delay)
+    if clock is None:
+        if len(clocks) >= 64:  # intervals of all kinds: those that nobody waits for go
+            for idle in [known for known, clock in clocks.items() if not clock._groups]:
+                del clocks[idle]
+        clock = clocks[delay] = _Clock(delay)
+    return clock
+
+
 class Pinger:
     """Sends the pings of one session by timer: no task. The session is told once, when a Pong is overdue."""
 
-    __slots__ = ("_seen", "_session", "_timer")
+    __slots__ = ("_group", "_seen", "_session", "_timer")
 
     def __init__(self, session: Pinged) -> None:
         self._session = session
-        self._timer: asyncio.TimerHandle | None = None
+        self._group: set[Pinger] | None = None  # it waits in for the next Ping
+        self._timer: asyncio.TimerHandle | None = None  # of the Pong it waits for
         self._seen = 0  # bytes received when the interval, or the last Ping, began
 
     def restart(self) -> None:
@@ -117,9 +171,13 @@ class Pinger:
         interval = self._session.ping_interval
         if interval is not None:
             self._seen = self._received()
-            self._timer = asyncio.get_running_loop().call_later(interval, self._due)
+            loop = asyncio.get_running_loop()
+            self._group = _clock(loop, interval).add(self, loop)
 
     def stop(self) -> None:
+        if self._group is not None:
+            self._group.discard(self)
+            self._group = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -127,10 +185,13 @@ class Pinger:
     def _received(self) -> int:
         return self._session.raw.stats.bytes_received
 
-    def _due(self) -> None:
+    def due(self) -> None:
+        """The interval is over."""
+        if self._group is None:  # stopped since
+            return
+        self._group = None
         session = self._session
         mode, latency = session.options.keepalive, session._latency_kept()
-        self._timer = None
         if session.raw.outgoing_ended:
             return
         received = self._received()

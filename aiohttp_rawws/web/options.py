@@ -94,6 +94,24 @@ class WebSocketOptions(SessionOptions):
         return dataclasses.replace(self, **changes)
 
 
+class Overrides:
+    """The options of a route, to be put over those of the plugin that serves a request: made once, not for each."""
+
+    __slots__ = ("_base", "_changes", "_result")
+
+    def __init__(self, changes: Mapping[str, Any]) -> None:
+        self._changes = dict(changes)
+        self._base = DEFAULTS
+        self._result = DEFAULTS.replace(**changes)  # raises what a request would only raise later
+
+    def over(self, base: WebSocketOptions) -> WebSocketOptions:
+        if not self._changes:
+            return base
+        if base is not self._base:
+            self._base, self._result = base, base.replace(**self._changes)
+        return self._result
+
+
 def _with_backend(factory: Any) -> Any:
     if isinstance(factory, PerMessageDeflate) and factory.backend is None and ZLibBackend is not None:
         return factory.replace(backend=ZLibBackend)

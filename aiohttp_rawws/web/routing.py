@@ -15,7 +15,7 @@ from yarl import URL
 
 from ..errors import HandshakeError
 from . import handshake
-from .options import DEFAULTS, PLUGIN_ONLY, check_names
+from .options import PLUGIN_ONLY, Overrides, check_names
 from .registry import Handle
 from .upgrade import Protocols, WebSocketUpgrade, checked_protocols, refusal, respond
 
@@ -41,13 +41,14 @@ def aiohttp_handler(
     if not callable(handle):
         raise TypeError(f"the handler must be an async function of a session, not {handle!r}")
     check_names(options, without=PLUGIN_ONLY)
-    DEFAULTS.replace(**options)  # raises what a request would only raise later
+    overrides = Overrides(options)
     protocols = checked_protocols(protocol, protocols)
 
     async def upgrade(request: web.Request) -> web.StreamResponse:
         response = WebSocketUpgrade(
-            request, protocol, negotiate_extensions, handle, protocols=protocols, managed=managed, **options
+            request, protocol, negotiate_extensions, handle, protocols=protocols, managed=managed
         )
+        response.options = overrides.over(response.options)
         return await respond(response)
 
     # Not wraps(): its __wrapped__ and annotations would describe a function of a session.

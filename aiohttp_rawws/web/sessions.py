@@ -50,21 +50,29 @@ class WebSocketServerSession(WebSocketSession):
 class DefaultWebSocketServerSession(DefaultWebSocketSession):
     """A managed session that a request was upgraded to, on top of a raw one."""
 
+    __slots__ = ()
+
     def __init__(self, raw: WebSocketServerSession, extensions: Iterable[WebSocketExtension] = ()) -> None:
         super().__init__(raw, extensions=extensions)
-        self._server_session = raw
+
+    @property
+    def raw(self) -> WebSocketServerSession:
+        """The raw session underneath."""
+        raw = self._raw
+        assert isinstance(raw, WebSocketServerSession)
+        return raw
 
     @property
     def request(self) -> web.Request:
         """The request of the opening handshake."""
-        return self._server_session.request
+        return self.raw.request
 
     @property
     def app(self) -> web.Application:
         """The application whose handler made the upgrade. RuntimeError on a low-level ``web.Server``."""
-        return self._server_session.app
+        return self.raw.app
 
     @property
     def protocol(self) -> str | None:
         """The subprotocol agreed on, or None."""
-        return self._server_session.protocol
+        return self.raw.protocol

@@ -168,7 +168,14 @@ class WebSocketUpgrade(web.StreamResponse):
 
     @property
     def options(self) -> WebSocketOptions:
+        """Those of the plugin, under what this upgrade was given. May be set until the handshake is checked."""
         return self._options
+
+    @options.setter
+    def options(self, value: WebSocketOptions) -> None:
+        if self._checked:
+            raise RuntimeError("the handshake has been checked already, by the options as they were")
+        self._options = value
 
     @property
     def session(self) -> WebSocketServerSession | None:
