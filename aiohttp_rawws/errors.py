@@ -12,6 +12,8 @@ from collections.abc import Mapping
 class RawWSError(Exception):
     """Base of all errors of this package."""
 
+    _source: object | None = None  # the connection whose end it tells of; a handler may deal with several
+
 
 class HandshakeError(RawWSError):
     """The opening handshake cannot be completed (RFC 6455, section 4).

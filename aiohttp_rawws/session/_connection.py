@@ -19,7 +19,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ChannelOverflow, PeerError, SessionClosed
+from ..errors import ChannelOverflow, PeerError, RawWSError, SessionClosed
 from ..wire.codec import Frame, FrameEncoder, FrameParser, PreparedFrame, is_close, is_control
 from ..wire.codes import CloseReason
 from .awaitables import step, wake
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 BATCH = 64 * 1024  # a batch of frames is written when it reaches this
 UNJOINED = 32 * 1024  # a payload from this size on is written by itself, not copied behind its header
+PATIENCE = 1.0  # seconds that the frames before a violation have to be taken before it is answered
 UNCHECKED = 16  # writes in a row, with nothing read in between, after which the transport is asked whether it still is
 HIGH_WATER, LOW_WATER = 64 * 1024, 16 * 1024  # uvloop's low mark is 16 bytes: set both, everywhere alike
 
@@ -46,6 +47,17 @@ def wake_all(waiters: list[asyncio.Future[None]]) -> None:
 
 class ConnectionCore:
     """One WebSocket connection over an asyncio transport, either role. Not thread-safe, like its loop."""
+
+    __slots__ = (
+        "__weakref__", "_buffer", "_corked", "_discarding", "_drain_waiters", "_flush_scheduled",
+        "_half_open_handle", "_half_open_timeout", "_host", "_in_overflow_closes", "_loop", "_on_lost", "_out",
+        "_out_capacity", "_out_max_bytes", "_out_overflow_closes", "_reading_paused", "_room_waiters",
+        "_sent_before_check", "_target", "_transport", "_unchecked", "_unsent_close", "_view", "answers_violations",
+        "batching", "broken", "bytes_received", "bytes_sent", "close_received", "close_sent", "encoder",
+        "ended_waiter", "ending", "eof", "error", "failure", "frames_received", "frames_sent", "heard", "held",
+        "incoming_ended", "listener", "local_first", "lost", "on_end", "overflowed", "parser", "pipeline", "queue",
+        "taken_from", "write_paused",
+    )
 
     def __init__(
         self,
@@ -70,6 +82,7 @@ class ConnectionCore:
         else:
             self.encoder = FrameEncoder(masking=masking, strict=options.strict, new_masking_key=new_masking_key)
         self.answers_violations = options.on_violation == "close"
+        self._unsent_close: Frame | None = None
         self._half_open_timeout = options.close_timeout
 
         # received, not yet taken
@@ -259,9 +272,19 @@ class ConnectionCore:
         """The peer broke the rules: tell the reader and, unless that is left to the handler, the peer."""
         if self.incoming_ended:
             return
-        self._end_incoming(error)
-        if self.answers_violations and self.close_sent is None and not self.has_ended():
-            self.put(Frame.close(reason_for(error)))
+        self._end_incoming(self.own(error))
+        if self.answers_violations:
+            self._unsent_close = Frame.close(reason_for(error))
+            if self.queue.count() and self.listener is None:  # they may be answered first
+                self._loop.call_later(min(PATIENCE, self._half_open_timeout), self.send_farewell)
+            else:
+                self.send_farewell()
+
+    def send_farewell(self) -> None:
+        """Send the Close that answers a violation, when the frames before that have been taken, or took too long."""
+        close, self._unsent_close = self._unsent_close, None
+        if close is not None and self.close_sent is None and not self.has_ended():
+            self.put(close)
 
     def _enqueue(self, items: list[Any]) -> None:
         queue = self.queue
@@ -270,7 +293,7 @@ class ConnectionCore:
             if len(admitted) < len(items):  # what waits stays readable, the frame too many is refused
                 self._discarding = True
                 waiting = f"{queue.count() + len(admitted)} frames wait"
-                self._end_incoming(ChannelOverflow(f"incoming overflowed: {waiting}"))
+                self._end_incoming(self.own(ChannelOverflow(f"incoming overflowed: {waiting}")))
             items = admitted
         queue.put(items)
         if queue.is_full() and not self._in_overflow_closes:
@@ -588,11 +611,19 @@ class ConnectionCore:
     def cannot_send(self) -> Exception:
         """Why nothing more can be sent."""
         if self.overflowed:
-            return ChannelOverflow("outgoing overflowed: the peer reads too slowly")
+            return self.own(ChannelOverflow("outgoing overflowed: the peer reads too slowly"))
         return self.closed_error()
 
-    def closed_error(self) -> SessionClosed:
-        return closed_error(self.state(), self.parser.mid_frame)
+    def closed_error(self) -> Exception:
+        return self.own(closed_error(self.state(), self.parser.mid_frame))
+
+    def own(self, error: RawWSError) -> RawWSError:
+        """``error``, to be told from those of other sessions."""
+        error._source = self
+        return error
+
+    def owns(self, exc: BaseException) -> bool:
+        return isinstance(exc, RawWSError) and exc._source is self
 
     def state(self) -> CloseState:
         first: Side | None = None

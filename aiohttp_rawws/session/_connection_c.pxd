@@ -57,6 +57,7 @@ cdef class ConnectionCore:
     cdef object _host
     cdef object _on_lost
     cdef object on_end
+    cdef object _unsent_close
     cdef readonly object failure
     cdef readonly object error
     cdef list _room_waiters
@@ -73,6 +74,7 @@ cdef class ConnectionCore:
     cpdef object buffer_updated(self, Py_ssize_t nbytes)
     cdef void _parse(self, data, Py_ssize_t nbytes) except *
     cdef void _received(self, list items) except *
+    cpdef object send_farewell(self)
     cdef void apply(self, pipeline) except *
     cdef list _transformed(self, list items)
     cdef void _enqueue(self, list items) except *
@@ -112,4 +114,6 @@ cdef class ConnectionCore:
     cdef object drained(self)
     cdef object cannot_send(self)
     cdef object closed_error(self)
+    cdef object own(self, error)
+    cdef bint owns(self, exc) except -1
     cdef object state(self)

@@ -6,7 +6,8 @@ One source, two builds, like ``_connection.py``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+import inspect
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ChannelOverflow, PeerError
@@ -14,9 +15,10 @@ from ..wire.codec import Frame, FrameChunk, PreparedFrame, is_close, is_control,
 from ..wire.codes import CloseCode, CloseReason
 from . import queues
 from .awaitables import receiving, wake
+from .channels import Incoming, Outgoing
 from .closing import reason_for
 from .messages import MessageAssembler
-from .raw import Sendable, WebSocketSession, as_frame
+from .raw import Cork, Listening, Sendable, WebSocketSession, as_frame
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
 
 class ManagedCore(queues.Receiver):
     """Messages of one session, on top of a raw one. What it leaves to the subclass raises NotImplementedError here."""
+
+    __slots__ = (
+        "__weakref__", "_assembler", "_extensions", "_failure", "_listener", "_options", "_over",
+        "_overflow_closes", "_pipeline", "_raw", "_senders", "_sending", "_started", "_unsent_close",
+    )
 
     def __init__(
         self, raw: WebSocketSession, extensions: tuple[WebSocketExtension, ...], options: SessionOptions
@@ -44,6 +51,7 @@ class ManagedCore(queues.Receiver):
         self._over = False  # no further message
         self._failure: BaseException | None = None
         self._unsent_close: Frame | None = None
+        self._listener: Callable[[Frame], object] | None = None
         self._sending: asyncio.Lock | None = None
         self._senders = 0  # that hold or await the lock
 
@@ -57,9 +65,6 @@ class ManagedCore(queues.Receiver):
         raise NotImplementedError
 
     def _send_farewell(self) -> None:
-        raise NotImplementedError
-
-    def _closed_error(self) -> Exception:
         raise NotImplementedError
 
     async def _send_close(self, frame: Frame) -> None:
@@ -84,13 +89,20 @@ class ManagedCore(queues.Receiver):
                 if message is not None:
                     self._deliver(message)
         except PeerError as exc:
-            self._fail(exc, reason_for(exc))
+            self._fail(self._raw._own(exc), reason_for(exc))
 
     def _deliver(self, message: Frame) -> None:
         queue = self._queue
+        if self._listener is not None:
+            try:
+                self._listener(message)
+            except Exception as exc:
+                self._fail(exc, CloseReason(CloseCode.INTERNAL_ERROR))
+            return
         if self._overflow_closes and queue.is_full():
-            overflow = ChannelOverflow(f"incoming overflowed: {queue.count()} messages, {queue.size} bytes wait")
-            self._fail(overflow, CloseReason(CloseCode.VIOLATED_POLICY, "Too many messages wait to be taken"))
+            text = f"incoming overflowed: {queue.count()} messages, {queue.size} bytes wait"
+            reason = CloseReason(CloseCode.VIOLATED_POLICY, "Too many messages wait to be taken")
+            self._fail(self._raw._own(ChannelOverflow(text)), reason)
             return
         queue.put_one(message)
         if not queue.full and not self._overflow_closes and queue.is_full():
@@ -123,6 +135,8 @@ class ManagedCore(queues.Receiver):
 
     def _before_waiting(self) -> None:
         self._begin()
+        if self._queue.has_listener:
+            raise RuntimeError("this session has a listener, which gets every message")
         if self._queue.waiter is not None:
             raise RuntimeError("another task is already receiving from this session")
         if self._unsent_close is not None:
@@ -137,11 +151,78 @@ class ManagedCore(queues.Receiver):
             raise self._failure.with_traceback(None)
         if iterating:
             raise StopAsyncIteration
-        raise self._closed_error()
+        raise self._raw._closed_error()
 
     def _refill(self) -> None:
         self._queue.full = False
         self._raw.resume_reading()
+
+    def receive_nowait(self) -> Frame | None:
+        """The next message if one waits, else None."""
+        if self._queue.waiter is not None or not self._queue.count():
+            return None
+        return self._take()  # type: ignore[no-any-return]
+
+    def listen(self, on_message: Callable[[Frame], object]) -> Listening:
+        """Have ``on_message(message)`` called for every message from now on, straight from the transport's callback.
+        Messages that wait already are delivered before this returns. See the raw session's.
+
+        on_message: a plain function; it must not block, and sends with ``send_nowait()``. When it raises, the session
+            is closed with 1011.
+        Returns an awaitable: it completes at the end of the messages, and raises what the callback or the peer failed
+        with.
+        """
+        given: object = on_message
+        if not callable(given) or inspect.iscoroutinefunction(given):
+            raise TypeError(f"on_message must be a plain function, not {on_message!r}")
+        if self._listener is not None:
+            raise RuntimeError("this session has a listener already")
+        if self._queue.waiter is not None:
+            raise RuntimeError("another task is already receiving from this session")
+        self._begin()
+        self._listener = on_message
+        self._queue.has_listener = True
+        was_full, self._queue.full = self._queue.full, False
+        for message in self._queue.take_all():
+            if self._failure is None:
+                self._deliver(message)
+        if was_full:
+            self._raw.resume_reading()
+        if self._over:
+            self._send_farewell()
+        return Listening(self)
+
+    async def _listened(self) -> None:
+        queue = self._queue
+        if queue.waiter is not None:
+            raise RuntimeError("listen() is already awaited")
+        while not self._over:
+            queue.waiter = self._loop.create_future()
+            try:
+                await queue.waiter
+            finally:
+                queue.waiter = None
+        if self._failure is not None:
+            raise self._failure.with_traceback(None)
+
+    def owns(self, exc: BaseException) -> bool:
+        """Whether ``exc`` was raised because of this session; see the raw session's."""
+        return self._raw.owns(exc)
+
+    @property
+    def incoming(self) -> Incoming:
+        """The messages received and not yet taken, as a channel."""
+        return Incoming(self)
+
+    @property
+    def frames_waiting(self) -> int:
+        """Messages received and not yet taken."""
+        return self._queue.count()
+
+    @property
+    def incoming_ended(self) -> bool:
+        """No further message will arrive."""
+        return self._over
 
     # ---- sending ----------------------------------------------------------------------
 
@@ -201,7 +282,7 @@ class ManagedCore(queues.Receiver):
 
     def _send_transformed(self, frame: Frame, compress: bool | None) -> None:
         if self._raw.outgoing_ended:
-            raise self._closed_error()  # before the compressor has seen what the peer will not
+            raise self._raw._closed_error()  # before the compressor has seen what the peer will not
         assert self._pipeline is not None
         self._raw._sent_now(self._pipeline.outgoing(frame, compress))
 
@@ -220,7 +301,8 @@ class ManagedCore(queues.Receiver):
             self._raw._sent_now(item)
             return
         if self.outgoing_full:
-            raise ChannelOverflow(f"outgoing is full: {self._raw.frames_unsent} frames wait for the peer to read")
+            text = f"outgoing is full: {self.frames_unsent} frames wait for the peer to read"
+            raise self._raw._own(ChannelOverflow(text))
         self._send_transformed(frame, compress)
 
     @property
@@ -232,6 +314,24 @@ class ManagedCore(queues.Receiver):
     def outgoing_ended(self) -> bool:
         """Nothing more can be sent."""
         return self._raw.outgoing_ended
+
+    @property
+    def outgoing(self) -> Outgoing:
+        """The frames sent that the transport has not taken, as a channel."""
+        return Outgoing(self)
+
+    @property
+    def frames_unsent(self) -> int:
+        """Frames that wait for the transport to take bytes again."""
+        return self._raw.frames_unsent
+
+    async def wait_writable(self) -> None:
+        """Wait until ``outgoing`` has room; see the raw session's."""
+        await self._raw.wait_writable()
+
+    def cork(self) -> Cork:
+        """``with session.cork(): ...`` collects what is sent inside; see the raw session's."""
+        return self._raw.cork()
 
     async def flush(self) -> None:
         """Wait until everything sent so far is with the transport; see the raw session's."""

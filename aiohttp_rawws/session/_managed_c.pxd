@@ -19,6 +19,7 @@ cdef class ManagedCore(queues.Receiver):
     cdef readonly bint _over
     cdef readonly object _failure
     cdef public object _unsent_close
+    cdef readonly object _listener
     cdef object _sending
     cdef Py_ssize_t _senders
     cdef object __weakref__

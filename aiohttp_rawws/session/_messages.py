@@ -23,6 +23,11 @@ class MessageAssembler:
     max_fragments: frames that a message may come in, as they are on the wire, empty ones included; None = any number.
     """
 
+    __slots__ = (
+        "_decoder", "_fragments", "_is_plain", "_kind", "_limit", "_max_fragments", "_mid_frame", "_parts",
+        "_pipeline", "_size",
+    )
+
     def __init__(
         self, max_message_size: int | None, pipeline: Any = None, max_fragments: int | None = None
     ) -> None:

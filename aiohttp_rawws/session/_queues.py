@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ..wire.codec import payload_size
+from ..wire.codec import is_close, payload_size
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,6 +26,10 @@ class IncomingQueue:
     has_listener: nobody receives.
     full: reading is paused because of the bound, and to be resumed when half of it has been taken.
     """
+
+    __slots__ = (
+        "_head", "_items", "capacity", "full", "has_listener", "idle_waiter", "max_bytes", "size", "waiter",
+    )
 
     def __init__(self, capacity: int | None, max_bytes: int | None) -> None:
         self.capacity = -1 if capacity is None else capacity
@@ -112,10 +116,10 @@ class IncomingQueue:
         self.full = False
 
     def admit(self, items: list[Any]) -> list[Any]:
-        """Those of ``items``, from the first on, that fit."""
+        """Those of ``items``, from the first on, that fit; a Close always does, since nothing comes behind it."""
         count, size = self.count(), self.size
         for index, item in enumerate(items):
-            if 0 <= self.capacity <= count or 0 <= self.max_bytes <= size:
+            if (0 <= self.capacity <= count or 0 <= self.max_bytes <= size) and not is_close(item):
                 return items[:index]
             count += 1
             size += payload_size(item)
@@ -125,6 +129,8 @@ class IncomingQueue:
 class Receiver:
     """A session as ``receive()`` sees it: a queue that one task at a time takes from, and what there is to do when it
     is empty. Raw and managed sessions are two."""
+
+    __slots__ = ("_loop", "_queue")
 
     _queue: IncomingQueue
     _loop: asyncio.AbstractEventLoop
@@ -155,6 +161,8 @@ class Receiver:
 
 class OutgoingQueue:
     """Encoded frames in order, with a lane on which pings and pongs overtake the rest."""
+
+    __slots__ = ("_capacity", "_frames", "_lane", "_max_bytes", "_size")
 
     def __init__(self, capacity: int, max_bytes: int) -> None:
         self._capacity = capacity

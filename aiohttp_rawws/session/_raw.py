@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ChannelOverflow, PeerError
+from ..errors import ChannelOverflow, PeerError, RawWSError
 from ..extensions.base import ExtensionPipeline
 from ..wire.codec import Frame, PreparedFrame, is_frame, is_prepared
 from ..wire.codes import CloseCode, CloseReason
@@ -59,6 +59,11 @@ class WebSocketSession(queues.Receiver):
     host: the protocol that had the transport before; it is told of its loss and of its write pauses.
     new_masking_key: source of masking keys, 4 bytes each; ``secrets`` unless given.
     """
+
+    __slots__ = (
+        "__weakref__", "_breathed", "_closed", "_connection", "_negotiated", "_options", "_tasks", "_transport",
+        "_turn",
+    )
 
     def __init__(
         self,
@@ -109,6 +114,7 @@ class WebSocketSession(queues.Receiver):
             raise RuntimeError("this session has a listener, which gets every frame")
         if self._queue.waiter is not None:
             raise RuntimeError("another task is already receiving from this session")
+        self._connection.send_farewell()
         self._write_batch()  # nothing is held back while we wait
 
     def _write_batch(self) -> None:
@@ -160,6 +166,17 @@ class WebSocketSession(queues.Receiver):
             raise RuntimeError("another task is already receiving from this session")
         connection.listen(on_frame)
         return Listening(self)
+
+    def owns(self, exc: BaseException) -> bool:
+        """Whether ``exc`` was raised because of this session: its end, a violation by its peer, a bound of it. False
+        for the errors of other sessions, and for what a handler makes of a payload."""
+        return self._connection.owns(exc)
+
+    def _closed_error(self) -> Exception:
+        return self._connection.closed_error()
+
+    def _own(self, error: RawWSError) -> RawWSError:
+        return self._connection.own(error)
 
     def _serve(self, queue: queues.IncomingQueue) -> None:
         """Tasks receive from ``queue``, which a listener fills, instead of from this session."""
@@ -222,7 +239,8 @@ class WebSocketSession(queues.Receiver):
         if connection.is_outgoing_full():
             frame = as_frame(item)
             if connection.must_wait(frame):
-                raise ChannelOverflow(f"outgoing is full: {connection.unsent()} frames wait for the peer to read")
+                text = f"outgoing is full: {connection.unsent()} frames wait for the peer to read"
+                raise connection.own(ChannelOverflow(text))
         self._put(item)
 
     def _put(self, item: Sendable) -> None:
@@ -299,7 +317,7 @@ class WebSocketSession(queues.Receiver):
 
     # ---- the closing handshake and the end --------------------------------------------
 
-    async def close(self, reason: CloseReason | int = CloseCode.NORMAL, message: str = "") -> None:
+    async def close(self, reason: CloseReason | int | None = CloseCode.NORMAL, message: str = "") -> None:
         """Send a Close frame behind what was sent before, and flush. The rest of the handshake is yours.
 
         Does nothing after a Close was sent or the connection was lost; ValueError for a code that may not cross
@@ -308,7 +326,7 @@ class WebSocketSession(queues.Receiver):
         self.close_nowait(reason, message)
         await self.flush()
 
-    def close_nowait(self, reason: CloseReason | int = CloseCode.NORMAL, message: str = "") -> None:
+    def close_nowait(self, reason: CloseReason | int | None = CloseCode.NORMAL, message: str = "") -> None:
         """``close()`` without the flush."""
         frame = Frame.close(reason, message)
         connection = self._connection
@@ -333,6 +351,7 @@ class WebSocketSession(queues.Receiver):
         """End the connection in order, without a Close frame of ours: write what was sent, end the stream, let the
         peer end its own, and be gone within ``close_timeout``. What the peer still sends is thrown away."""
         connection, transport = self._connection, self._transport
+        connection.send_farewell()
         deadline = self._loop.time() + self._options.close_timeout
         waiter = connection.drained()
         connection.ending = True
@@ -573,15 +592,20 @@ class WebSocketSession(queues.Receiver):
 class Listening:
     """What ``listen()`` returns: awaiting it waits for the end of the stream."""
 
-    def __init__(self, session: WebSocketSession) -> None:
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Any) -> None:
         self._session = session
 
     def __await__(self) -> Generator[Any, None, None]:
-        return self._session._listened().__await__()
+        generator: Generator[Any, None, None] = self._session._listened().__await__()
+        return generator
 
 
 class Cork:
     """What ``cork()`` returns."""
+
+    __slots__ = ("_session",)
 
     def __init__(self, session: WebSocketSession) -> None:
         self._session = session

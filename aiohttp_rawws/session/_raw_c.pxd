@@ -28,7 +28,7 @@ cdef class WebSocketSession(queues.Receiver):
 
 
 cdef class Listening:
-    cdef WebSocketSession _session
+    cdef object _session
 
 
 cdef class Cork:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from ..wire.codec import Frame, PreparedFrame
-    from ._raw import WebSocketSession
+    from ..wire.codec import Frame
+    from ._managed import ManagedCore
+    from ._raw import Sendable, WebSocketSession
+
+    Session: TypeAlias = WebSocketSession | ManagedCore
 
 OnOverflow = Literal["suspend", "close"]
 
@@ -61,7 +64,7 @@ class Incoming:
 
     __slots__ = ("_session",)
 
-    def __init__(self, session: WebSocketSession) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
 
     def __aiter__(self) -> AsyncIterator[Frame]:
@@ -92,14 +95,14 @@ class Outgoing:
 
     __slots__ = ("_session",)
 
-    def __init__(self, session: WebSocketSession) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
 
-    async def send(self, item: Frame | PreparedFrame | str | bytes | bytearray | memoryview) -> None:
+    async def send(self, item: Sendable) -> None:
         """See ``WebSocketSession.send``."""
         await self._session.send(item)
 
-    def try_send(self, item: Frame | PreparedFrame | str | bytes | bytearray | memoryview) -> bool:
+    def try_send(self, item: Sendable) -> bool:
         """Send now if the channel has room; False where ``send()`` would wait."""
         if self._session.outgoing_full:
             return False

@@ -12,11 +12,11 @@ from collections.abc import Callable, Coroutine, Generator, Hashable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ChannelOverflow, ConnectionLost, PeerError, PolicyViolation, SessionClosed
+from ..errors import ChannelOverflow, ConnectionLost, PeerError, PolicyViolation
 from ..extensions.base import ExtensionPipeline
 from ..wire.codec import COMPILED, Frame
-from ..wire.codes import CloseCode, CloseReason, Opcode, may_be_sent
-from .closing import checked_reason, closed_error, reason_for
+from ..wire.codes import CloseCode, CloseReason, Opcode
+from .closing import checked_reason, reason_for, reason_of
 from .converters import deserialized, needs_converter, serialized
 from .keepalive import Latency, Pinger, random_payload
 from .limits import limit_of
@@ -216,7 +216,7 @@ class DefaultWebSocketSession(ManagedCore):
             self._settle(LOST)
             self._end_messages(None)
         if self._latency is not None:
-            self._latency.fail(self._closed_error())
+            self._latency.fail(self._raw._closed_error())
         if state.received is None and state.error is None and not state.lost:
             self._end_soon()
 
@@ -334,11 +334,12 @@ class DefaultWebSocketSession(ManagedCore):
 
     def _ping_timeout(self) -> None:
         self._limit = "timeout"
-        self._fail(ConnectionLost("Ping timeout"), CloseReason(CloseCode.INTERNAL_ERROR, "Ping timeout"))
+        error = self._raw._own(ConnectionLost("Ping timeout"))
+        self._fail(error, CloseReason(CloseCode.INTERNAL_ERROR, "Ping timeout"))
 
     # ---- closing ----------------------------------------------------------------------
 
-    async def close(self, reason: CloseReason | int = CloseCode.NORMAL, message: str = "") -> None:
+    async def close(self, reason: CloseReason | int | None = CloseCode.NORMAL, message: str = "") -> None:
         """Do the closing handshake: send Close behind what was sent, wait for the peer's, end the connection.
 
         Takes no longer than ``close_timeout`` for each of the two; then the connection is aborted. Messages that
@@ -348,19 +349,16 @@ class DefaultWebSocketSession(ManagedCore):
         self.close_nowait(reason, message)
         await self._ended()
 
-    def close_nowait(self, reason: CloseReason | int = CloseCode.NORMAL, message: str = "") -> None:
+    def close_nowait(self, reason: CloseReason | int | None = CloseCode.NORMAL, message: str = "") -> None:
         """Begin the closing handshake and return; it goes on by itself."""
-        if not isinstance(reason, CloseReason):
-            reason = CloseReason(reason, message)
-        if not may_be_sent(reason.code):
-            raise ValueError(f"close code {reason.code} may not be sent (RFC 6455, section 7.4)")
+        frame = Frame.close(reason, message)
         self._begin()
         self._send_farewell()
         if self._raw.outgoing_ended:
             return
         self._stop()
-        self._raw.send_nowait(Frame.close(reason))
-        self._settle(reason)
+        self._raw.send_nowait(frame)
+        self._settle(reason_of(frame))
         if self._raw.incoming_ended:
             self._end_soon()
         else:
@@ -439,9 +437,6 @@ class DefaultWebSocketSession(ManagedCore):
                 self._reason_waiters.remove(waiter)
         return self._reason
 
-    def _closed_error(self) -> SessionClosed:
-        return closed_error(self._raw.close_state)
-
     async def __aenter__(self) -> Self:
         self._begin()
         return self
@@ -468,6 +463,24 @@ class DefaultWebSocketSession(ManagedCore):
     def options(self) -> SessionOptions:
         """The options it was made with."""
         return self._options
+
+    @property
+    def masking(self) -> bool:
+        """Whether outgoing frames are masked; see the raw session's."""
+        return self._raw.masking
+
+    @masking.setter
+    def masking(self, value: bool) -> None:
+        self._raw.masking = value
+
+    @property
+    def max_frame_size(self) -> int | None:
+        """Payload bytes a received frame may have; see the raw session's."""
+        return self._raw.max_frame_size
+
+    @max_frame_size.setter
+    def max_frame_size(self, value: int | None) -> None:
+        self._raw.max_frame_size = value
 
     @property
     def max_message_size(self) -> int | None:

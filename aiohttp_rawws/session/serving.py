@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from ..errors import ChannelOverflow, PeerError, SessionClosed
+from ..errors import ChannelOverflow
 from ..wire.codes import CloseCode
 from .limits import OnLimit, limit_of, tell, watch
 from .managed import DefaultWebSocketSession
@@ -24,8 +24,9 @@ async def run_session(
     """Await ``handle(session)`` and end the session by the raw rules.
 
     It returned: what it sent is written and the TCP stream ends, *without a Close frame of ours*.
-    It raised: logged, and the connection is aborted, or closed with 1011 (``on_error``). The end of the session and
-    a violation by the peer, raised from ``receive()`` or ``send()`` and not caught, are no errors of the handler.
+    It raised: logged, and the connection is aborted, or closed with 1011 (``on_error``). What this session raised from
+    ``receive()`` or ``send()``, at its end or at a violation by the peer, is no error of the handler when it is not
+    caught; what another session raised is.
     It was cancelled: aborted, and the cancellation goes on. Raises nothing else.
 
     Meanwhile ``idle_timeout`` and ``max_lifetime`` hold. on_limit: called with the name of the option whose limit the
@@ -34,20 +35,21 @@ async def run_session(
     timers = watch(session, session, on_limit)
     try:
         await handle(session)
-    except (SessionClosed, PeerError) as exc:
-        logger.debug("%r ended: %s", session, exc)
-        await session.end()
-    except ChannelOverflow as exc:
-        if session.close_state.error is not exc:  # else it is told of below
-            tell(session, "outgoing", exc, on_limit)
-        session.abort()
-    except Exception:
-        logger.exception("Error in the handler of %r", session)
-        if session.options.on_error == "close-1011":
-            session.close_nowait(CloseCode.INTERNAL_ERROR)
-            await session.end()
-        else:
+    except Exception as exc:
+        if not session.owns(exc):
+            logger.exception("Error in the handler of %r", session)
+            if session.options.on_error == "close-1011":
+                session.close_nowait(CloseCode.INTERNAL_ERROR)
+                await session.end()
+            else:
+                session.abort()
+        elif isinstance(exc, ChannelOverflow):
+            if session.close_state.error is not exc:  # else it is told of below
+                tell(session, "outgoing", exc, on_limit)
             session.abort()
+        else:
+            logger.debug("%r ended: %s", session, exc)
+            await session.end()
     except BaseException:
         session.abort()
         raise
@@ -69,8 +71,8 @@ async def run_managed(
 ) -> None:
     """Await ``handle(session)``, then do the closing handshake: 1000, or 1011 when it raised, which is logged.
 
-    The end of the session and a violation by the peer, raised from ``receive()`` or ``send()`` and not caught, are no
-    errors of the handler. It was cancelled: aborted, and the cancellation goes on. Raises nothing else.
+    What this session raised is no error of the handler, see ``run_session``. It was cancelled: aborted, and the
+    cancellation goes on. Raises nothing else.
 
     Meanwhile ``idle_timeout`` and ``max_lifetime`` hold. on_limit: called with the name of the option whose limit the
     session was ended at.
@@ -80,16 +82,17 @@ async def run_managed(
     try:
         session.start()
         await handle(session)
-    except (SessionClosed, PeerError) as exc:
-        logger.debug("%r ended: %s", session, exc)
-        session.close_nowait()
-    except ChannelOverflow as exc:
-        if session._failure is not exc:
-            session._limit = "outgoing"
-        session.close_nowait(CloseCode.VIOLATED_POLICY)
-    except Exception:
-        logger.exception("Error in the handler of %r", session)
-        session.close_nowait(CloseCode.INTERNAL_ERROR)
+    except Exception as exc:
+        if not session.owns(exc):
+            logger.exception("Error in the handler of %r", session)
+            session.close_nowait(CloseCode.INTERNAL_ERROR)
+        elif isinstance(exc, ChannelOverflow):
+            if session._failure is not exc:
+                session._limit = "outgoing"
+            session.close_nowait(CloseCode.VIOLATED_POLICY)
+        else:
+            logger.debug("%r ended: %s", session, exc)
+            session.close_nowait()
     except BaseException:
         session.abort()
         raise
