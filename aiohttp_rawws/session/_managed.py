@@ -14,7 +14,7 @@ from ..errors import ChannelOverflow, PeerError
 from ..wire.codec import Frame, FrameChunk, PreparedFrame, is_close, is_control, is_prepared
 from ..wire.codes import CloseCode, CloseReason
 from . import queues
-from .awaitables import receiving, wake
+from .awaitables import done, receiving, wake
 from .channels import Incoming, Outgoing
 from .closing import reason_for
 from .messages import MessageAssembler
@@ -53,7 +53,7 @@ class ManagedCore(queues.Receiver):
         self._unsent_close: Frame | None = None
         self._listener: Callable[[Frame], object] | None = None
         self._sending: asyncio.Lock | None = None
-        self._senders = 0  # that hold or await the lock
+        self._senders = 0  # that hold the lock or are to await it
 
     def start(self) -> None:
         raise NotImplementedError
@@ -234,28 +234,23 @@ class ManagedCore(queues.Receiver):
         session's ``send()``. Sending a Close is ``close()``.
         """
         self._begin()
-        if self._extensions:
-            return self._send(item, compress)
-        frame = item.frame if is_prepared(item) else item
-        return self._send_close(frame) if is_close(frame) else self._raw._sent(item)
-
-    async def _send(self, item: Sendable, compress: bool | None) -> None:
+        if not self._extensions:
+            frame = item.frame if is_prepared(item) else item
+            return self._send_close(frame) if is_close(frame) else self._raw._sent(item)
         frame = as_frame(item)
         pipeline = self._pipeline
         assert pipeline is not None
-        if is_close(frame):
-            await self._send_close(frame)
-        elif is_control(frame):
-            await self._raw.send(frame)
-        elif self._senders or self._raw.outgoing_full or pipeline.needs_thread(frame, compress):
-            await self._send_in_turn(pipeline, frame, compress)
-        else:
-            self._send_transformed(frame, compress)
+        if is_control(frame):
+            return self._send_close(frame) if is_close(frame) else self._raw._sent(frame)
+        if self._senders or self._raw.outgoing_full or pipeline.needs_thread(frame, compress):
+            self._senders += 1  # here, not when it is awaited: nothing that is sent after this call may overtake it
+            return self._send_in_turn(pipeline, frame, compress)
+        self._send_transformed(frame, compress)
+        return done()
 
     async def _send_in_turn(self, pipeline: ExtensionPipeline, frame: Frame, compress: bool | None) -> None:
         if self._sending is None:
             self._sending = asyncio.Lock()
-        self._senders += 1
         try:
             await self._sending.acquire()  # what is compressed first must leave first
         except BaseException:
@@ -308,7 +303,7 @@ class ManagedCore(queues.Receiver):
     @property
     def outgoing_full(self) -> bool:
         """``send()`` would wait now."""
-        return self._senders > 0 or self._raw.outgoing_full
+        return self._raw.outgoing_full or (self._sending is not None and self._sending.locked())
 
     @property
     def outgoing_ended(self) -> bool:

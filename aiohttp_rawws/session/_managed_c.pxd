@@ -1,7 +1,7 @@
 # The types that make _managed.py a compiled module; its behaviour is all in the .py.
 cimport cython
 
-from aiohttp_rawws.session._awaitables_c cimport receiving, wake
+from aiohttp_rawws.session._awaitables_c cimport done, receiving, wake
 from aiohttp_rawws.session._messages_c cimport MessageAssembler as MessageAssemblerC
 from aiohttp_rawws.session._raw_c cimport WebSocketSession as WebSocketSessionC
 from aiohttp_rawws.session cimport _queues_c as queues

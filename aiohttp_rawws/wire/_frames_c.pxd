@@ -55,6 +55,7 @@ cdef bytes _wire_of(Frame frame)
 
 @cython.locals(frame=Frame)
 cpdef Frame make_frame(int head, int kind, bytes payload, long long key)
+cpdef Frame with_payload(Frame frame, bytes payload, bint rsv1)
 cpdef object header_of(int head, int kind, long long length, long long key)
 cpdef bytes header_bytes(int head, long long length, bytes masking_key)
 cpdef bytes checked_key(bytes masking_key)

@@ -33,6 +33,7 @@ PreparedFrame = _frames.PreparedFrame
 encode_header = _frames.encode_header
 new_masking_key = _frames.new_masking_key
 payload_size = _frames.payload_size
+with_payload = _frames.with_payload
 is_control = _frames.is_control
 is_close = _frames.is_close
 is_frame = _frames.is_frame
@@ -61,4 +62,5 @@ __all__ = [
     "is_whole_message",
     "new_masking_key",
     "payload_size",
+    "with_payload",
 ]

@@ -307,6 +307,12 @@ def make_frame(head: int, kind: int, payload: bytes, key: int) -> Frame:
     return frame
 
 
+def with_payload(frame: Frame, payload: bytes, rsv1: bool) -> Frame:
+    """``frame`` with another payload and another first reserved bit, as an extension passes it on; unchecked."""
+    head = frame._head | RSV1 if rsv1 else frame._head & ~RSV1
+    return make_frame(head, frame._kind, payload, UNMASKED)
+
+
 @dataclass(frozen=True, slots=True)
 class FrameHeader:
     """The header of a frame whose payload comes in pieces. length: bytes of the whole payload."""
