@@ -282,19 +282,43 @@ async def test_outgoing(unit: str, count: int) -> None:
 # ---- close_timeout ------------------------------------------------------------------------
 
 
-@both
-async def test_close_timeout(kind: str) -> None:
-    async def close(session: Any) -> None:
-        await session.close()
+async def close(session: Any) -> None:
+    await session.close()
 
+
+async def send_unread(session: Any) -> None:
+    """Returns with more unsent than the transport takes."""
+    session.send_nowait(bytes(500_000))
+
+
+@both
+@pytest.mark.parametrize("handle", [close, send_unread], ids=["the peer's Close", "what was sent"])
+async def test_close_timeout(kind: str, handle: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "aiohttp_rawws")
     loop = asyncio.get_running_loop()
-    async with running(kind, close, close_timeout=T) as run:
-        run.client.pause_reading()  # its Close never comes
+    async with running(kind, handle, close_timeout=T) as run:
+        run.client.pause_reading()  # it gets nothing, and says nothing
         began = loop.time()
         await run.over()
         assert T * 0.9 <= loop.time() - began < 3 * T + 0.5
         assert run.session.close_state.lost
-        assert run.reached == ([] if kind == "raw" else ["close_timeout"])
+        assert run.reached == ["close_timeout"]
+    lines = [record for record in caplog.records if "limit close_timeout" in record.getMessage()]
+    assert [record.levelno for record in lines] == [logging.INFO]
+
+
+@both
+@pytest.mark.parametrize("handle", [close, send_unread], ids=["the peer's Close", "what was sent"])
+@pytest.mark.parametrize(("after", "late"), [(0.3, False), (0.7, False), (1.5, True)])
+async def test_a_peer_that_ends_within_close_timeout(kind: str, handle: Any, after: float, late: bool) -> None:
+    async with running(kind, handle, close_timeout=3 * T) as run:
+        run.client.pause_reading()
+        await asyncio.sleep(after * 3 * T)
+        run.client.resume_reading()
+        await run.close_code()
+        await run.client.end()
+        await run.over()
+        assert run.reached == (["close_timeout"] if late else [])
 
 
 # ---- idle_timeout, max_lifetime -----------------------------------------------------------
@@ -355,7 +379,7 @@ async def test_a_peer_that_ignores_the_close_is_aborted(kind: str, option: str) 
         began = loop.time()
         await run.over()
         assert loop.time() - began < 4 * T
-        assert run.reached[0] == option
+        assert run.reached == [option, "close_timeout"]
 
 
 @both
@@ -383,7 +407,7 @@ async def test_by_hand() -> None:
     watch = Watch(server, server, idle_timeout=T, max_lifetime=10.0, on_limit=reached.append)
     assert (await client.receive()).close_reason == rawws.CloseReason(1001, "Nothing was received for too long")
     await asyncio.wait_for(server.wait_closed(), SOON)
-    assert reached == ["idle_timeout"]
+    assert reached == ["idle_timeout", "close_timeout"]
     watch.stop()
     await client.end()
 

@@ -36,7 +36,8 @@ async def says_options(session: Session) -> None:
 def application(handle: Any = until_closed, route: dict[str, Any] | None = None, **options: Any) -> web.Application:
     app = web.Application()
     rawws.setup(app, **options)
-    app.add_routes([rawws.websocket_raw("/", handle, **(route or {}))])
+    routes = rawws.websocket_raw("/", handle, **(route or {})), rawws.websocket("/managed", handle, **(route or {}))
+    app.add_routes(routes)
     return app
 
 
@@ -305,10 +306,11 @@ async def test_shutdown_with_talking_peers() -> None:
     assert received.count(Frame.text("last words")) == 2
 
 
-async def test_shutdown_with_a_silent_peer(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("path", ["/", "/managed"])
+async def test_shutdown_with_a_silent_peer(path: str, caplog: pytest.LogCaptureFixture) -> None:
     app = application(close_timeout=0.3)
     async with serving(app) as served, served.peer() as peer:
-        await peer.open("/")
+        await peer.open(path)
         await peer.frame()
         start = time.monotonic()
         cleanup = asyncio.create_task(served.runner.cleanup())
@@ -317,22 +319,25 @@ async def test_shutdown_with_a_silent_peer(caplog: pytest.LogCaptureFixture) -> 
         assert 0.25 < time.monotonic() - start < 2
         with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
             await peer.read(1)
+    assert app[WEBSOCKETS].refused == {"close_timeout": 1}
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_shutdown_with_a_peer_that_does_not_read() -> None:
+@pytest.mark.parametrize("path", ["/", "/managed"])
+async def test_shutdown_with_a_peer_that_does_not_read(path: str) -> None:
     async def handle(session: Session) -> None:
         while True:
             await session.send(b"x" * 2**20)
 
     app = application(handle, close_timeout=0.3)
     async with serving(app) as served, served.peer() as peer:
-        await peer.open("/")
+        await peer.open(path)
         peer.reader._transport.pause_reading()  # type: ignore[attr-defined]
         await asyncio.sleep(0.2)
         start = time.monotonic()
         await asyncio.wait_for(served.runner.cleanup(), 5)
         assert time.monotonic() - start < 2
+    assert app[WEBSOCKETS].refused == {"close_timeout": 1}
 
 
 async def test_shutdown_does_not_close_twice() -> None:

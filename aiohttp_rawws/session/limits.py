@@ -126,7 +126,14 @@ class Watch:
     def _end(self, option: str, text: str) -> None:
         tell(self._session, option, text, self._on_limit)
         self._session.close_nowait(CloseReason(CloseCode.GOING_AWAY, text))
-        self._timer = self._loop.call_later(self._session.options.close_timeout, self._session.abort)
+        self._timer = self._loop.call_later(self._session.options.close_timeout, self._overdue)
+
+    def _overdue(self) -> None:
+        self._timer = None
+        state = self._raw.close_state
+        if self._session is self._raw and not state.lost and state.received is None:  # a managed one tells of that
+            tell(self._session, "close_timeout", "The peer did not answer the Close", self._on_limit)
+        self._session.abort()
 
 
 def watch(session: Watched, raw: WebSocketSession, on_limit: OnLimit | None) -> Watch | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -16,6 +17,22 @@ logger = logging.getLogger("aiohttp_rawws")
 
 RawT = TypeVar("RawT", bound=WebSocketSession)
 ManagedT = TypeVar("ManagedT", bound=DefaultWebSocketSession)
+
+
+async def end_in_time(session: WebSocketSession, on_limit: OnLimit | None) -> None:
+    """``session.end()``; told where ``close_timeout`` is over before the peer has taken what was sent."""
+    timeout = session.options.close_timeout
+
+    def check() -> None:
+        unsent = session.transport.get_write_buffer_size()
+        if unsent:
+            tell(session, "close_timeout", f"{unsent} bytes or more were not taken in {timeout} seconds", on_limit)
+
+    overdue = asyncio.get_running_loop().call_later(timeout, check)
+    try:
+        await session.end()
+    finally:
+        overdue.cancel()
 
 
 async def run_session(
@@ -40,7 +57,7 @@ async def run_session(
             logger.exception("Error in the handler of %r", session)
             if session.options.on_error == "close-1011":
                 session.close_nowait(CloseCode.INTERNAL_ERROR)
-                await session.end()
+                await end_in_time(session, on_limit)
             else:
                 session.abort()
         elif isinstance(exc, ChannelOverflow):
@@ -49,12 +66,12 @@ async def run_session(
             session.abort()
         else:
             logger.debug("%r ended: %s", session, exc)
-            await session.end()
+            await end_in_time(session, on_limit)
     except BaseException:
         session.abort()
         raise
     else:
-        await session.end()
+        await end_in_time(session, on_limit)
     finally:
         if timers is not None:
             timers.stop()
