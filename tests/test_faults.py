@@ -9,7 +9,7 @@ import asyncio
 import errno
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,20 @@ import aiohttp_rawws as rawws
 from aiohttp_rawws.session.memory import MemoryTransport
 
 from . import peers
-from .faults import BLOCK, BLOCKED, CLOSE_TIMEOUT, LEAVES, STAGES, At, Bench, bench, half_close, misbehave, reset
+from .faults import (
+    BLOCK,
+    BLOCKED,
+    CLOSE_TIMEOUT,
+    LEAVES,
+    STAGES,
+    At,
+    Bench,
+    Handle,
+    bench,
+    half_close,
+    misbehave,
+    reset,
+)
 from .peers import BINARY, PING, PONG, TEXT, close_frame, eventually, frame
 
 KINDS = ("/raw", "/listen", "/managed")
@@ -45,11 +58,12 @@ async def test_a_peer_leaves(stage: str) -> None:
 
 
 @pytest.mark.parametrize("place", ["tls", "unix"], indirect=True)
-async def test_a_peer_leaves_elsewhere(place: dict[str, Any]) -> None:
+@pytest.mark.parametrize("path", KINDS)
+async def test_a_peer_leaves_elsewhere(path: str, place: dict[str, Any]) -> None:
     """The same, all states at once."""
     async with bench(**place) as running:
         await asyncio.gather(
-            *(misbehave(running.served, stage, "/raw", leave) for stage in STAGES.values() for leave in LEAVES)
+            *(misbehave(running.served, stage, path, leave) for stage in STAGES.values() for leave in LEAVES)
         )
         await running.quiet()
 
@@ -255,6 +269,126 @@ async def test_interrupted_at_each_await(
     assert max(suspended) >= 4
 
 
+def fill(session: Any) -> None:
+    """Send until nothing more is taken: the peer does not read."""
+    try:
+        while True:
+            session.send_nowait(BLOCK)
+    except rawws.ChannelOverflow:
+        pass
+
+
+def filled(wait: Callable[[Any], Awaitable[object]]) -> Handle:
+    async def handle(session: Any) -> None:
+        fill(session)
+        await wait(session)
+
+    return handle
+
+
+async def iterate(session: Any) -> None:
+    async for _ in session:
+        pass
+
+
+async def send_in_turn(session: Any) -> None:
+    """Behind another sender."""
+
+    async def first() -> None:
+        try:
+            await session.send(BLOCK)
+        except rawws.SessionClosed:
+            pass
+
+    session.create_task(first())
+    await asyncio.sleep(0)
+    await session.send(BLOCK)
+
+
+async def leave_context(session: Any) -> None:
+    async with session:
+        pass
+
+
+async def wait_for_a_task(session: Any) -> None:
+    await session.create_task(asyncio.sleep(60))
+
+
+async def wait_for_reason(session: Any) -> None:
+    await session.close_reason
+
+
+# Where a handler can stand, with a peer that reads nothing and says nothing.
+WAITS: dict[str, Handle] = {
+    "receive": lambda session: session.receive(),
+    "iterate": iterate,
+    "send": filled(lambda session: session.send(BLOCK)),
+    "send in turn": filled(send_in_turn),
+    "flush": filled(lambda session: session.flush()),
+    "broadcast": filled(lambda session: rawws.broadcast([session], b"x", policy="wait")),
+    "task": wait_for_a_task,
+    "wait_closed": lambda session: session.wait_closed(),
+    "close": filled(lambda session: session.close()),
+    "context": filled(leave_context),
+}
+RAW_WAITS: dict[str, Handle] = {
+    "listen": lambda session: session.listen(lambda item: None),
+    "wait_writable": filled(lambda session: session.wait_writable()),
+    "end": lambda session: session.end(),
+    "end unwritten": filled(lambda session: session.end()),
+}
+MANAGED_WAITS: dict[str, Handle] = {
+    "ping": lambda session: session.ping(),
+    "close_reason": wait_for_reason,
+    "close unanswered": lambda session: session.close(),
+}
+
+
+@pytest.mark.parametrize("act", ACTS, ids=lambda act: act.__name__)
+@pytest.mark.parametrize("managed", [False, True], ids=["raw", "managed"])
+async def test_interrupted_where_it_waits(
+    act: Act, managed: bool, place: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every way to wait for a session, all at once; the peers stay."""
+    caplog.set_level("CRITICAL")
+    waits = {**WAITS, **(MANAGED_WAITS if managed else RAW_WAITS)}
+    acted: list[str] = []
+
+    def interrupted(name: str) -> Handle:
+        async def handle(session: Any) -> None:
+            task = asyncio.current_task()
+
+            def once() -> BaseException | None:
+                acted.append(name)
+                return act(running, session, task)
+
+            try:
+                await At(1, _awaited(waits[name](session)), once)
+            except rawws.SessionClosed:
+                pass
+
+        return handle
+
+    async def stay(path: str) -> None:
+        async with running.served.peer() as peer:
+            await peer.open(path)
+            peer.writer.transport.pause_reading()
+            await gone.wait()
+            await reset(peer)
+
+    gone = asyncio.Event()
+    more = {f"/{name.replace(' ', '-')}-here": (interrupted(name), managed) for name in waits}
+    async with bench(more=more, **place) as running:
+        peers_here = asyncio.gather(*map(stay, more))
+        if act is close and not managed:  # what follows the Close is the handler's, and the peer says nothing
+            await eventually(lambda: len(acted) == len(waits))
+            gone.set()
+        await running.quiet()
+        gone.set()
+        await peers_here
+    assert sorted(acted) == sorted(waits)
+
+
 @pytest.mark.parametrize("managed", [False, True], ids=["raw", "managed"])
 async def test_the_ending_is_cancelled_at_each_await(managed: bool) -> None:
     """The cancellation comes through, at whatever await of ``run_session`` or ``run_managed``, and nothing stays."""
@@ -295,21 +429,28 @@ async def test_a_handler_that_blocks_the_loop(place: dict[str, Any]) -> None:
         async for _ in session:
             time.sleep(0.05)  # noqa: ASYNC251 - this is what it is about
 
-    async with bench(more={"/rude": (rude, False)}, **place) as running:
-        async with running.served.peer() as one, running.served.peer() as other:
-            await one.open("/rude")
-            await other.open("/raw")
-            await one.send(frame(TEXT, b"x") * 5)
+    async def other(path: str) -> None:
+        async with running.served.peer() as peer:
+            await peer.open(path)
             sent = [b"%d" % number for number in range(300)]
-            await other.send(*(frame(TEXT, payload) for payload in sent))
-            assert [await other.frame() for _ in sent] == [(TEXT, payload) for payload in sent]
-            await other.finish()
-            one.reset()
+            await peer.send(*(frame(TEXT, payload) for payload in sent))
+            assert [await peer.frame() for _ in sent] == [(TEXT, payload) for payload in sent]
+            await peer.finish()
+
+    async with bench(more={"/rude": (rude, False), "/managed-rude": (rude, True)}, **place) as running:
+        async with running.served.peer() as one, running.served.peer() as two:
+            await one.open("/rude")
+            await two.open("/managed-rude")
+            await one.send(frame(TEXT, b"x") * 5)
+            await two.send(frame(TEXT, b"x") * 5)
+            await asyncio.gather(*map(other, KINDS))
+            await reset(one)
+            await reset(two)
         await running.quiet()
 
 
-async def test_a_loop_under_full_load() -> None:
-    async with bench() as running:
+async def test_a_loop_under_full_load(place: dict[str, Any]) -> None:
+    async with bench(**place) as running:
         busy = True
 
         def burn() -> None:
@@ -322,7 +463,9 @@ async def test_a_loop_under_full_load() -> None:
         burn()
         try:
             await asyncio.gather(*(echo_numbers(running, path) for path in KINDS for _ in range(5)))
-            await asyncio.gather(*(misbehave(running.served, STAGES["mid-payload"], "/raw", leave) for leave in LEAVES))
+            await asyncio.gather(
+                *(misbehave(running.served, STAGES["mid-payload"], path, leave) for path in KINDS for leave in LEAVES)
+            )
         finally:
             busy = False
         await running.quiet()
@@ -341,7 +484,7 @@ async def echo_numbers(running: Bench, path: str) -> None:
 
 
 @pytest.mark.parametrize("pause", [0, 0.002, 0.01, 0.03, 0.1])
-async def test_shutdown_at_any_moment(pause: float, caplog: pytest.LogCaptureFixture) -> None:
+async def test_shutdown_at_any_moment(pause: float, place: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     """With peers on their way in and out, and some that do not do anything."""
     caplog.set_level("CRITICAL")
 
@@ -362,7 +505,8 @@ async def test_shutdown_at_any_moment(pause: float, caplog: pytest.LogCaptureFix
             pass  # refused, or gone in the middle
 
     more: dict[str, Any] = {"/stay": (stay, False), "/managed-stay": (stay, True)}
-    async with bench(more=more, alongside=False) as running:
+    async with bench(more=more, alongside=False, **place) as running:
+        server = running.served.server
         visits = [
             asyncio.create_task(visit(running.served, path, index * 0.004))
             for index, path in enumerate([*KINDS, "/stay", "/managed-stay", "/sending", "/closing"] * 3)
@@ -371,6 +515,8 @@ async def test_shutdown_at_any_moment(pause: float, caplog: pytest.LogCaptureFix
         began = time.perf_counter()
         await running.served.runner.cleanup()
         assert time.perf_counter() - began < CLOSE_TIMEOUT * 6 + 3
+        assert not server.connections
+        assert not +running.running
         await asyncio.wait_for(asyncio.gather(*visits), 10)
 
 
