@@ -256,27 +256,76 @@ async def test_incoming(kind: str, unit: str, count: int) -> None:
             assert run.reached == []
 
 
+@both
 @pytest.mark.parametrize("unit", ["frames", "bytes"])
 @pytest.mark.parametrize("count", [4, 5, 6])
-async def test_outgoing(unit: str, count: int) -> None:
+@pytest.mark.parametrize("reads", [True, False])
+async def test_outgoing(kind: str, unit: str, count: int, reads: bool) -> None:
     refused = []
 
     async def send(session: Any) -> None:
         await session.send(bytes(100_000))  # the transport is full from here on
         for _ in range(count):
             try:
-                await session.send(bytes(8))  # 10 bytes on the wire
+                if kind == "raw":
+                    await session.send(bytes(8))  # 10 bytes on the wire
+                else:  # whose send() waits
+                    session.send_nowait(bytes(8))
             except ChannelOverflow:
                 refused.append(1)
                 raise
 
-    async with running("raw", send, outgoing=bounds(unit, 5)) as run:
+    async with running(kind, send, outgoing=bounds(unit, 5)) as run:
         run.client.pause_reading()
         await asyncio.sleep(0.01)
-        run.client.resume_reading()
-        await run.over()
         assert len(refused) == max(0, count - 5)
-        assert run.reached == (["outgoing"] if count > 5 else [])
+        if reads:
+            run.client.resume_reading()
+            await run.close_code()
+        await run.over()
+        expected = ["outgoing"] if count > 5 else [] if reads else ["close_timeout"]
+        assert run.reached == expected
+
+
+@both
+@pytest.mark.parametrize("unit", ["frames", "bytes"])
+@pytest.mark.parametrize("count", [4, 5, 6])
+async def test_outgoing_that_waits(kind: str, unit: str, count: int) -> None:
+    sent = []
+
+    async def send(session: Any) -> None:
+        await session.send(bytes(100_000))  # the transport is full from here on
+        for number in range(count):
+            await session.send(bytes(8))
+            sent.append(number)
+
+    config = rawws.bounded(5, max_bytes=None) if unit == "frames" else rawws.bounded(None, max_bytes=50)
+    async with running(kind, send, outgoing=config) as run:
+        run.client.pause_reading()
+        await asyncio.sleep(0.01)
+        assert len(sent) == min(count, 5)
+        assert run.session.outgoing_full or count < 5  # the Close of a managed session is a frame, too
+        run.client.resume_reading()
+        await run.close_code()
+        await run.over()
+        assert len(sent) == count
+        assert run.reached == []
+
+
+@both
+async def test_a_full_outgoing_that_nobody_waits_for(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    """``send_nowait()`` refuses; the handler lets it through."""
+    caplog.set_level(logging.INFO, "aiohttp_rawws")
+
+    async def send(session: Any) -> None:
+        while True:
+            session.send_nowait(bytes(100_000))
+
+    async with running(kind, send, outgoing=rawws.bounded(2)) as run:
+        assert await run.close_code() == (1008 if kind == "managed" else None)
+        await run.over()
+        assert run.reached == ["outgoing"]
+    assert len([record for record in caplog.records if "limit outgoing" in record.getMessage()]) == 1
 
 
 # ---- close_timeout ------------------------------------------------------------------------
