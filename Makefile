@@ -23,7 +23,7 @@ CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test lint ruff mypy compile codec autobahn autobahn-slice bench bench-quick \
-        soak fuzz sanitize clean distclean
+        soak fuzz sanitize sanitize-slice clean distclean
 
 help:
 	@echo 'make demo        start the demo server (HOST=$(HOST) PORT=$(PORT))'
@@ -38,7 +38,8 @@ help:
 	@echo 'make soak        thousands of mixed sessions against a server process, checked byte by byte'
 	@echo '                 (SECONDS=120, hours if you like; SESSIONS=50 at a time)'
 	@echo 'make fuzz        fuzz what reads from the network (SECONDS=60 for each target)'
-	@echo 'make sanitize    build the core with the address and undefined-behaviour sanitizers and test that'
+	@echo 'make sanitize    build the core with the address and undefined-behaviour sanitizers and test that, three minutes'
+	@echo '                 (make sanitize-slice: codecs, state machines and raw sessions, a minute)'
 	@echo 'make clean       remove what was built; make distclean removes $(VENV) too'
 	@echo
 	@echo 'PYTHON=python3.12 picks the interpreter $(VENV) is made with.'
@@ -109,22 +110,31 @@ fuzz: $(DONE)/tools $(DONE)/core codec
 # Nor are the limits tested that are fractions of a second: everything is a few times slower here.
 SANITIZED := build/sanitize
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
-sanitize: $(SANITIZED)/.done
+SANITIZED_SLICE := tests/test_codec_parity.py tests/test_state_machines.py tests/test_session_raw.py \
+    tests/test_session_tcp.py tests/test_session_wake.py $(wildcard tests/test_wire_*.py)
+SANITIZED_REST := tests/test_takeover.py tests/test_faults.py tests/test_differential.py tests/test_fuzz_smoke.py \
+    tests/test_web_managed.py $(filter-out %_limits.py,$(wildcard tests/test_session_*.py))
+sanitize: SANITIZED_TESTS := $(sort $(SANITIZED_SLICE) $(SANITIZED_REST))
+sanitize-slice: SANITIZED_TESTS := $(SANITIZED_SLICE)
+sanitize sanitize-slice: $(SANITIZED)/.done
 	@rm -rf $(SANITIZED)/tests && cp -r tests $(SANITIZED)
-	cd $(SANITIZED) && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+	@cd $(SANITIZED) && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
-	    AIOHTTP_RAWWS_REQUIRE_COMPILED=1 $(abspath $(BIN))/python -m pytest -q --timeout 0 \
-	    tests/test_codec_parity.py tests/test_wire_*.py tests/test_state_machines.py \
-	    $(filter-out %_limits.py,$(wildcard tests/test_session_*.py))
+	    AIOHTTP_RAWWS_REQUIRE_COMPILED=1 $(abspath $(BIN))/python -m pytest -q -n $(WORKERS) --timeout 0 \
+	    $(SANITIZED_TESTS)
 
 $(SANITIZED)/.done: $(SOURCES) setup.py setup.cfg | $(DONE)/tools $(DONE)/package
+	@for library in libasan.so libubsan.so; do case "$$($(CC) -print-file-name=$$library)" in \
+	    /*) ;; *) echo "$(CC) has no $$library: it comes with gcc, which CC=gcc picks" >&2; exit 1;; \
+	esac; done
 	@echo 'building the compiled core with sanitizers'
 	@rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)
 	@cp -r aiohttp_rawws setup.py setup.cfg pyproject.toml README.md $(SANITIZED)
 	@find $(SANITIZED) -name '*.so' -delete
 	@cd $(SANITIZED) && CC=$(CC) CFLAGS='$(SANITIZERS) -fno-omit-frame-pointer -g' LDFLAGS='$(SANITIZERS)' \
 	    $(abspath $(BIN))/python setup.py -q build_ext --inplace --parallel 2 >build.log 2>&1 \
-	    && ! grep 'no compiled core' build.log
+	    && ! grep 'no compiled core' build.log \
+	    || { echo 'it could not be built, see $(SANITIZED)/build.log' >&2; exit 1; }
 	@touch $@
 
 $(BIN)/python:
