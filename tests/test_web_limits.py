@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +18,7 @@ from aiohttp import web
 import aiohttp_rawws as rawws
 from aiohttp_rawws.web.seats import group
 
-from .peers import PING, TEXT, Peer, Served, close_frame, eventually, frame, serving
+from .peers import BINARY, CLOSE, PING, TEXT, Peer, Served, close_frame, eventually, frame, serving
 
 TOO_MANY = (503, "Too many WebSockets are open here\n")
 TOO_MANY_OF_YOURS = (429, "Too many WebSockets of your address are open here\n")
@@ -244,47 +246,118 @@ async def test_a_timeout_of_the_applications_own() -> None:
 # ---- what is counted ----------------------------------------------------------------------
 
 
-async def test_refused_counts_handshakes_and_sessions() -> None:
-    app, plugin = application(
-        max_frame_size=100, max_message_size=150, max_control_rate=3, max_fragments=2, idle_timeout=0.5
-    )
-    fragment = frame(0, b"", fin=False)
-    cases: list[tuple[str, str, bytes, int]] = [
-        ("/", "max_frame_size", frame(TEXT, bytes(101)), 1009),
-        ("/managed", "max_frame_size", frame(TEXT, bytes(101)), 1009),
-        ("/managed", "max_message_size", frame(TEXT, bytes(80), fin=False) + frame(0, bytes(80)), 1009),
-        ("/managed", "max_fragments", frame(TEXT, b"", fin=False) + fragment * 2, 1008),
-        ("/managed", "max_control_rate", frame(PING) * 4, 1008),
-        ("/", "idle_timeout", b"", 1001),
-    ]
-    expected: dict[str, int] = {}
+async def flood(session: Any) -> None:
+    while True:
+        await session.send(bytes(100_000))
+
+
+async def overflow(session: Any) -> None:
+    while True:
+        session.send_nowait(bytes(100_000))
+
+
+async def take_nothing(session: Any) -> None:
+    await session.wait_closed()
+
+
+async def wait_and_take(session: Any) -> None:
+    await asyncio.sleep(0.05)
+    await echo(session)
+
+
+async def leave(session: Any) -> None:
+    """Sends more than the buffers of a connection take, and returns."""
+    while not session.outgoing_full:
+        session.send_nowait(bytes(100_000))
+
+
+def deflated(size: int) -> bytes:
+    """A compressed frame of so many zeros."""
+    compressor = zlib.compressobj(9, wbits=-15)
+    payload = compressor.compress(bytes(size)) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    wire = bytearray(frame(BINARY, payload[:-4]))
+    wire[0] |= 0x40  # rsv1
+    return bytes(wire)
+
+
+@dataclass
+class Limit:
+    """An option, what reaches it, and the code of the Close that comes; None where the connection is aborted."""
+
+    name: str
+    options: dict[str, Any]
+    code: int | None
+    wire: bytes = b""
+    handle: Any = echo
+    managed: bool = True
+    reads: bool = True
+
+
+def deflate(**options: Any) -> dict[str, Any]:
+    return {"extensions": [rawws.PerMessageDeflate(**options)]}
+
+
+CLOSING = rawws.bounded(2, "close")
+FRAGMENT = frame(0, b"", fin=False)
+LIMITS = [
+    *(Limit("max_frame_size", {"max_frame_size": 99}, 1009, frame(TEXT, bytes(100)), managed=m) for m in (True, False)),
+    Limit("max_message_size", {"max_message_size": 150}, 1009, frame(TEXT, bytes(80), fin=False) + frame(0, bytes(80))),
+    Limit("max_fragments", {"max_fragments": 2}, 1008, frame(TEXT, b"", fin=False) + FRAGMENT * 2),
+    Limit("max_control_rate", {"max_control_rate": 3}, 1008, frame(PING) * 4),
+    Limit("max_inflated_size", deflate(max_inflated_size=100), 1009, deflated(101)),
+    Limit("max_ratio", deflate(max_ratio=2), 1009, deflated(2**20)),
+    Limit("incoming", {"incoming": CLOSING}, 1008, frame(TEXT) * 3, take_nothing),
+    Limit("incoming", {"incoming": CLOSING}, None, frame(TEXT) * 3, wait_and_take, managed=False),
+    Limit("outgoing", {"outgoing": CLOSING}, None, b"", overflow, reads=False),
+    Limit("outgoing", {"outgoing": CLOSING}, None, b"", flood, managed=False, reads=False),
+    *(Limit("idle_timeout", {"idle_timeout": 0.2}, 1001, managed=m) for m in (True, False)),
+    *(Limit("max_lifetime", {"max_lifetime": 0.2}, 1001, managed=m) for m in (True, False)),
+    Limit("timeout", {"ping_interval": 0.05, "timeout": 0.1}, 1011),
+    *(
+        Limit("write_timeout", {"write_timeout": 0.2}, None, b"", flood, managed=m, reads=False)
+        for m in (True, False)
+    ),
+    *(
+        Limit("close_timeout", {"close_timeout": 0.2}, None, b"", leave, managed=m, reads=False)
+        for m in (True, False)
+    ),
+]
+
+
+@pytest.mark.parametrize("where", ["plugin", "route"])
+@pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: f"{limit.name}-{'managed' if limit.managed else 'raw'}")
+async def test_each_limit(limit: Limit, where: str, caplog: pytest.LogCaptureFixture) -> None:
+    """As an option of the plugin and of the route: the Close, one line at INFO, the count."""
+    caplog.set_level(logging.INFO, "aiohttp_rawws")
+    route: Any = rawws.websocket if limit.managed else rawws.websocket_raw
+    of_plugin, of_route = (limit.options, {}) if where == "plugin" else ({}, limit.options)
+    app, plugin = application(route("/limited", limit.handle, **of_route), **of_plugin)
+    headers = {"Sec-WebSocket-Extensions": "permessage-deflate"} if "extensions" in limit.options else {}
     async with serving(app) as served:
-        for path, option, wire, code in cases:
-            async with connected(served, 1, path) as (peer,):
-                await peer.send(wire)
-                opcode, payload = await peer.frame()
-                while opcode == 10:  # the answers to the pings that were admitted
-                    opcode, payload = await peer.frame()
-                assert (opcode, int.from_bytes(payload[:2], "big")) == (8, code)
-                await peer.send(close_frame(code))
-            await served.idle()
-            expected[option] = expected.get(option, 0) + 1
-            assert plugin.refused == expected
-        assert (await served.ask("/", {"Origin": "http://elsewhere"})).status == 403
-        expected["origins"] = 1
-    assert plugin.refused == expected
-
-
-async def test_write_timeout_is_counted() -> None:
-    async def flood(session: Any) -> None:
-        while True:
-            await session.send(bytes(100_000))
-
-    app, plugin = application(rawws.websocket_raw("/flood", flood), write_timeout=0.2)
-    async with serving(app) as served:
-        async with connected(served, 1, "/flood"):
-            await eventually(lambda: plugin.refused == {"write_timeout": 1})
+        async with connected(served, 1, "/limited", **headers) as (peer,):
+            if not limit.reads:
+                peer.writer.transport.pause_reading()
+            await peer.send(limit.wire)
+            if limit.code is not None:
+                while (got := await peer.frame())[0] != CLOSE:
+                    pass  # what was in order before it
+                assert int.from_bytes(got[1][:2], "big") == limit.code
+                await peer.send(close_frame(limit.code))
+                await peer.close()
+            await eventually(lambda: plugin.refused == {limit.name: 1})
+            await eventually(lambda: not plugin.sessions)
         await served.idle()
+    assert plugin.refused == {limit.name: 1}
+    lines = [record for record in caplog.records if f"limit {limit.name}: " in record.getMessage()]
+    assert [record.levelno for record in lines] == [logging.INFO]
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+async def test_a_refused_origin_is_counted() -> None:
+    app, plugin = application()
+    async with serving(app) as served:
+        assert (await served.ask("/", {"Origin": "http://elsewhere"})).status == 403
+    assert plugin.refused == {"origins": 1}
 
 
 async def test_defaults() -> None:

@@ -288,8 +288,10 @@ async def test_refused_handshakes(use: Any, caplog: pytest.LogCaptureFixture) ->
 
 
 async def test_a_refused_handshake_closes_the_connection(use: Any) -> None:
+    """One answer, whatever stands behind it: frames may well read as a request."""
     async with serving(use()) as served, served.peer() as peer:
-        await peer.send(peers.request_bytes("/", {"Sec-WebSocket-Version": "8"}))
+        behind = frame(TEXT, peers.request_bytes("/", upgrade=False), mask=bytes(4)) + peers.request_bytes("/")
+        await peer.send(peers.request_bytes("/", {"Sec-WebSocket-Version": "8"}), behind)
         assert "close" in (await peer.answer()).headers["Connection"]
         assert await peer.read_to_end() == b""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import secrets
 import subprocess
 import sys
 from types import ModuleType
@@ -394,6 +395,20 @@ class TestMask:
         keys = [codec.new_masking_key() for _ in range(2000)]
         assert all(type(key) is bytes and len(key) == 4 for key in keys)
         assert len(set(keys)) > 1990
+
+    def test_keys_are_drawn_from_secrets(self, codec: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+        drawn: list[bytes] = []
+
+        def token_bytes(size: int) -> bytes:
+            drawn.append(real(size))
+            return drawn[-1]
+
+        real = secrets.token_bytes
+        monkeypatch.setattr(secrets, "token_bytes", token_bytes)
+        encoder = codec.FrameEncoder(masking=True)
+        keys = b"".join(encoder.encode(codec.Frame.binary(b""))[2:] for _ in range(1024))
+        assert len(drawn) > 2
+        assert b"".join(drawn[:-1]) in keys
 
     if hasattr(os, "fork"):
 
