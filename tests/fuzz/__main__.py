@@ -40,7 +40,7 @@ def guided(name: str, seconds: float, found: Path) -> int:
 
 
 def main() -> int:
-    names = ["parser", "header", "negotiation", "inflate", "session"]
+    names = ["parser", "header", "negotiation", "handshake", "inflate", "session"]
     options = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     options.add_argument("targets", nargs="*", metavar="TARGET", help=f"any of {', '.join(names)}; all")
     options.add_argument("--seconds", type=float, default=60.0, help="for each target; %(default)s")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
+
+from multidict import CIMultiDict
 
 from aiohttp_rawws import PerMessageDeflate
 from aiohttp_rawws.errors import FrameTooBig, HandshakeError, InvalidPayload, PeerError, SessionClosed
@@ -14,6 +17,9 @@ from aiohttp_rawws.extensions.inflate import TAIL, Inflater
 from aiohttp_rawws.extensions.negotiation import client_offer_header, negotiate_client, negotiate_server
 from aiohttp_rawws.session.managed import DefaultWebSocketSession
 from aiohttp_rawws.session.memory import memory_pair
+from aiohttp_rawws.session.raw import WebSocketSession
+from aiohttp_rawws.web.handshake import accept_key, check_request, offered_protocols
+from aiohttp_rawws.web.origins import Origin
 from aiohttp_rawws.wire import codec
 from aiohttp_rawws.wire.codes import may_be_sent
 
@@ -156,6 +162,45 @@ def negotiation(data: bytes) -> None:
     assert client_offer_header([factory])
 
 
+FIELDS = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Protocol": "chat",
+    "Origin": "http://localhost:8080",
+    "Content-Length": "0",
+}
+
+
+def handshake(data: bytes) -> None:
+    """A request that is right but for its lines: the first octet of each says which field it replaces or repeats."""
+    headers = CIMultiDict(FIELDS)
+    replaced = set()
+    for line in data.decode("latin-1").split("\n"):
+        if line:
+            name = tuple(FIELDS)[ord(line[0]) % len(FIELDS)]
+            if name not in replaced:
+                del headers[name]
+                replaced.add(name)
+            headers.add(name, line[1:])
+    try:
+        key = check_request("GET", (1, 1), headers)
+        protocols = offered_protocols(headers)
+    except HandshakeError as error:
+        assert error.status in (400, 426) and str(error)
+    else:
+        assert len(b64decode(key)) == 16 and len(accept_key(key)) == 28
+        assert all(name.isascii() and name and not set(name) & set(" ,;") for name in protocols)
+        assert len(set(protocols)) == len(protocols)
+    for text in headers.getall("Origin", ()):
+        origin = Origin.parse(text)
+        if origin is not None:
+            host = f"[{origin.host}]" if ":" in origin.host else origin.host
+            port = "" if origin.port is None else f":{origin.port}"
+            assert text.isascii() and Origin.parse(f"{origin.scheme}://{host}{port}") == origin, origin
+
+
 def inflate(data: bytes) -> None:
     """What zlib makes of it, or InvalidPayload; never more than the limit; the same in one piece and in several."""
     taps = Taps(data, 3)
@@ -193,8 +238,8 @@ _loop: asyncio.AbstractEventLoop | None = None
 
 
 def session(data: bytes) -> None:
-    """A managed session with deflate ends in order whatever it is sent: with a Close frame that may be sent, or the
-    peer's own, and with nothing reported to the loop."""
+    """A session, managed or raw, with deflate or without, ends in order whatever it is sent: with a Close frame that
+    may be sent, or the peer's own, with nothing beyond its limits, and with nothing reported to the loop."""
     global _loop
     if _loop is None:
         _loop = asyncio.new_event_loop()
@@ -204,16 +249,30 @@ def session(data: bytes) -> None:
     assert not reported, reported
 
 
+LIMITS: dict[str, Any] = {
+    "max_frame_size": LIMIT,
+    "max_message_size": LIMIT,
+    "max_fragments": 8,
+    "max_control_rate": 16,
+    "close_timeout": 0.05,
+}
+
+
 async def _session(data: bytes) -> None:
     taps = Taps(data, 2)
-    cut = taps(256) + 1
-    deflate = bool(taps(2))
-    server, client = memory_pair(close_timeout=0.05, max_frame_size=LIMIT, max_message_size=LIMIT, strict=True)
-    extensions = []
+    cut, kind = taps(256) + 1, taps(4)
+    managed, deflate = kind < 2, kind % 2
+    server, client = memory_pair(**LIMITS)
+    extensions: list[Any] = []
     if deflate:
         extensions, _ = negotiate_server([PerMessageDeflate(max_inflated_size=LIMIT)], ["permessage-deflate"])
-    managed = DefaultWebSocketSession(server, extensions=extensions)
-    managed.start()
+    if managed:
+        talking = _messages(DefaultWebSocketSession(server, extensions=extensions))
+    else:
+        server.negotiated_extensions = extensions
+        server.apply_extensions()
+        talking = _frames(server)
+    task = asyncio.create_task(talking)
     for start in range(0, len(taps.rest), cut):
         try:
             client.write_bytes(taps.rest[start : start + cut])
@@ -222,22 +281,47 @@ async def _session(data: bytes) -> None:
         if cut < 128:
             await asyncio.sleep(0)
     client.transport.write_eof()
-    try:
-        async for message in managed:
-            assert message.fin and len(message.payload) <= LIMIT and not message.opcode.is_control
-            if message.opcode == 1:
-                message.text  # noqa: B018 - raises where it is not UTF-8
-    except PeerError as error:
-        assert may_be_sent(error.close_code)
-        assert str(error)
-    await managed.wait_closed()
-    state = managed.close_state
+    error = await task
+    state = server.close_state
     assert state.lost
     assert state.sent is None or state.sent.code == 1005 or may_be_sent(state.sent.code)
+    if error is not None:
+        assert may_be_sent(error.close_code) and str(error)
+        assert state.sent is not None and state.sent.code == error.close_code, state
     client.abort()
     await client.wait_closed()
 
 
+async def _messages(session: DefaultWebSocketSession) -> PeerError | None:
+    """What the peer did wrong, if anything."""
+    session.start()
+    error = None
+    try:
+        async for message in session:
+            assert message.fin and len(message.payload) <= LIMIT and not message.opcode.is_control
+            if message.opcode == 1:
+                message.text  # noqa: B018 - raises where it is not UTF-8
+    except PeerError as exc:
+        error = exc
+    await session.wait_closed()
+    return error
+
+
+async def _frames(session: WebSocketSession) -> PeerError | None:
+    error, size = None, 0
+    try:
+        async for frame in session:
+            if frame.opcode.is_control:
+                assert frame.fin and len(frame.payload) <= 125
+                continue
+            size = len(frame.payload) + (size if frame.opcode == 0 and session.extensions else 0)
+            assert size <= LIMIT  # of a frame, and of what one compressed message becomes
+    except PeerError as exc:
+        error = exc
+    await session.end()
+    return error
+
+
 TARGETS: dict[str, Target] = {
-    function.__name__: function for function in (parser, header, negotiation, inflate, session)
+    function.__name__: function for function in (parser, header, negotiation, handshake, inflate, session)
 }
