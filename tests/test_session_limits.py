@@ -267,10 +267,7 @@ async def test_outgoing(kind: str, unit: str, count: int, reads: bool) -> None:
         await session.send(bytes(100_000))  # the transport is full from here on
         for _ in range(count):
             try:
-                if kind == "raw":
-                    await session.send(bytes(8))  # 10 bytes on the wire
-                else:  # whose send() waits
-                    session.send_nowait(bytes(8))
+                await session.send(bytes(8))  # 10 bytes on the wire
             except ChannelOverflow:
                 refused.append(1)
                 raise

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from aiohttp_rawws import CloseReason, DefaultWebSocketSession, Frame, InvalidPayload, bounded, memory_pair
+from aiohttp_rawws import (
+    ChannelOverflow,
+    CloseReason,
+    DefaultWebSocketSession,
+    Frame,
+    InvalidPayload,
+    bounded,
+    memory_pair,
+)
 
 
 @pytest.fixture
@@ -155,3 +163,40 @@ class TestClose:
         peer.abort()
         await raw.wait_closed()
         await peer.wait_closed()
+
+
+@pytest.mark.parametrize("managed", [False, True], ids=["raw", "managed"])
+@pytest.mark.parametrize("fails", [False, True], ids=["returns", "raises"])
+async def test_async_with_is_bounded_when_the_peer_does_not_read(managed: bool, fails: bool) -> None:
+    raw, peer = memory_pair(close_timeout=0.1)
+    peer.pause_reading()
+    session: Any = DefaultWebSocketSession(raw) if managed else raw
+
+    async def use() -> None:
+        async with session:
+            for _ in range(3):
+                session.send_nowait(bytes(100_000))
+            if fails:
+                raise LookupError("of the block's own")
+
+    if fails:
+        with pytest.raises(LookupError):
+            await asyncio.wait_for(use(), 3)
+    else:
+        await asyncio.wait_for(use(), 3)
+    assert raw.close_state.lost
+    peer.abort()
+    await peer.wait_closed()
+
+
+async def test_close_ends_a_session_whose_outgoing_has_overflowed() -> None:
+    raw, peer = memory_pair(outgoing=bounded(1, "close"), close_timeout=0.1)
+    peer.pause_reading()
+    session = DefaultWebSocketSession(raw)
+    with pytest.raises(ChannelOverflow):
+        for _ in range(5):
+            await session.send(bytes(100_000))
+    await asyncio.wait_for(session.close(), 3)
+    assert raw.close_state.lost
+    peer.abort()
+    await peer.wait_closed()

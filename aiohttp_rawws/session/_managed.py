@@ -258,7 +258,8 @@ class ManagedCore(queues.Receiver):
             raise
         thread: asyncio.Task[None] | None = None
         try:
-            await self._raw.wait_writable()
+            if self._options.outgoing.on_overflow == "suspend":
+                await self._raw.wait_writable()
             if pipeline.needs_thread(frame, compress):
                 thread = self._loop.create_task(self._send_from_thread(frame))
             else:

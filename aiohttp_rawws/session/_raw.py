@@ -10,14 +10,14 @@ import inspect
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ChannelOverflow, PeerError, RawWSError
+from ..errors import ChannelOverflow, RawWSError
 from ..extensions.base import ExtensionPipeline
 from ..wire.codec import Frame, PreparedFrame, is_frame, is_prepared
 from ..wire.codes import CloseCode, CloseReason
 from . import queues
 from .awaitables import done, receiving
 from .channels import Incoming, Outgoing
-from .closing import reason_for
+from .closing import reason_for_exception
 from .connection import Connection
 from .converters import deserialized, needs_converter, serialized
 from .options import OnViolation, SessionOptions
@@ -336,12 +336,7 @@ class WebSocketSession(queues.Receiver):
     async def close_exceptionally(self, exc: BaseException) -> None:
         """``close()`` with what ``exc`` stands for: 1000 for a cancellation, a PeerError's own code, else 1011 with
         the exception's text, cut to the 123 bytes a reason may have."""
-        if isinstance(exc, asyncio.CancelledError):
-            await self.close()
-        elif isinstance(exc, PeerError):
-            await self.close(reason_for(exc))
-        else:
-            await self.close(CloseReason.truncated(CloseCode.INTERNAL_ERROR, str(exc)))
+        await self.close(reason_for_exception(exc))
 
     def abort(self) -> None:
         """Drop the connection at once: nothing more is written, no Close frame, unsent bytes are lost."""
@@ -398,11 +393,8 @@ class WebSocketSession(queues.Receiver):
 
     async def __aexit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
         """Close (1000, or as ``close_exceptionally()`` says) unless that was done, then ``end()``."""
-        if exc is None:
-            await self.close()
-        else:
-            await self.close_exceptionally(exc)
-        await self.end()
+        self.close_nowait(CloseCode.NORMAL if exc is None else reason_for_exception(exc))
+        await self.end()  # bounded, which the flush of close() is not
 
     def _on_lost(self) -> None:
         if self._closed is not None and not self._closed.done():

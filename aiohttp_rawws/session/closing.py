@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
+
 from ..errors import ConnectionLost, InvalidPayload, PeerError, ProtocolViolation, SessionClosed
 from ..wire.codec import Frame
 from ..wire.codes import CloseCode, CloseReason, may_be_sent
@@ -12,6 +14,16 @@ def reason_for(error: PeerError) -> CloseReason:
     """What tells the peer what it did (section 7.1.7)."""
     text = f"Received illegal frame: {error}" if isinstance(error, ProtocolViolation) else str(error)
     return CloseReason.truncated(error.close_code, text)
+
+
+def reason_for_exception(exc: BaseException) -> CloseReason:
+    """What tells the peer of an exception on this side: 1000 for a cancellation, a PeerError's own code, else 1011 with
+    the exception's text."""
+    if isinstance(exc, CancelledError):
+        return CloseReason(CloseCode.NORMAL)
+    if isinstance(exc, PeerError):
+        return reason_for(exc)
+    return CloseReason.truncated(CloseCode.INTERNAL_ERROR, str(exc))
 
 
 def reason_of(frame: Frame) -> CloseReason:

@@ -16,7 +16,7 @@ from ..errors import ChannelOverflow, ConnectionLost, PeerError, PolicyViolation
 from ..extensions.base import ExtensionPipeline
 from ..wire.codec import COMPILED, Frame
 from ..wire.codes import CloseCode, CloseReason, Opcode
-from .closing import checked_reason, reason_for, reason_of
+from .closing import checked_reason, reason_for, reason_for_exception, reason_of
 from .converters import deserialized, needs_converter, serialized
 from .keepalive import Latency, Pinger, random_payload
 from .limits import limit_of
@@ -355,6 +355,8 @@ class DefaultWebSocketSession(ManagedCore):
         self._begin()
         self._send_farewell()
         if self._raw.outgoing_ended:
+            if self._raw.close_state.sent is None and self._ending is None:
+                self._raw.abort()  # outgoing has overflowed: no Close can be sent, and nobody else ends this
             return
         self._stop()
         self._raw.send_nowait(frame)
@@ -375,12 +377,7 @@ class DefaultWebSocketSession(ManagedCore):
     async def close_exceptionally(self, exc: BaseException) -> None:
         """``close()`` with what ``exc`` stands for: 1000 for a cancellation, a PeerError's own code, else 1011 with
         the exception's text."""
-        if isinstance(exc, asyncio.CancelledError):
-            await self.close()
-        elif isinstance(exc, PeerError):
-            await self.close(reason_for(exc))
-        else:
-            await self.close(CloseReason.truncated(CloseCode.INTERNAL_ERROR, str(exc)))
+        await self.close(reason_for_exception(exc))
 
     def abort(self) -> None:
         """Drop the connection at once, without a Close frame."""
@@ -403,7 +400,15 @@ class DefaultWebSocketSession(ManagedCore):
         if self._close_timer is not None:
             self._close_timer.cancel()
             self._close_timer = None
-        await self._raw.end()
+        overdue = self._loop.call_later(self._options.close_timeout, self._end_overdue)
+        try:
+            await self._raw.end()
+        finally:
+            overdue.cancel()
+
+    def _end_overdue(self) -> None:
+        if self._limit is None and self._raw.transport.get_write_buffer_size():
+            self._limit = "close_timeout"  # the peer has not taken what was sent
 
     async def _ended(self) -> None:
         """Until the connection is gone. The timers see to it that it goes."""

@@ -120,8 +120,6 @@ async def run_managed(
             timers.stop()
         await raw.cancel_tasks()
     try:
-        if raw.outgoing_ended and raw.close_state.sent is None and session._ending is None:
-            session.abort()  # outgoing has overflowed for good: no Close can be sent, and nobody else ends this
         await session.wait_closed()
     except BaseException:
         session.abort()
