@@ -1,10 +1,12 @@
 # What other compiled modules call as C. The methods and their meaning are those of _codec_py.py.
+cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
 from aiohttp_rawws.wire._frames_c cimport Frame
 
 
+@cython.final
 cdef class FrameParser:
     cdef readonly object error
     cdef readonly bint closed
@@ -44,6 +46,7 @@ cdef class FrameParser:
     cdef Py_ssize_t _parse(
         self, const unsigned char* data, Py_ssize_t size, list items, Py_ssize_t max_frames, Py_ssize_t max_bytes
     ) except -1
+    cdef Py_ssize_t _take_whole(self, const unsigned char* data, Py_ssize_t size, list items) except -1
     cdef Py_ssize_t _read_header(self, const unsigned char* data, Py_ssize_t size) except -1
     cdef int _check_head(self, int head) except -1
     cdef Py_ssize_t _receive(self, const unsigned char* data, Py_ssize_t size, list items) except -1
@@ -58,6 +61,7 @@ cdef class FrameParser:
     cdef void _end(self) noexcept
 
 
+@cython.final
 cdef class FrameEncoder:
     cdef public bint masking
     cdef public bint strict

@@ -1,5 +1,6 @@
 """The compiled codec: ``_codec_py.py`` with pointers. It has no behaviour of its own."""
 
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromObject
@@ -143,6 +144,8 @@ rawws_keep_frames(Frame)
 
 cdef enum:
     CONTINUATION = 0x0
+    TEXT = 0x1
+    BINARY = 0x2
     CLOSE = 0x8
     CONTROL = 0x8
     OPCODE = 0xF
@@ -211,6 +214,7 @@ cdef class _Window:
         PyBuffer_FillInfo(buffer, self, self._start, self._size, 0, flags)
 
 
+@cython.final
 cdef class FrameParser:
     """Turns the bytes of one direction of a connection into frames, whatever way they are cut. One caller at a time.
 
@@ -339,7 +343,7 @@ cdef class FrameParser:
         self, const unsigned char* data, Py_ssize_t size, list items, Py_ssize_t max_frames, Py_ssize_t max_bytes
     ) except -1:
         """Parse from ``data`` what is allowed; returns how many bytes of it are done with."""
-        cdef Py_ssize_t position = 0, header
+        cdef Py_ssize_t position = 0, header, whole
         if self._is_open:
             position = self._continue(data, size, items)
         while (
@@ -348,12 +352,51 @@ cdef class FrameParser:
             and (max_frames < 0 or len(items) < max_frames)
             and (max_bytes < 0 or self._produced < max_bytes)
         ):
+            whole = self._take_whole(data + position, size - position, items)
+            if whole:
+                position += whole
+                continue
             header = self._read_header(data + position, size - position)
             if header == 0:
                 break
             position += header
             position += self._receive(data + position, size - position, items)
         return position
+
+    cdef Py_ssize_t _take_whole(self, const unsigned char* data, Py_ssize_t size, list items) except -1:
+        """Take a message that is here in one frame, below 64 KiB, with nothing wrong about it, which is most of what
+        comes, in two thirds of the time. Returns its size with the header, 0 for whatever else is there."""
+        cdef int head = data[0]
+        cdef Py_ssize_t length, start = 2
+        cdef long long key = -1
+        cdef uint32_t mask
+        cdef bytes payload
+        if (head != (FIN | TEXT) and head != (FIN | BINARY)) or self._message != CONTINUATION or size < 2:
+            return 0
+        length = data[1] ^ (MASKED if self._masked > 0 else 0)
+        if length >= LENGTH_16:
+            if length > LENGTH_16 or size < 4:
+                return 0
+            length = (data[2] << 8) | data[3]
+            start = 4
+            if length < LENGTH_16:
+                return 0
+        if self._masked:
+            start += 4
+        if self._masked < 0 or start + length > size or length > self._limit:
+            return 0
+        payload = <bytes>PyBytes_FromStringAndSize(NULL, length)
+        if self._masked:
+            memcpy(&mask, data + start - 4, 4)
+            key = (
+                (<long long>data[start - 4] << 24) | (data[start - 3] << 16) | (data[start - 2] << 8) | data[start - 1]
+            )
+            rawws_mask_copy(<unsigned char*>PyBytes_AS_STRING(payload), data + start, length, mask)
+        else:
+            memcpy(PyBytes_AS_STRING(payload), data + start, length)
+        items.append(make_frame(head, head & OPCODE, payload, key))
+        self._produced += length
+        return start + length
 
     cpdef object target(self):
         """Where the next bytes should be written when more than 16 KiB of a payload are missing, else None.
@@ -589,6 +632,7 @@ cdef class FrameParser:
         self._drop(self.pending)
 
 
+@cython.final
 cdef class FrameEncoder:
     """Turns the frames of one direction of a connection into bytes, one by one or in batches. One caller at a time.
 
@@ -630,9 +674,13 @@ cdef class FrameEncoder:
 
     cpdef Py_ssize_t append(self, frame) except -1:
         """Put ``frame`` at the end of the batch, as ``encode`` would give it; returns its size in bytes."""
-        cdef int head = self._begin(frame)
+        cdef int head = 0
         cdef bytes payload, key = None
         cdef Py_ssize_t size, count
+        if type(frame) is Frame:
+            head = (<Frame>frame)._head
+        if self._message != CONTINUATION or (head != (FIN | TEXT) and head != (FIN | BINARY)):
+            head = self._begin(frame)  # else it is a whole message between others
         if isinstance(frame, PreparedFrame):
             if not self.masking:
                 return self.append_bytes((<PreparedFrame>frame)._wire)
