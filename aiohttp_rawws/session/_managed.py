@@ -11,13 +11,13 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ChannelOverflow, PeerError
-from ..wire.codec import Frame, FrameChunk, PreparedFrame, is_close, is_control, is_prepared
+from ..wire.codec import Frame, FrameChunk, PreparedFrame, is_close, is_control, is_prepared, is_whole_message
 from ..wire.codes import CloseCode, CloseReason
 from . import queues
 from .awaitables import done, receiving, wake
 from .channels import Incoming, Outgoing
 from .closing import reason_for
-from .messages import MessageAssembler
+from .messages import MessageAssembler, check_whole
 from .raw import Cork, Listening, Sendable, WebSocketSession, as_frame
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class ManagedCore(queues.Receiver):
     """Messages of one session, on top of a raw one. What it leaves to the subclass raises NotImplementedError here."""
 
     __slots__ = (
-        "__weakref__", "_assembler", "_extensions", "_failure", "_listener", "_options", "_over",
+        "__weakref__", "_assembler", "_extensions", "_failure", "_limit_of_message", "_listener", "_options", "_over",
         "_overflow_closes", "_pipeline", "_raw", "_senders", "_sending", "_started", "_unsent_close",
     )
 
@@ -45,7 +45,8 @@ class ManagedCore(queues.Receiver):
         self._extensions = extensions
         self._started = False
         self._pipeline: ExtensionPipeline | None = None
-        self._assembler: MessageAssembler | None = None
+        self._assembler: MessageAssembler | None = None  # from the first frame on that is no whole message
+        self._limit_of_message = -1  # max_message_size; -1: none
         self._queue = queues.IncomingQueue(options.incoming.capacity, options.incoming.max_bytes)
         self._overflow_closes = options.incoming.on_overflow == "close"
         self._over = False  # no further message
@@ -79,17 +80,27 @@ class ManagedCore(queues.Receiver):
     def _on_frame(self, item: Frame | FrameChunk) -> None:
         if self._failure is not None:
             return  # section 7.1.7: nothing of what comes behind a violation is processed
-        assembler = self._assembler
-        assert assembler is not None
         try:
             if is_control(item):
                 self._on_control(item)
             elif not self._over:
-                message = assembler.add(item)
+                if self._assembler is None and is_whole_message(item) and not self._extensions:
+                    check_whole(item, self._limit_of_message)
+                    self._deliver(item)
+                    return
+                message = self._assembled(item)
                 if message is not None:
                     self._deliver(message)
         except PeerError as exc:
             self._fail(self._raw._own(exc), reason_for(exc))
+
+    def _assembled(self, item: Frame | FrameChunk) -> Frame | None:
+        assembler = self._assembler
+        if assembler is None:
+            limit = None if self._limit_of_message < 0 else self._limit_of_message
+            assembler = MessageAssembler(limit, self._pipeline, self._options.max_fragments)
+            self._assembler = assembler
+        return assembler.add(item)
 
     def _deliver(self, message: Frame) -> None:
         queue = self._queue

@@ -2,10 +2,10 @@
 cimport cython
 
 from aiohttp_rawws.session._awaitables_c cimport done, receiving, wake
-from aiohttp_rawws.session._messages_c cimport MessageAssembler as MessageAssemblerC
+from aiohttp_rawws.session._messages_c cimport MessageAssembler as MessageAssemblerC, check_whole
 from aiohttp_rawws.session._raw_c cimport WebSocketSession as WebSocketSessionC
 from aiohttp_rawws.session cimport _queues_c as queues
-from aiohttp_rawws.wire._frames_c cimport is_close, is_control, is_prepared
+from aiohttp_rawws.wire._frames_c cimport is_close, is_control, is_prepared, is_whole_message
 
 
 cdef class ManagedCore(queues.Receiver):
@@ -15,6 +15,7 @@ cdef class ManagedCore(queues.Receiver):
     cdef public bint _started
     cdef public object _pipeline
     cdef public MessageAssemblerC _assembler
+    cdef public Py_ssize_t _limit_of_message
     cdef bint _overflow_closes
     cdef readonly bint _over
     cdef readonly object _failure
@@ -24,8 +25,9 @@ cdef class ManagedCore(queues.Receiver):
     cdef Py_ssize_t _senders
     cdef object __weakref__
 
-    @cython.locals(assembler=MessageAssemblerC)
     cpdef object _on_frame(self, item)
+    @cython.locals(assembler=MessageAssemblerC)
+    cdef object _assembled(self, item)
     cdef void _deliver(self, message) except *
     cpdef object _end_messages(self, failure)
     cdef void _send_transformed(self, frame, compress) except *

@@ -57,9 +57,7 @@ class MessageAssembler:
         limit, PolicyViolation for a fragment too many, ProtocolViolation for a reserved bit that no extension uses.
         """
         if self._is_plain and self._kind is None and is_whole_message(item):  # nearly all of them
-            self._check_size(payload_size(item))
-            if is_text(item):
-                check_utf8(item.payload)
+            check_whole(item, self._limit)
             return item
         try:
             if self._fragments or not (isinstance(item, Frame) and item.fin):
@@ -127,6 +125,14 @@ class MessageAssembler:
     def _check_size(self, size: int) -> None:
         if 0 <= self._limit < size:
             raise FrameTooBig(size, self._limit, "max_message_size")
+
+
+def check_whole(message: Frame, limit: int) -> None:
+    """What is asked of a message that came in one frame: no more bytes than ``limit``, where that is not -1; UTF-8."""
+    if 0 <= limit < payload_size(message):
+        raise FrameTooBig(payload_size(message), limit, "max_message_size")
+    if is_text(message):
+        check_utf8(message.payload)
 
 
 def check_utf8(payload: bytes) -> None:

@@ -20,4 +20,5 @@ cdef class MessageAssembler:
     cdef void _check_size(self, Py_ssize_t size) except *
 
 
+cpdef object check_whole(message, Py_ssize_t limit)
 cdef void check_utf8(bytes payload) except *

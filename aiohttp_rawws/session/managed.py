@@ -20,7 +20,6 @@ from .closing import checked_reason, reason_for, reason_for_exception, reason_of
 from .converters import deserialized, needs_converter, serialized
 from .keepalive import Latency, Pinger, random_payload
 from .limits import limit_of
-from .messages import MessageAssembler
 from .options import seconds
 from .raw import WebSocketSession
 from .state import CloseState, SessionStats
@@ -124,9 +123,8 @@ class DefaultWebSocketSession(ManagedCore):
         pipeline = ExtensionPipeline(self._extensions) if self._extensions else NO_EXTENSIONS
         self._started = True
         self._pipeline = pipeline
-        self._assembler = MessageAssembler(
-            self._options.max_message_size, pipeline, self._options.max_fragments
-        )
+        size = self._options.max_message_size
+        self._limit_of_message = -1 if size is None else size
         raw = self._raw
         raw.frame_streaming_threshold = 0
         raw.on_violation = "raise"  # the Close is ours to send, behind the answers to what came before
@@ -490,14 +488,13 @@ class DefaultWebSocketSession(ManagedCore):
     @property
     def max_message_size(self) -> int | None:
         """Bytes a received message may have; None = unlimited. Holds from the next frame on."""
-        return self._options.max_message_size if self._assembler is None else self._assembler.max_message_size
+        return self._options.max_message_size
 
     @max_message_size.setter
     def max_message_size(self, value: int | None) -> None:
-        options = self._options.replace(max_message_size=value)
-        if self._assembler is None:
-            self._options = options
-        else:
+        self._options = self._options.replace(max_message_size=value)
+        self._limit_of_message = -1 if value is None else value
+        if self._assembler is not None:
             self._assembler.max_message_size = value
 
     @property

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from ..wire.codec import COMPILED
 
 if TYPE_CHECKING or not COMPILED:
-    from ._messages import MessageAssembler
+    from ._messages import MessageAssembler, check_whole
 else:
-    from ._messages_c import MessageAssembler
+    from ._messages_c import MessageAssembler, check_whole
 
-__all__ = ["MessageAssembler"]
+__all__ = ["MessageAssembler", "check_whole"]
