@@ -15,6 +15,7 @@ import aiohttp_rawws as rawws
 from aiohttp_rawws import Frame
 from aiohttp_rawws.extensions.deflate import PerMessageDeflate
 from aiohttp_rawws.session.memory import MemoryTransport
+from aiohttp_rawws.web import handshake
 
 from . import peers
 from .peers import TEXT, Answer, close_frame, frame, serving
@@ -294,6 +295,100 @@ async def test_a_refused_handshake_closes_the_connection(use: Any) -> None:
         await peer.send(peers.request_bytes("/", {"Sec-WebSocket-Version": "8"}), behind)
         assert "close" in (await peer.answer()).headers["Connection"]
         assert await peer.read_to_end() == b""
+
+
+def refuses_with_a_response(request: web.BaseRequest, *rest: object) -> web.Response:
+    return web.Response(status=403, text="no")
+
+
+def refuses_and_keeps_alive(request: web.BaseRequest) -> web.Response:
+    return web.Response(status=403, text="no", headers={"Connection": "keep-alive"})
+
+
+def raises_a_refusal(*args: object) -> None:
+    raise web.HTTPForbidden(text="no")
+
+
+def fails(*args: object) -> None:
+    raise ZeroDivisionError("no")
+
+
+REFUSALS: dict[str, tuple[dict[str, Any], int]] = {
+    "returned": ({"before_upgrade": refuses_with_a_response}, 403),
+    "returned-keep-alive": ({"before_upgrade": refuses_and_keeps_alive}, 403),
+    "raised": ({"before_upgrade": raises_a_refusal}, 403),
+    "failed": ({"before_upgrade": fails}, 500),
+    "origins": ({"origins": raises_a_refusal}, 403),
+    "protocols": ({"protocols": raises_a_refusal}, 403),
+    "protocol": ({"protocol": "chat"}, 400),
+    "not-listed": ({"origins": ["http://there.example"]}, 403),
+}
+
+
+def with_admin(app: Any, reached: list[str]) -> Any:
+    """``app``, and everything else is served by a page; on a web.Server, which has no routes, by its handler."""
+
+    async def admin(request: web.BaseRequest) -> web.StreamResponse:
+        reached.append(request.path)
+        return web.Response(text="secret")
+
+    if isinstance(app, web.Application):
+        app.router.add_get("/admin", admin)
+        return app
+    assert app.request_handler is not None
+    upgrade = app.request_handler
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        return await (admin if request.path == "/admin" else upgrade)(request)
+
+    return web.Server(handler)
+
+
+async def refused_in_one_segment(app: Any, status: int) -> Answer:
+    """Send a handshake and a request behind it; only the first is answered, and then the server hangs up."""
+    reached: list[str] = []
+    async with serving(with_admin(app, reached)) as served, served.peer() as peer:
+        handshake = peers.request_bytes("/", {"Origin": "http://here.example"})
+        await peer.send(handshake + peers.request_bytes("/admin", upgrade=False))
+        answer = await peer.answer()
+        assert answer.status == status
+        assert await peer.read_to_end() == b""
+        await served.idle()
+    assert reached == []
+    return answer
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+async def test_what_came_behind_a_refused_handshake_is_not_read(use: Any, name: str) -> None:
+    options, status = REFUSALS[name]
+    answer = await refused_in_one_segment(use(**{"origins": None, **options}), status)
+    assert "close" in handshake.elements(answer.headers, "Connection")
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+@pytest.mark.parametrize("use", [decorated, routed, returned, view], ids=lambda use: use.__name__)
+async def test_a_middleware_that_answers_in_place_of_the_refusal(use: Any, name: str) -> None:
+    @web.middleware
+    async def errors_as_json(request: web.Request, handler: Any) -> web.StreamResponse:
+        try:
+            response: web.StreamResponse = await handler(request)
+        except web.HTTPException as exc:
+            return web.json_response({"error": exc.reason}, status=exc.status)
+        except ZeroDivisionError:
+            return web.json_response({"error": "sorry"}, status=500)
+        return response
+
+    options, status = REFUSALS[name]
+    app = use(**{"origins": None, **options})
+    app.middlewares.append(errors_as_json)
+    await refused_in_one_segment(app, status)
+
+
+async def test_a_request_that_asked_for_no_upgrade_keeps_its_connection(use: Any) -> None:
+    async with serving(use()) as served, served.peer() as peer:
+        for _ in range(2):
+            await peer.send(peers.request_bytes("/", upgrade=False))
+            assert (await peer.answer()).status == 426
 
 
 async def test_a_required_protocol(use: Any) -> None:

@@ -45,7 +45,8 @@ def elements(headers: MultiMapping[str], name: str) -> list[str]:
     return [element for element in (part.strip(" \t") for part in joined.split(",")) if element]
 
 
-def _has_token(headers: MultiMapping[str], name: str, token: str) -> bool:
+def has_token(headers: MultiMapping[str], name: str, token: str) -> bool:
+    """Whether ``token``, which is lower-case, is among the elements of a comma list."""
     # str.lower() also folds letters outside ASCII (the Kelvin sign is a "k"); the RFC compares ASCII only.
     return any(element.isascii() and element.lower() == token for element in elements(headers, name))
 
@@ -57,7 +58,7 @@ def check_upgrade(method: str, version: tuple[int, int], headers: MultiMapping[s
     """
     if method != "GET":
         raise HandshakeError(405, f"A WebSocket is opened with GET, not {method}", {"Allow": "GET"})
-    wants_websocket = _has_token(headers, "Upgrade", "websocket")
+    wants_websocket = has_token(headers, "Upgrade", "websocket")
     if not wants_websocket:
         raise HandshakeError(
             426,
@@ -68,7 +69,7 @@ def check_upgrade(method: str, version: tuple[int, int], headers: MultiMapping[s
         # Not 505: HTTP/1.0 is supported, but a server MUST ignore its Upgrade field (RFC 9110, section 7.8), and
         # RFC 6455, section 4.2.1 names 400 for a request that cannot open a WebSocket.
         raise HandshakeError(400, "A WebSocket needs HTTP/1.1; HTTP/1.0 has no upgrade")
-    if not _has_token(headers, "Connection", "upgrade"):
+    if not has_token(headers, "Connection", "upgrade"):
         raise HandshakeError(400, 'The Connection header lacks the token "Upgrade"')
 
 

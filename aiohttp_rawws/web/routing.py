@@ -17,7 +17,7 @@ from ..errors import HandshakeError
 from . import handshake
 from .options import PLUGIN_ONLY, Overrides, check_names
 from .registry import Handle
-from .upgrade import Protocols, WebSocketUpgrade, checked_protocols, refusal, respond
+from .upgrade import Protocols, WebSocketUpgrade, checked_protocols, last_response, refusal, respond
 
 HandleT = TypeVar("HandleT", bound=Handle)
 
@@ -76,7 +76,7 @@ async def _refuse(request: web.Request) -> web.StreamResponse:
     # One handler for all of them: aiohttp caches the middleware chain of each handler it sees.
     exception = request.match_info.http_exception
     assert exception is not None
-    raise exception
+    raise last_response(request, exception)
 
 
 class WebSocketResource(web.AbstractResource):

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Coroutine, Iterable, Mapping
 from contextvars import ContextVar
 from inspect import isawaitable
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -31,6 +31,7 @@ from .sessions import DefaultWebSocketServerSession, WebSocketServerSession
 logger = logging.getLogger("aiohttp_rawws")
 
 Protocols = Iterable[str] | handshake.Select | None
+ResponseT = TypeVar("ResponseT", bound=web.StreamResponse)
 
 # Set to the connection while the plugin's outermost middleware waits for the response: it will prepare it, so that
 # every middleware can still add headers to the 101.
@@ -46,18 +47,29 @@ _EXCEPTIONS: dict[int, type[web.HTTPException]] = {
 
 
 def refusal(request: web.BaseRequest, error: HandshakeError) -> web.HTTPException:
-    """The response to a handshake that failed; also to be raised."""
-    exception: web.HTTPException
+    """The response to a handshake that failed, to be sent as ``last_response`` or raised."""
     if error.status == 405:
-        exception = web.HTTPMethodNotAllowed(request.method, ["GET"], text=f"{error}\n")
-    else:
-        exception = _EXCEPTIONS[error.status](headers=error.headers, text=f"{error}\n")
+        return web.HTTPMethodNotAllowed(request.method, ["GET"], text=f"{error}\n")
+    return _EXCEPTIONS[error.status](headers=error.headers, text=f"{error}\n")
+
+
+def last_request(request: web.BaseRequest) -> None:
+    """See to it that a refused handshake ends the connection, whichever response a middleware makes of the refusal.
+
+    What comes behind the handshake may be frames, and must not be read as requests.
+    """
     if "Upgrade" in request.headers:
-        # Whatever comes behind a refused handshake may be frames, and must not be read as requests.
-        exception.force_close()
-        if "Connection" in exception.headers:
-            exception.headers["Connection"] += ", close"
-    return exception
+        request.protocol.close()  # reads no further request, and hangs up once this one is answered
+
+
+def last_response(request: web.BaseRequest, response: ResponseT) -> ResponseT:
+    """``response`` as the refusal of a handshake: ``last_request``, and it says so."""
+    last_request(request)
+    if "Upgrade" in request.headers:
+        response.force_close()  # this writes "Connection: close" where the field is not there yet
+        if "Connection" in response.headers and not handshake.has_token(response.headers, "Connection", "close"):
+            response.headers["Connection"] += ", close"
+    return response
 
 
 def checked_protocols(protocol: str | None, protocols: Protocols) -> Protocols:
@@ -238,22 +250,26 @@ class WebSocketUpgrade(web.StreamResponse):
 
         Raises what a callable of the options raised, unless that is a ``web.HTTPException``.
         """
+        refused = self._refusal
         if not self._checked:
             self._checked = True
             try:
-                self._refusal = await self._check_in_time()
+                refused = await self._check_in_time()
             except HandshakeError as error:
-                self._refusal = refusal(self._request, error)
+                refused = refusal(self._request, error)
             except web.HTTPException as exception:
-                self._refusal = exception
+                refused = exception
             except Exception:
                 self._checked = False
+                last_request(self._request)
                 raise
-        if self._refusal is None and self._plugin is not None:
+        if refused is None and self._plugin is not None:
             full = self._plugin.refusal(self._request.remote)
             if full is not None:
-                self._refusal = refusal(self._request, full)
-        return self._refusal
+                refused = refusal(self._request, full)
+        if refused is not None:
+            self._refusal = last_response(self._request, refused)
+        return refused
 
     async def _check_in_time(self) -> web.StreamResponse | None:
         options = self._options
@@ -363,8 +379,7 @@ class WebSocketUpgrade(web.StreamResponse):
         except Exception:
             # Where this is called after the handler has returned, aiohttp would hang up without an answer.
             logger.exception("Error in the handshake of a WebSocket on %s", self._request.path)
-            refused = self._refusal = web.HTTPInternalServerError()
-            refused.force_close()
+            refused = self._refusal = last_response(request, web.HTTPInternalServerError())
         if refused is not None:
             self._hand_on_headers(given, refused)
             return await refused.prepare(request)
