@@ -30,8 +30,6 @@ async def test_values_go_both_ways(pair):
     assert await session.receive_deserialized() == {"a": [1, 2.5, "ü", None]}
     await session.send_serialized([1])
     assert (await client.receive()) == Frame.text("[1]")
-    await client.send(b'"binary is read as well"')
-    assert await session.receive_deserialized(str) == "binary is read as well"
 
 
 @pytest.mark.parametrize(
@@ -50,6 +48,24 @@ async def test_a_wrong_value_costs_its_frame_only(pair, sent, expected, text):
         await session.receive_deserialized(expected)
     assert caught.value.frame.text == sent
     assert await session.receive_deserialized(dict) == {"next": 1}
+
+
+@pytest.mark.parametrize("core", ["raw", "managed"])
+@pytest.mark.parametrize(
+    ("binary", "sent", "kind"), [(False, b"[1]", "BINARY"), (True, "[1]", "TEXT")], ids=["text", "binary"]
+)
+async def test_frames_of_the_other_kind_are_no_values(core, binary, sent, kind):
+    server, client = memory_pair(converter=JSONConverter(binary=binary))
+    session = server if core == "raw" else DefaultWebSocketSession(server)
+    await client.send(sent)
+    await client.send_serialized([2])
+    with pytest.raises(DeserializeError, match=f"^Converter doesn't support frame type {kind}$") as caught:
+        await session.receive_deserialized(list)
+    assert caught.value.frame.payload == b"[1]"
+    assert await session.receive_deserialized(list) == [2]
+    for end in (session, client):
+        end.abort()
+        await end.wait_closed()
 
 
 async def test_control_frames_on_a_raw_session_are_not_values():

@@ -25,7 +25,7 @@ class ContentConverter(Protocol):
 
 
 class JSONConverter:
-    """JSON in Text frames (``binary=True``: in Binary frames; either kind is understood).
+    """JSON in Text frames, or with ``binary=True`` in Binary frames; frames of the other kind are not read.
 
     dumps: value -> str or UTF-8 bytes. loads: str or bytes -> value. orjson's and others' fit.
     """
@@ -39,14 +39,14 @@ class JSONConverter:
     ) -> None:
         self._dumps = dumps
         self._loads = loads
-        self._binary = binary
+        self._kind = Opcode.BINARY if binary else Opcode.TEXT
 
     def is_applicable(self, frame: Frame) -> bool:
-        return frame.kind in (Opcode.TEXT, Opcode.BINARY)
+        return frame.kind is self._kind
 
     def serialize(self, value: Any) -> Frame:
         data = self._dumps(value)
-        if self._binary:
+        if self._kind is Opcode.BINARY:
             return Frame.binary(data.encode() if isinstance(data, str) else data)
         return Frame.text(data)
 
