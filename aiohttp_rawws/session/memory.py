@@ -194,7 +194,7 @@ def memory_pair(
     server_options, client_options: instead of those, for one end.
     Needs a running loop. End each with ``await session.end()`` or ``session.abort()``.
     """
-    both = SessionOptions(**options)
+    both = SessionOptions.of(options)
     first, second = MemoryTransport.pair()
 
     def session(transport: MemoryTransport, server: bool, options: SessionOptions) -> WebSocketSession:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from math import isfinite
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .channels import ChannelConfig, bounded
 from .converters import ContentConverter
 from .keepalive import Periodic
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 MIB = 2**20
 BOUNDED = bounded()
@@ -58,6 +62,19 @@ def size(name: str, value: int | None) -> int | None:
 def _one_of(name: str, value: object, *allowed: str) -> None:
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
+
+
+def names_of(options: type[SessionOptions]) -> frozenset[str]:
+    """The names of the options there are."""
+    return frozenset(option.name for option in dataclasses.fields(options) if option.init)
+
+
+def check_names(given: Iterable[str], valid: Collection[str]) -> None:
+    """Raise TypeError where one of ``given`` is not among ``valid``."""
+    unknown = sorted(set(given).difference(valid))
+    if unknown:
+        listed = ", ".join(map(repr, unknown))
+        raise TypeError(f"unknown option {listed}; the options are {', '.join(sorted(valid))}")
 
 
 @dataclass(frozen=True)
@@ -135,6 +152,13 @@ class SessionOptions:
         _one_of("on_violation", self.on_violation, "close", "raise")
         _one_of("on_error", self.on_error, "abort", "close-1011")
 
-    def replace(self, **changes: Any) -> SessionOptions:
-        """A copy with ``changes``; TypeError for an unknown name."""
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """The options ``given`` by name. Raises TypeError for a name that is no option, naming those that are."""
+        check_names(given, names_of(cls))
+        return cls(**given)
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with ``changes``. Raises TypeError for a name that is no option, naming those that are."""
+        check_names(changes, names_of(type(self)))
         return dataclasses.replace(self, **changes)

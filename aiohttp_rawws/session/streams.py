@@ -182,8 +182,8 @@ class RawWebSocket(WebSocketSession):
         new_masking_key: Callable[[], bytes] | None = None,
         **options: Any,
     ) -> None:
+        settings = SessionOptions.of(options)
         transport = StreamTransport(reader, writer)
-        settings = SessionOptions(**options)
         super().__init__(
             transport,
             server=server,

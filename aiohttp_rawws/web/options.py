@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +10,7 @@ from aiohttp import web
 
 from ..extensions.base import check_conflicts
 from ..extensions.deflate import PerMessageDeflate
-from ..session.options import SessionOptions, count, seconds
+from ..session.options import SessionOptions, count, names_of, seconds
 from ..wire.codes import CloseReason, may_be_sent
 from .origins import OriginCheck, Origins, compile_origins
 
@@ -88,11 +87,6 @@ class WebSocketOptions(SessionOptions):
     def shutdown(self) -> CloseReason:
         return CloseReason(self.shutdown_code, self.shutdown_reason)
 
-    def replace(self, **changes: Any) -> WebSocketOptions:
-        """A copy with ``changes``. Raises TypeError for a name that is no option, naming those that are."""
-        check_names(changes)
-        return dataclasses.replace(self, **changes)
-
 
 class Overrides:
     """The options of a route, to be put over those of the plugin that serves a request: made once, not for each."""
@@ -118,14 +112,5 @@ def _with_backend(factory: Any) -> Any:
     return factory
 
 
-NAMES = frozenset(option.name for option in dataclasses.fields(WebSocketOptions) if option.init)
+OF_ROUTES = names_of(WebSocketOptions) - PLUGIN_ONLY
 DEFAULTS = WebSocketOptions()
-
-
-def check_names(options: Mapping[str, Any], *, without: frozenset[str] = frozenset()) -> None:
-    """Raise TypeError if ``options`` has a name that is no option, or one of those in ``without``."""
-    valid = NAMES - without
-    unknown = sorted(set(options) - valid)
-    if unknown:
-        listed = ", ".join(repr(name) for name in unknown)
-        raise TypeError(f"unknown option {listed}; the options are {', '.join(sorted(valid))}")

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from .options import WebSocketOptions, check_names
+from .options import WebSocketOptions
 from .registry import WEBSOCKETS, WebSockets
 from .upgrade import WebSocketUpgrade, prepares_later
 
@@ -21,12 +21,11 @@ def setup(app: web.Application, **options: Any) -> WebSockets:
     application may have one of its own, whose options and registry then hold there.
     options: see ``WebSocketOptions``; TypeError for an unknown one, ValueError for one out of range.
     """
-    check_names(options)
     if WEBSOCKETS in app:
         raise RuntimeError("setup() was called on this application before")
     if app.frozen or app.pre_frozen:
         raise RuntimeError("setup() comes before the application is started or added to another")
-    plugin = WebSockets(WebSocketOptions(**options))
+    plugin = WebSockets(WebSocketOptions.of(options))
     app[WEBSOCKETS] = plugin
     app.middlewares.insert(0, prepare_upgrades)
 

@@ -14,8 +14,9 @@ from aiohttp.web_urldispatcher import MatchedSubAppResource
 from yarl import URL
 
 from ..errors import HandshakeError
+from ..session.options import check_names
 from . import handshake
-from .options import PLUGIN_ONLY, Overrides, check_names
+from .options import OF_ROUTES, Overrides
 from .registry import Handle
 from .upgrade import Protocols, WebSocketUpgrade, checked_protocols, last_response, refusal, respond
 
@@ -40,7 +41,7 @@ def aiohttp_handler(
     """An aiohttp handler that upgrades the request and runs ``handle`` over the session; options are checked here."""
     if not callable(handle):
         raise TypeError(f"the handler must be an async function of a session, not {handle!r}")
-    check_names(options, without=PLUGIN_ONLY)
+    check_names(options, OF_ROUTES)
     overrides = Overrides(options)
     protocols = checked_protocols(protocol, protocols)
 

@@ -20,10 +20,11 @@ from multidict import CIMultiDict
 from ..errors import HandshakeError
 from ..extensions.negotiation import negotiate_server
 from ..session.limits import WriteGuard
+from ..session.options import check_names
 from ..session.streams import StreamTransport
 from . import handshake
 from .deadline import HandshakeTimeout, within
-from .options import DEFAULTS, PLUGIN_ONLY, WebSocketOptions, check_names
+from .options import DEFAULTS, OF_ROUTES, WebSocketOptions
 from .registry import Handle, plugin_of, run_handler
 from .seats import Seat
 from .sessions import DefaultWebSocketServerSession, WebSocketServerSession
@@ -136,7 +137,7 @@ class WebSocketUpgrade(web.StreamResponse):
     ) -> None:
         if not callable(handle):
             raise TypeError(f"handle must be an async function of a session, not {handle!r}")
-        check_names(options, without=PLUGIN_ONLY)
+        check_names(options, OF_ROUTES)
         super().__init__(status=101)
         self._request = request
         self._protocol = protocol
