@@ -194,6 +194,9 @@ def memory_pair(
     server_options, client_options: instead of those, for one end.
     Needs a running loop. End each with ``await session.end()`` or ``session.abort()``.
     """
+    for name, value in (("server_options", server_options), ("client_options", client_options)):
+        if value is not None and not isinstance(value, SessionOptions):
+            raise TypeError(f"{name} must be SessionOptions or None, not {value!r}")
     both = SessionOptions.of(options)
     first, second = MemoryTransport.pair()
 

@@ -24,16 +24,19 @@ OnViolation = Literal["close", "raise"]
 OnError = Literal["abort", "close-1011"]
 
 
-def seconds(name: str, value: float | timedelta | None) -> float | None:
-    """A duration in seconds as float; None stays None. ``name`` is for the error's text."""
+def seconds(name: str, value: float | timedelta | None, *, needed: bool = False) -> float | None:
+    """A duration in seconds as float; None stays None. For the error's text: ``name``, and whether the duration is
+    ``needed``, so that None is not to be suggested."""
     if value is None:
         return None
     if isinstance(value, timedelta):
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be seconds, a timedelta or None, not {value!r}")
+        allowed = "seconds or a timedelta" if needed else "seconds, a timedelta or None"
+        raise TypeError(f"{name} must be {allowed}, not {value!r}")
     if not isfinite(value) or value <= 0:
-        raise ValueError(f"{name} must be more than 0 seconds, or None to switch it off, not {value!r}")
+        off = "" if needed else ", or None to switch it off"
+        raise ValueError(f"{name} must be more than 0 seconds{off}, not {value!r}")
     return float(value)
 
 
@@ -57,6 +60,12 @@ def size(name: str, value: int | None) -> int | None:
     if value < 1:
         raise ValueError(f"{name} must be at least 1 byte, or None for no limit, not {value}")
     return value
+
+
+def flag(name: str, value: object) -> None:
+    """A choice between two."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
 
 
 def _one_of(name: str, value: object, *allowed: str) -> None:
@@ -135,17 +144,19 @@ class SessionOptions:
                 raise TypeError(f"{name} must be bounded(...) or UNLIMITED, not {getattr(self, name)!r}")
         if self.close_timeout is None:
             raise TypeError("close_timeout cannot be None: ending a session must not wait for ever")
-        settle("close_timeout", seconds("close_timeout", self.close_timeout))
+        settle("close_timeout", seconds("close_timeout", self.close_timeout, needed=True))
         for name in ("ping_interval", "timeout", "idle_timeout", "max_lifetime", "write_timeout"):
             settle(name, seconds(name, getattr(self, name)))
         count("max_fragments", self.max_fragments)
         count("max_control_rate", self.max_control_rate)
         if not isinstance(self.keepalive, Periodic):
             raise TypeError(f"keepalive must be Periodic(...) or WhenIdle(...), not {self.keepalive!r}")
-        for name in ("masking", "strict", "auto_pong", "auto_close"):
-            value = getattr(self, name)
-            if not isinstance(value, bool) and not (name == "masking" and value is None):
-                raise TypeError(f"{name} must be True or False, not {value!r}")
+        if self.masking is not None and not isinstance(self.masking, bool):
+            raise TypeError(f"masking must be True, False or None, not {self.masking!r}")
+        for name in ("strict", "auto_pong", "auto_close"):
+            flag(name, getattr(self, name))
+        if isinstance(self.converter, type):
+            raise TypeError(f"converter must be an object, such as JSONConverter(), not {self.converter!r}")
         for method in ("is_applicable", "serialize", "deserialize"):
             if self.converter is not None and not callable(getattr(self.converter, method, None)):
                 raise TypeError(f"converter needs a method {method}(), which {self.converter!r} has not")

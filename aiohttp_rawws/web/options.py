@@ -57,8 +57,9 @@ class WebSocketOptions(SessionOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.extensions, (str, bytes, Mapping)):
-            raise TypeError(f"extensions must be a list of extensions, not {self.extensions!r}")
+        given: object = self.extensions
+        if not isinstance(given, Iterable) or isinstance(given, (str, bytes, Mapping)):
+            raise TypeError(f"extensions must be a list, such as [PerMessageDeflate()], not {given!r}")
         if self.before_upgrade is not None and not callable(self.before_upgrade):
             raise TypeError(f"before_upgrade must be a callable or None, not {self.before_upgrade!r}")
         object.__setattr__(self, "handshake_timeout", seconds("handshake_timeout", self.handshake_timeout))

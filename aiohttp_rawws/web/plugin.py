@@ -21,6 +21,8 @@ def setup(app: web.Application, **options: Any) -> WebSockets:
     application may have one of its own, whose options and registry then hold there.
     options: see ``WebSocketOptions``; TypeError for an unknown one, ValueError for one out of range.
     """
+    if not isinstance(app, web.Application):
+        raise TypeError(f"setup() needs a web.Application, not {app!r}")
     if WEBSOCKETS in app:
         raise RuntimeError("setup() was called on this application before")
     if app.frozen or app.pre_frozen:

@@ -14,11 +14,11 @@ from aiohttp.web_urldispatcher import MatchedSubAppResource
 from yarl import URL
 
 from ..errors import HandshakeError
-from ..session.options import check_names
+from ..session.options import check_names, flag
 from . import handshake
 from .options import OF_ROUTES, Overrides
 from .registry import Handle
-from .upgrade import Protocols, WebSocketUpgrade, checked_protocols, last_response, refusal, respond
+from .upgrade import Protocols, WebSocketUpgrade, checked_handle, checked_protocols, last_response, refusal, respond
 
 HandleT = TypeVar("HandleT", bound=Handle)
 
@@ -39,8 +39,9 @@ def aiohttp_handler(
     **options: Any,
 ) -> Handler:
     """An aiohttp handler that upgrades the request and runs ``handle`` over the session; options are checked here."""
-    if not callable(handle):
-        raise TypeError(f"the handler must be an async function of a session, not {handle!r}")
+    checked_handle("handler", handle)
+    flag("negotiate_extensions", negotiate_extensions)
+    flag("managed", managed)
     check_names(options, OF_ROUTES)
     overrides = Overrides(options)
     protocols = checked_protocols(protocol, protocols)
@@ -237,6 +238,10 @@ class WebSocketRouteDef(web.AbstractRouteDef):
     __slots__ = ("handler", "name", "path", "protocol")
 
     def __init__(self, path: str, handler: Handler, *, protocol: str | None, name: str | None) -> None:
+        if not isinstance(path, str):
+            raise TypeError(f"path must be a str, not {path!r}")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name must be a str or None, not {name!r}")
         if path and not path.startswith("/"):
             raise ValueError(f"a path starts with a slash, or is empty: {path!r}")
         self.path = path

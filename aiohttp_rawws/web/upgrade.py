@@ -20,7 +20,7 @@ from multidict import CIMultiDict
 from ..errors import HandshakeError
 from ..extensions.negotiation import negotiate_server
 from ..session.limits import WriteGuard
-from ..session.options import check_names
+from ..session.options import check_names, flag
 from ..session.streams import StreamTransport
 from . import handshake
 from .deadline import HandshakeTimeout, within
@@ -71,6 +71,14 @@ def last_response(request: web.BaseRequest, response: ResponseT) -> ResponseT:
         if "Connection" in response.headers and not handshake.has_token(response.headers, "Connection", "close"):
             response.headers["Connection"] += ", close"
     return response
+
+
+def checked_handle(name: str, handle: Handle | None) -> Handle:
+    """``handle``. Raises TypeError for what cannot be awaited with a session, which includes classes: a view of
+    aiohttp's is not a handler of ours."""
+    if not callable(handle) or isinstance(handle, type):
+        raise TypeError(f"{name} must be an async function of a session, not {handle!r}")
+    return handle
 
 
 def checked_protocols(protocol: str | None, protocols: Protocols) -> Protocols:
@@ -135,15 +143,16 @@ class WebSocketUpgrade(web.StreamResponse):
         managed: bool = False,
         **options: Any,
     ) -> None:
-        if not callable(handle):
-            raise TypeError(f"handle must be an async function of a session, not {handle!r}")
+        flag("install_extensions", install_extensions)
+        flag("managed", managed)
         check_names(options, OF_ROUTES)
+        handle = checked_handle("handle", handle)
         super().__init__(status=101)
         self._request = request
         self._protocol = protocol
         self._protocols = checked_protocols(protocol, protocols)
         self._install_extensions = install_extensions
-        self._handle: Handle = handle
+        self._handle = handle
         self._managed = managed
         # Here, in the handler, the request belongs to the innermost application; later it may be the outermost.
         self._app = request.app if isinstance(request, web.Request) else None
