@@ -536,11 +536,19 @@ class TestOptions:
             ("executor_above", -1, ValueError),
             ("max_ratio", 0.5, ValueError),
             ("max_ratio", float("nan"), ValueError),
+            ("max_ratio", "2", TypeError),
+            ("max_ratio", True, TypeError),
             ("compress_if", [1], TypeError),
+            ("compress_if", 5, TypeError),
+            ("compress_if", None, TypeError),
+            ("client_no_context_takeover", "x", TypeError),
+            ("server_no_context_takeover", "x", TypeError),
+            ("server_no_context_takeover", None, TypeError),
+            ("backend", 5, TypeError),
         ],
     )
     def test_out_of_range(self, option: str, value: Any, error: type[Exception]) -> None:
-        with pytest.raises(error, match=option):
+        with pytest.raises(error, match=f"^{option} "):
             PerMessageDeflate(**{option: value})
 
     @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain
+from types import NoneType
 from typing import Any, ClassVar
 
 from ..errors import ProtocolViolation
@@ -71,11 +72,10 @@ class PerMessageDeflate(WebSocketExtensionFactory):
     _pools: dict[int, CompressorPool] = field(default_factory=dict, init=False, repr=False)  # by window bits
 
     def __post_init__(self) -> None:
-        predicates = (self.compress_if,) if callable(self.compress_if) else tuple(self.compress_if)
-        for predicate in predicates:
-            if not callable(predicate):
-                raise TypeError(f"compress_if must be callable, not {predicate!r}")
-        object.__setattr__(self, "compress_if", predicates)
+        object.__setattr__(self, "compress_if", _predicates(self.compress_if))
+        for option in ("client_no_context_takeover", "server_no_context_takeover"):
+            if not isinstance(getattr(self, option), bool):
+                raise TypeError(f"{option} must be True or False, not {getattr(self, option)!r}")
         _check_int("server_max_window_bits", self.server_max_window_bits, MIN_WINDOW_BITS, MAX_WINDOW_BITS)
         _check_int("client_max_window_bits", self.client_max_window_bits, MIN_WINDOW_BITS, MAX_WINDOW_BITS)
         _check_int("compression_level", self.compression_level, -1, 9)
@@ -83,8 +83,14 @@ class PerMessageDeflate(WebSocketExtensionFactory):
         _check_int("compress_if_bigger_than", self.compress_if_bigger_than, 0)
         _check_int("max_inflated_size", self.max_inflated_size, 1)
         _check_int("executor_above", self.executor_above, 0)
-        if self.max_ratio is not None and not self.max_ratio >= 1:
-            raise ValueError(f"max_ratio must be at least 1, or None for any, not {self.max_ratio!r}")
+        ratio: object = self.max_ratio
+        if isinstance(ratio, bool) or not isinstance(ratio, (int, float, NoneType)):
+            raise TypeError(f"max_ratio must be a number or None, not {ratio!r}")
+        if ratio is not None and not ratio >= 1:
+            raise ValueError(f"max_ratio must be at least 1, or None for any, not {ratio!r}")
+        for function in ("compressobj", "decompressobj"):
+            if not callable(getattr(self.zlib, function, None)):
+                raise TypeError(f"backend needs a function {function}(), which {self.backend!r} has not")
         try:  # here and not with the first message: isal, for one, has the levels 0 to 3 only
             self.new_compressor(MAX_WINDOW_BITS)
         except ValueError as error:
@@ -358,6 +364,16 @@ def _as_header(frame: Frame) -> FrameHeader:
 def _flush_mode(backend: ZlibBackend, name: str) -> int:
     mode: int = getattr(backend, name, getattr(zlib, name))
     return mode
+
+
+def _predicates(given: object) -> tuple[Predicate, ...]:
+    if callable(given):
+        return (given,)
+    several = tuple(given) if isinstance(given, Iterable) else (given,)
+    for predicate in several:
+        if not callable(predicate):
+            raise TypeError(f"compress_if must be a callable or a list of them, not {predicate!r}")
+    return several
 
 
 def _check_int(option: str, value: object, low: int, high: int | None = None) -> None:
