@@ -114,10 +114,20 @@ class TestConstruction:
 
     @pytest.mark.parametrize("payload", ["text", 5, None, [1]])
     def test_payload_has_to_be_a_buffer(self, frames: ModuleType, payload: object) -> None:
-        with pytest.raises(TypeError):
-            frames.Frame(2, payload)
-        with pytest.raises(TypeError):
-            frames.Frame.binary(payload)
+        hint = r"; Frame\.text\(\) takes str" if isinstance(payload, str) else ""
+        text = f"^payload must be bytes-like, not {type(payload).__name__}{hint}$"
+        frame = frames.Frame
+        made: list[Any] = [lambda data: frame(1, data), lambda data: frame(1).replace(payload=data)]
+        for make in (*made, frame.binary, frame.ping, frame.pong):
+            with pytest.raises(TypeError, match=text):
+                make(payload)
+        if not isinstance(payload, str):
+            with pytest.raises(TypeError, match=text):
+                frame.text(payload)
+
+    def test_a_masking_key_has_to_be_a_buffer(self, frames: ModuleType) -> None:
+        with pytest.raises(TypeError, match=r"^masking_key must be bytes-like, not str$"):
+            frames.encode_header(1, 0, masking_key="abcd")
 
 
 class TestReading:

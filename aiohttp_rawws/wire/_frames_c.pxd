@@ -47,6 +47,7 @@ cdef int _head_byte(int opcode, bint fin, bint rsv1, bint rsv2, bint rsv3) excep
 cdef int _check_control(int head, Py_ssize_t size) except -1
 cdef int _checked_kind(int opcode, int kind) except -1
 cdef bytes _as_bytes(payload)
+cdef bytes _copied(data, str name)
 cdef Frame _data_frame(int opcode, bytes payload, bint fin, bint rsv1, bint rsv2, bint rsv3)
 cdef Frame _control_frame(int opcode, bytes payload)
 cdef str _decoded(Frame frame)

@@ -70,7 +70,16 @@ def _checked_kind(opcode: int, kind: int) -> int:
 
 
 def _as_bytes(payload: Buffer) -> bytes:
-    return payload if type(payload) is bytes else bytes(memoryview(payload))
+    return payload if type(payload) is bytes else _copied(payload, "payload")
+
+
+def _copied(data: Any, name: str) -> bytes:
+    try:
+        view = memoryview(data)
+    except TypeError:
+        hint = "; Frame.text() takes str" if isinstance(data, str) and name == "payload" else ""
+        raise TypeError(f"{name} must be bytes-like, not {type(data).__name__}{hint}") from None
+    return bytes(view)
 
 
 def _data_frame(opcode: int, payload: bytes, fin: bool, rsv1: bool, rsv2: bool, rsv3: bool) -> Frame:
@@ -420,7 +429,7 @@ def encode_header(
     """
     if not 0 <= length < 1 << 63:
         raise ValueError(f"a frame cannot be {length} bytes long")
-    key = None if masking_key is None else checked_key(_as_bytes(masking_key))
+    key = None if masking_key is None else checked_key(_copied(masking_key, "masking_key"))
     return header_bytes(_head_byte(opcode, fin, rsv1, rsv2, rsv3), length, key)
 
 
