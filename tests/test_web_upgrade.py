@@ -424,6 +424,8 @@ async def test_before_upgrade_adds_headers(use: Any) -> None:
     hooks: list[Any] = [
         before,
         lambda request: {"X-Server": "GET", "Set-Cookie": "a=b"},
+        lambda request: [("X-Server", "GET"), ("Set-Cookie", "a=b")],
+        lambda request: iter([("X-Server", "GET"), ("Set-Cookie", "a=b")]),
         lambda request: None,
     ]
     for hook in hooks:
@@ -433,6 +435,16 @@ async def test_before_upgrade_adds_headers(use: Any) -> None:
                 assert (answer.headers["X-Server"], answer.headers["Set-Cookie"]) == ("GET", "a=b")
             assert await peer.frame() == (TEXT, b"None")
             await peer.send(close_frame())
+
+
+async def test_before_upgrade_repeats_a_field(use: Any) -> None:
+    def cookies(request: web.BaseRequest) -> list[tuple[str, str]]:
+        return [("Set-Cookie", "a=b"), ("Set-Cookie", "c=d")]
+
+    async with serving(use(before_upgrade=cookies)) as served, served.peer() as peer:
+        assert (await peer.open("/")).headers.getall("Set-Cookie") == ["a=b", "c=d"]
+        await peer.frame()
+        await peer.send(close_frame())
 
 
 async def test_before_upgrade_refuses(use: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -464,6 +476,12 @@ async def test_before_upgrade_refuses_with_a_redirect(use: Any) -> None:
         lambda request: {"sec-websocket-accept": "x"},
         lambda request: {"Connection": "close"},
         lambda request: 5,
+        lambda request: "X-Server: GET",
+        lambda request: [("X-Server",)],
+        lambda request: [("Connection", "close")],
+        lambda request: {"X-Server": "GET\r\nConnection: close"},
+        lambda request: {"X-Server": 5},
+        lambda request: {"X Server": "GET"},
         lambda request: 1 / 0,
     ],
 )

@@ -36,6 +36,9 @@ RESERVED_FIELDS = frozenset(
 # RFC 9110, section 5.6.2. Subprotocol names are tokens.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
+# What a field value cannot hold (RFC 9110, section 5.5).
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
 Select = Callable[[Any, "tuple[str, ...]"], Any]
 
 
@@ -116,6 +119,11 @@ def accept_key(key: str) -> str:
 def is_token(name: object) -> bool:
     """Can ``name`` be the name of a subprotocol?"""
     return isinstance(name, str) and _TOKEN.fullmatch(name) is not None
+
+
+def is_field(name: str, value: object) -> bool:
+    """Can this be a header field? aiohttp refuses some others, but only while it writes them."""
+    return is_token(name) and isinstance(value, str) and _CONTROL_CHARACTER.search(value) is None
 
 
 def offered_protocols(headers: MultiMapping[str]) -> tuple[str, ...]:

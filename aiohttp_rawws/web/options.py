@@ -14,7 +14,7 @@ from ..session.options import SessionOptions, count, names_of, seconds
 from ..wire.codes import CloseReason, may_be_sent
 from .origins import OriginCheck, Origins, compile_origins
 
-BeforeUpgradeResult = Mapping[str, str] | web.StreamResponse | None
+BeforeUpgradeResult = Mapping[str, str] | Iterable[tuple[str, str]] | web.StreamResponse | None
 BeforeUpgrade = Callable[[Any], BeforeUpgradeResult | Awaitable[BeforeUpgradeResult]]
 
 try:  # what the application chose with aiohttp.set_zlib_backend() holds here too; there since aiohttp 3.12
@@ -31,8 +31,8 @@ class WebSocketOptions(SessionOptions):
 
     origins: which pages may connect: "same-origin", a list of origins and patterns
         (``"https://*.example.org"``), compiled patterns, a callable ``(origin, request) -> bool``, or None for all.
-    before_upgrade: called with the request before the 101, sync or async. Returns None, a mapping of further header
-        fields for the 101, or a response that refuses; may raise ``web.HTTPException``.
+    before_upgrade: called with the request before the 101, sync or async. Returns None, further header fields for
+        the 101 (a mapping, or pairs of name and value), or a response that refuses; may raise ``web.HTTPException``.
     extensions: configurations of extensions, in order of preference, offered where a route negotiates them.
     handshake_timeout: seconds that the callables of ``origins``, ``protocols`` and ``before_upgrade`` may take
         together; then the answer is 503. None = for ever. 10.

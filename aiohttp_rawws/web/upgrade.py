@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable
 from contextvars import ContextVar
 from inspect import isawaitable
 from typing import Any, TypeVar
@@ -324,12 +324,15 @@ class WebSocketUpgrade(web.StreamResponse):
             result = await result
         if result is None or isinstance(result, web.StreamResponse):
             return result
-        if not isinstance(result, Mapping):
-            raise TypeError(f"before_upgrade must return None, a mapping of headers or a response, not {result!r}")
-        extra = CIMultiDict(result)
-        for name in extra:
+        try:
+            extra: CIMultiDict[Any] = CIMultiDict(result)  # type: ignore[arg-type]  # it judges what it is given
+        except (TypeError, ValueError) as exc:
+            raise TypeError(f"before_upgrade must return None, header fields or a response, not {result!r}") from exc
+        for name, value in extra.items():
             if name.lower() in handshake.RESERVED_FIELDS:
                 raise ValueError(f"before_upgrade cannot set {name}: it belongs to the handshake")
+            if not handshake.is_field(name, value):
+                raise ValueError(f"before_upgrade cannot set {name!r} to {value!r}: that is no header field")
         self.headers.extend(extra)
         return None
 
