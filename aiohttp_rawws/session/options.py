@@ -97,7 +97,7 @@ class SessionOptions:
     incoming, outgoing: bounds of the two directions. 1024 frames and 1 MiB, suspending.
     close_timeout: seconds that ending may take: a flush, the peer's Close, the end of the TCP stream. 10.
     ping_interval: seconds between the pings of a managed session; None = no pings. None.
-    timeout: seconds a managed session's ping may stay unanswered; None = for ever. 15.
+    timeout: seconds a ping of ``ping_interval`` may stay unanswered; None = for ever. 15.
     keepalive: how the pings are made: ``Periodic()`` or ``WhenIdle()``.
     auto_pong, auto_close: whether a managed session answers a Ping with a Pong, a Close with a Close.
     max_fragments: frames that one message of a managed session may come in; None = any number. 131072.
