@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 BATCH = 64 * 1024  # a batch of frames is written when it reaches this
 UNJOINED = 32 * 1024  # a payload from this size on is written by itself, not copied behind its header
+OPCODE, CLOSE = 0x0F, 0x08  # in the first byte of a frame
 PATIENCE = 1.0  # seconds that the frames before a violation have to be taken before it is answered
 UNCHECKED = 16  # writes in a row, with nothing read in between, after which the transport is asked whether it still is
 HIGH_WATER, LOW_WATER = 64 * 1024, 16 * 1024  # uvloop's low mark is 16 bytes: set both, everywhere alike
@@ -421,18 +422,21 @@ class ConnectionCore:
             raise self.cannot_send()
         if self.pipeline is not None:
             frame = self.pipeline.outgoing(frame)
+        encoder = self.encoder
         if self.write_paused or self._out is not None:
             self._put_aside(frame)
-        elif len(frame._payload) >= UNJOINED and not self.encoder.masking:
-            self.encoder.append_header(frame)
+        elif len(frame._payload) >= UNJOINED and not encoder.masking:
+            encoder.append_header(frame)
             self.write_batch()
             payload = frame.payload
             self._write(payload)
-        else:
-            self.encoder.append(frame)
+        elif encoder.size or self._holds_back():
+            encoder.append(frame)
             self._batch()
+        else:
+            self._write(encoder.encode(frame))
         self.frames_sent += 1
-        if is_close(frame):
+        if frame._head & OPCODE == CLOSE:
             self.close_sent = reason_of(frame)
             self.local_first = self.close_received is None
 

@@ -7,11 +7,13 @@ from aiohttp_rawws.session._queues_c cimport OutgoingQueue as OutgoingQueueC
 from aiohttp_rawws.wire._codec_c cimport FrameEncoder as FrameEncoderC
 from aiohttp_rawws.wire._codec_c cimport FrameParser as FrameParserC
 from aiohttp_rawws.wire._frames_c cimport Frame as FrameC, PreparedFrame as PreparedFrameC
-from aiohttp_rawws.wire._frames_c cimport is_close, is_control, payload_size
+from aiohttp_rawws.wire._frames_c cimport is_close, is_control
 
 cdef Py_ssize_t BATCH
 cdef Py_ssize_t UNJOINED
 cdef int UNCHECKED
+cdef int OPCODE
+cdef int CLOSE
 
 
 cdef class ConnectionCore:
@@ -91,6 +93,7 @@ cdef class ConnectionCore:
     cdef void _listen_on(self) except *
     @cython.locals(taken=Py_ssize_t)
     cdef void _call_listener(self, list items) except *
+    @cython.locals(encoder=FrameEncoderC)
     cdef void put(self, FrameC frame) except *
     cdef void put_prepared(self, prepared) except *
     @cython.locals(encoder=FrameEncoderC)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ChannelOverflow, RawWSError
 from ..extensions.base import ExtensionPipeline
-from ..wire.codec import Frame, PreparedFrame, is_frame, is_prepared
+from ..wire.codec import Frame, PreparedFrame, is_prepared
 from ..wire.codes import CloseCode, CloseReason
 from . import queues
 from .awaitables import done, receiving
@@ -220,7 +220,9 @@ class WebSocketSession(queues.Receiver):
 
     def _sent(self, item: Sendable) -> Coroutine[Any, Any, None]:
         connection = self._connection
-        if connection.is_outgoing_full() or (self._turn is not None and self._turn.locked()):
+        if (connection._out is not None and connection.is_outgoing_full()) or (
+            self._turn is not None and self._turn.locked()
+        ):
             frame = as_frame(item)
             if connection.must_wait(frame):
                 return self._send_in_turn(item)
@@ -236,7 +238,7 @@ class WebSocketSession(queues.Receiver):
 
     def _sent_now(self, item: Sendable) -> None:
         connection = self._connection
-        if connection.is_outgoing_full():
+        if connection._out is not None and connection.is_outgoing_full():
             frame = as_frame(item)
             if connection.must_wait(frame):
                 text = f"outgoing is full: {connection.unsent()} frames wait for the peer to read"
@@ -244,7 +246,7 @@ class WebSocketSession(queues.Receiver):
         self._put(item)
 
     def _put(self, item: Sendable) -> None:
-        if is_frame(item):
+        if type(item) is Frame:  # in two thirds of the time of isinstance(); as_frame() sees to subclasses
             self._connection.put(item)
         elif is_prepared(item):
             self._connection.put_prepared(item)

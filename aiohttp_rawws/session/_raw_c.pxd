@@ -4,7 +4,7 @@ cimport cython
 from aiohttp_rawws.session._awaitables_c cimport done, receiving
 from aiohttp_rawws.session._connection_c cimport ConnectionCore as ConnectionCoreC
 from aiohttp_rawws.session cimport _queues_c as queues
-from aiohttp_rawws.wire._frames_c cimport is_frame, is_prepared
+from aiohttp_rawws.wire._frames_c cimport is_prepared
 
 cdef long long BREATH
 

@@ -63,7 +63,6 @@ cpdef bytes checked_key(bytes masking_key)
 cpdef bytes new_masking_key()
 @cython.locals(frame=Frame)
 cpdef Py_ssize_t payload_size(item) except -1
-cpdef bint is_frame(item) noexcept
 cpdef bint is_prepared(item) noexcept
 @cython.locals(frame=Frame)
 cpdef bint is_control(item) noexcept

@@ -36,7 +36,6 @@ payload_size = _frames.payload_size
 with_payload = _frames.with_payload
 is_control = _frames.is_control
 is_close = _frames.is_close
-is_frame = _frames.is_frame
 is_prepared = _frames.is_prepared
 is_text = _frames.is_text
 is_whole_message = _frames.is_whole_message
@@ -56,7 +55,6 @@ __all__ = [
     "encode_header",
     "is_close",
     "is_control",
-    "is_frame",
     "is_prepared",
     "is_text",
     "is_whole_message",

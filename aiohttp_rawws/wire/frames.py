@@ -473,13 +473,8 @@ def payload_size(item: Any) -> int:
     return len(item.payload)
 
 
-def is_frame(item: Any) -> TypeGuard[Frame]:
-    """``isinstance()``, which costs other compiled modules a call of Python: to them these classes are objects."""
-    return isinstance(item, Frame)
-
-
 def is_prepared(item: Any) -> TypeGuard[PreparedFrame]:
-    """The same for a PreparedFrame."""
+    """``isinstance()``, which costs other compiled modules a call of Python: to them the class is an object."""
     return isinstance(item, PreparedFrame)
 
 
