@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aiohttp_rawws.extensions.compressor_pool import MAX_KEPT, CompressorPool
-from aiohttp_rawws.extensions.deflate import PerMessageDeflate, WebSocketDeflateExtension
+from aiohttp_rawws.extensions.deflate import SMALL, PerMessageDeflate, WebSocketDeflateExtension
 from aiohttp_rawws.extensions.inflate import TAIL
 from aiohttp_rawws.extensions.negotiation import negotiate_server
 from aiohttp_rawws.wire.codec import Frame
@@ -61,14 +61,21 @@ class Spy:
 
     decompressobj = staticmethod(zlib.decompressobj)
 
+    def used(self) -> list[SpiedCompressor]:
+        """Those that have had a message of more than what a configuration tries itself out with."""
+        return [compressor for compressor in self.made if compressor.longest > 1000]
+
 
 class SpiedCompressor:
     def __init__(self, spy: Spy, **options: Any) -> None:
         self.spy = spy
+        self.options = options
+        self.longest = 0
         self.compressor = zlib.compressobj(**options)
         self.in_use = threading.Lock()
 
     def compress(self, data: bytes) -> bytes:
+        self.longest = max(self.longest, len(data))
         return self._call("compress", data)
 
     def flush(self, mode: int = zlib.Z_FINISH) -> bytes:
@@ -187,8 +194,22 @@ class TestSharing:
         one, other = connect(factory, "permessage-deflate"), connect(factory, "permessage-deflate")
         assert send(one, b"Hello") == send(other, b"Hello")
         assert len(send(one, b"Hello")) < len(send(connect(factory), b"Hello"))
-        assert factory.compressor_pool(15).take() is not None
+        assert factory.compressor_pool(15, small=True).take() is not None
+        assert factory.compressor_pool(15, small=True).take() is None
         assert factory.compressor_pool(15).take() is None
+
+    @pytest.mark.parametrize(("size", "level"), [(SMALL - 1, 5), (SMALL, 5), (SMALL + 1, None)])
+    @pytest.mark.parametrize("mem_level", [None, 3])
+    def test_small_messages_get_compressors_with_a_small_table(
+        self, size: int, level: int | None, mem_level: int | None
+    ) -> None:
+        spy = Spy()
+        factory = PerMessageDeflate(backend=spy, mem_level=mem_level)
+        connection = connect(factory)
+        text = random.Random(size).randbytes(size)
+        for _ in range(2):
+            assert inflated(send(connection, text)) == text
+        assert {one.options.get("memLevel") for one in spy.used()} == {level if mem_level is None else mem_level}
 
     def test_a_message_in_fragments_has_its_own(self) -> None:
         factory = PerMessageDeflate()
