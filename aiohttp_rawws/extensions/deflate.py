@@ -218,6 +218,7 @@ class WebSocketDeflateExtension(WebSocketExtension):
         if not self.keeps_compressor and self.compressor_bits >= MIN_WINDOW_BITS:
             self._pool = factory.compressor_pool(self.compressor_bits)
             self._small_pool = factory.compressor_pool(self.compressor_bits, small=True)
+        self._compresses_all = factory.compress_if_bigger_than is None and factory.compress_if == ()
         self._compressor: Compressor | None = None
         self._outgoing = NONE
         self._outgoing_kind = CONTINUATION
@@ -272,7 +273,9 @@ class WebSocketDeflateExtension(WebSocketExtension):
         # uncompressed (section 6), so all of them are.
         if self.compressor_bits < MIN_WINDOW_BITS:
             return False
-        return self.factory.compresses(frame) if compress is None else compress
+        if compress is None:
+            return self._compresses_all or self.factory.compresses(frame)
+        return compress
 
     def _deflate(self, payload: bytes, fin: bool) -> bytes:
         """The next piece of one DEFLATE stream per message. Each frame is flushed: it is sent to arrive."""
@@ -315,6 +318,8 @@ class WebSocketDeflateExtension(WebSocketExtension):
             if not self._enter(item, ends_message=item.fin):
                 return (item,)
             pieces = self._inflater.inflate(item.payload, end=item.fin)
+            if isinstance(pieces, bytes):
+                return (with_payload(item, pieces, rsv1=False),)
             first, second = next(pieces, b""), next(pieces, None)
             if second is None:
                 return (with_payload(item, first, rsv1=False),)
@@ -334,6 +339,8 @@ class WebSocketDeflateExtension(WebSocketExtension):
         if not compressed:
             return (item,)
         pieces = self._inflater.inflate(item.payload, end=ends_message)
+        if isinstance(pieces, bytes):
+            pieces = iter((pieces,) if pieces else ())
         return self._chunks(frame, self._offset, pieces, last=item.last)
 
     def _enter(self, header: Frame | FrameHeader, *, ends_message: bool) -> bool:

@@ -65,18 +65,21 @@ class Inflater:
         self._begin()
         self._first_room = self._room()
 
-    def inflate(self, data: bytes, *, end: bool) -> Iterator[bytes]:
+    def inflate(self, data: bytes, *, end: bool) -> bytes | Iterator[bytes]:
         """Inflate the next ``data`` of a message; ``end``: the message ends with it.
 
-        Yields pieces of 1 to ``STEP`` bytes, the first computed now and the others while they are taken; take all
-        before the next call. Raises InvalidPayload for what does not inflate, FrameTooBig when a limit is passed.
+        Returns what ``data`` inflates to where one step does it; else pieces of 1 to ``STEP`` bytes, the first
+        computed now and the others while they are taken; take all before the next call. Raises InvalidPayload for what
+        does not inflate, FrameTooBig when a limit is passed.
         """
         if self._taken or not end or not data or len(data) > _INPUT_STEP:
             return self._in_steps(data, end)
         # Most messages come whole, are small and take a single call; going through the generators doubles the time of
         # those. Nothing is counted for them: what has left room in the first step has passed no limit.
         source = data + self._tail
-        stream = self._open_stream()
+        stream = self._stream
+        if stream is None:
+            stream = self._open_stream()
         piece = self._step(stream, source, self._first_room)
         if (
             len(piece) == self._first_room
@@ -87,7 +90,7 @@ class Inflater:
             return self._finish(self._walk(source, len(data), piece))
         if not self._keep_context:
             self._stream = None
-        return iter((piece,) if piece else ())
+        return piece
 
     def _in_steps(self, data: bytes, end: bool) -> Iterator[bytes]:
         if end and not data and self._taken == 0:

@@ -223,8 +223,10 @@ def inflated(inflater: Inflater, message: bytes, step: int) -> bytes | PeerError
     result = b""
     try:
         for start in range(0, max(len(message), 1), step):
-            for piece in inflater.inflate(message[start : start + step], end=start + step >= len(message)):
-                assert piece
+            pieces = inflater.inflate(message[start : start + step], end=start + step >= len(message))
+            whole = isinstance(pieces, bytes)
+            for piece in (pieces,) if whole else pieces:
+                assert piece or whole
                 result += piece
                 assert len(result) <= LIMIT
     except (InvalidPayload, FrameTooBig) as exc:
