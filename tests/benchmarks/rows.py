@@ -21,6 +21,7 @@ PROGRAMS = {
     "picows.websockets": Program("picows' awaitable API", "picows_websockets"),
     "aiohttp": Program("aiohttp", "aiohttp_echo"),
     "websockets": Program("websockets", "websockets_echo"),
+    "tcp.broadcast": Program("a write to each transport", "tcp_broadcast"),
     "websockets.broadcast": Program("websockets' `broadcast`", "websockets_broadcast"),
 }
 
@@ -71,6 +72,7 @@ ROWS = (
     Row("idle", "idle connection, resident memory", "raw", "aiohttp", IDLE, 0.75, "memory"),
     Row("idle-managed", "the same, with keepalive", "managed", "aiohttp", IDLE, 1.0, "memory"),
     Row("broadcast", FAN_OUT.name, "broadcast", "websockets.broadcast", FAN_OUT, 3, "cpu"),
+    Row("broadcast-tcp", "the same, against its ceiling", "broadcast", "tcp.broadcast", FAN_OUT, 0.8, "cpu"),
     Row("deflate", DEFLATED.name, "deflate", "aiohttp", DEFLATED, 1.2),
     Row("python", SMALL.name, "python", "aiohttp", SMALL, 0.7),
 )
