@@ -448,3 +448,19 @@ async def test_two_managed_sessions_talk():
         assert (await b.receive()).text == "from a"
         assert await b.ping() < 5
     assert a.close_state.clean and b.close_state.clean
+
+
+async def test_an_interval_that_is_set_as_another_one_ends_is_counted_in_full():
+    raw, peer = memory_pair(ping_interval=0.05, timeout=None)
+    session = DefaultWebSocketSession(raw)
+    session.start()
+    pinger = session._pinger
+    assert pinger is not None
+    ended = pinger._group
+    session.ping_interval = 30  # begun anew before what the clock has called comes to run
+    pinger.due(ended)
+    assert raw.stats.frames_sent == 0
+    raw.abort()
+    peer.abort()
+    await raw.wait_closed()
+    await peer.wait_closed()

@@ -24,7 +24,7 @@ from ..wire.codec import Frame, FrameEncoder, FrameParser, PreparedFrame, is_clo
 from ..wire.codes import CloseReason
 from .awaitables import step, wake
 from .buffers import read_buffer
-from .closing import closed_error, reason_for, reason_of
+from .closing import PATIENCE, closed_error, reason_for, reason_of
 from .queues import IncomingQueue, OutgoingQueue
 from .state import CloseState, Side
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 BATCH = 64 * 1024  # a batch of frames is written when it reaches this
 UNJOINED = 32 * 1024  # a payload from this size on is written by itself, not copied behind its header
 OPCODE, CLOSE = 0x0F, 0x08  # in the first byte of a frame
-PATIENCE = 1.0  # seconds that the frames before a violation have to be taken before it is answered
 UNCHECKED = 16  # writes in a row, with nothing read in between, after which the transport is asked whether it still is
 HIGH_WATER, LOW_WATER = 64 * 1024, 16 * 1024  # uvloop's low mark is 16 bytes: set both, everywhere alike
 

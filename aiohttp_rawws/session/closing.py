@@ -9,6 +9,8 @@ from ..wire.codec import Frame
 from ..wire.codes import CloseCode, CloseReason, may_be_sent
 from .state import CloseState
 
+PATIENCE = 1.0  # seconds that what came before a Close, or a violation, has to be taken before that is answered
+
 
 def reason_for(error: PeerError) -> CloseReason:
     """What tells the peer what it did (section 7.1.7)."""

@@ -135,7 +135,7 @@ class _Clock:
             loop.call_at(self._groups[0][0], self._tick, loop)
         for pinger in tuple(group):
             if pinger in group:  # still: one ping may have ended other sessions
-                loop.call_soon(pinger.due)
+                loop.call_soon(pinger.due, group)
 
 
 _clocks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[float, _Clock]] = WeakKeyDictionary()
@@ -185,9 +185,9 @@ class Pinger:
     def _received(self) -> int:
         return self._session.raw.stats.bytes_received
 
-    def due(self) -> None:
-        """The interval is over."""
-        if self._group is None:  # stopped since
+    def due(self, group: set[Pinger]) -> None:
+        """The interval is over for those who waited in ``group``."""
+        if self._group is not group:  # stopped or begun anew since
             return
         self._group = None
         session = self._session

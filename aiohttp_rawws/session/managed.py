@@ -16,7 +16,7 @@ from ..errors import ChannelOverflow, ConnectionLost, PeerError, PolicyViolation
 from ..extensions.base import ExtensionPipeline
 from ..wire.codec import COMPILED, Frame
 from ..wire.codes import CloseCode, CloseReason, Opcode
-from .closing import checked_reason, reason_for, reason_for_exception, reason_of
+from .closing import PATIENCE, checked_reason, reason_for, reason_for_exception, reason_of
 from .converters import deserialized, needs_converter, serialized
 from .keepalive import Latency, Pinger, random_payload
 from .limits import limit_of
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["DefaultWebSocketSession", "send_to_all"]
 
 logger = logging.getLogger("aiohttp_rawws")
-
-PATIENCE = 1.0  # seconds that the messages before a Close have to be taken before it is answered
 
 LOST = CloseReason(CloseCode.CLOSED_ABNORMALLY, "Connection was closed without close frame")
 

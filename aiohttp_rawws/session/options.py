@@ -96,7 +96,8 @@ class SessionOptions:
     strict: refuse what RFC 6455 section 5 refuses; False delivers what can be delivered.
     incoming, outgoing: bounds of the two directions. 1024 frames and 1 MiB, suspending.
     close_timeout: seconds that ending may take: a flush, the peer's Close, the end of the TCP stream. 10.
-    ping_interval: seconds between the pings of a managed session; None = no pings. None.
+    ping_interval: seconds between the pings of a managed session; None = no pings. A ping may leave a thirty-second
+        of it later, a second at most: sessions share timers. None.
     timeout: seconds a ping of ``ping_interval`` may stay unanswered; None = for ever. 15.
     keepalive: how the pings are made: ``Periodic()`` or ``WhenIdle()``.
     auto_pong, auto_close: whether a managed session answers a Ping with a Pong, a Close with a Close.

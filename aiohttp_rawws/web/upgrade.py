@@ -480,18 +480,18 @@ class WebSocketUpgrade(web.StreamResponse):
     async def _run(self, raw: WebSocketServerSession) -> None:
         # As few coroutines as can be between aiohttp and the handler: each is resumed for each frame that is waited
         # for, and takes a quarter KiB meanwhile.
-        if self.prepared:
-            await super().write_eof()  # the response is complete; what follows are frames
         session = DefaultWebSocketServerSession(raw, self._negotiated) if self._managed else raw
         plugin = self._plugin
         if plugin is None:
             await run_handler(session, self._handle)
-            return
-        handle = plugin.enter(session, self._handle)
-        try:
-            await run_handler(session, handle, plugin.on_limit)
-        finally:
-            await plugin.leave(session)
+        else:
+            handle = plugin.enter(session, self._handle)
+            try:
+                await run_handler(session, handle, plugin.on_limit)
+            finally:
+                await plugin.leave(session)
+        if self.prepared:  # not before the session: it may wait for the transport
+            await super().write_eof()
 
 
 async def respond(upgrade: WebSocketUpgrade) -> web.StreamResponse:
