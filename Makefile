@@ -50,7 +50,7 @@ demo: $(DONE)/core codec
 # Both runs are made whatever the first one says, and both must pass.
 test: $(DONE)/tools $(DONE)/core codec
 	@status=0; \
-	if $(BIN)/python -c 'from aiohttp_rawws.wire.codec import COMPILED as c; raise SystemExit(not c)'; then \
+	if $(BIN)/python -c 'from aiohttp_rawws._build import COMPILED as c; raise SystemExit(not c)'; then \
 	    echo '== tests, compiled core'; \
 	    $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) || status=$$?; \
 	elif [ -n "$$AIOHTTP_RAWWS_REQUIRE_COMPILED" ]; then \
@@ -71,8 +71,8 @@ mypy: $(DONE)/tools $(DONE)/package
 compile: $(DONE)/core codec
 
 codec:
-	@$(BIN)/python -c 'from aiohttp_rawws.wire.codec import COMPILED as c; \
-	    print("aiohttp_rawws: using the", "compiled codec" if c else "Python codec (no compiled core)")'
+	@$(BIN)/python -c 'from aiohttp_rawws._build import COMPILED as c; \
+	    print("aiohttp_rawws: using the", "compiled core" if c else "Python core (none was compiled)")'
 
 # Both sessions on both codecs, whatever the first runs say. See docs/conformance/autobahn.md for what it needs.
 autobahn: $(DONE)/tools $(DONE)/core codec

@@ -4,6 +4,7 @@ AIOHTTP_RAWWS_NO_EXTENSIONS=1 leaves it out.
 """
 
 import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -11,18 +12,6 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CCompilerError
 
-# Module and source. A module "_x_c" is made from a .pyx, or from the Python file that is used without a compiler too,
-# with the types in "_x_c.pxd" beside it.
-MODULES = {
-    "aiohttp_rawws.wire._frames_c": "aiohttp_rawws/wire/frames.py",
-    "aiohttp_rawws.wire._codec_c": "aiohttp_rawws/wire/_codec_c.pyx",
-    "aiohttp_rawws.session._queues_c": "aiohttp_rawws/session/_queues.py",
-    "aiohttp_rawws.session._connection_c": "aiohttp_rawws/session/_connection.py",
-    "aiohttp_rawws.session._awaitables_c": "aiohttp_rawws/session/_awaitables_c.pyx",
-    "aiohttp_rawws.session._raw_c": "aiohttp_rawws/session/_raw.py",
-    "aiohttp_rawws.session._messages_c": "aiohttp_rawws/session/_messages.py",
-    "aiohttp_rawws.session._managed_c": "aiohttp_rawws/session/_managed.py",
-}
 DIRECTIVES = {
     "language_level": "3",
     "boundscheck": False,
@@ -33,10 +22,18 @@ DIRECTIVES = {
     "annotation_typing": False,
 }
 ROOT = Path(__file__).resolve().parent
+PACKAGE = "aiohttp_rawws"
 
 
 def python_only(why: object) -> None:
-    print(f"aiohttp_rawws: no compiled core, the Python codec is used ({why})", file=sys.stderr)
+    print(f"{PACKAGE}: no compiled core, everything runs in Python ({why})", file=sys.stderr)
+
+
+def source(module: str) -> str:
+    """The Cython source of ``module`` if it has one, else its Python source, with the types in the .pxd beside it."""
+    stem = ROOT.joinpath(PACKAGE, *module.split("."))
+    path = stem.with_suffix(".pyx") if stem.with_suffix(".pyx").exists() else stem.with_suffix(".py")
+    return str(path.relative_to(ROOT))
 
 
 def extensions() -> list[Extension]:
@@ -48,20 +45,16 @@ def extensions() -> list[Extension]:
     except ImportError:
         python_only("Cython is not installed")
         return []
-    # cythonize() does not see through "_x_c.pxd": what one module tells the others is no dependency it knows.
-    told = max(path.stat().st_mtime for path in ROOT.glob("aiohttp_rawws/*/*.pxd"))
-    made = [path.stat().st_mtime for path in ROOT.glob("build/cython/**/*.c")]
+    modules = runpy.run_path(str(ROOT / PACKAGE / "_build.py"))["MODULES"]
+    # cythonize() does not track what one .pxd takes from another: compile all again when any of them has changed.
+    newest_pxd = max(path.stat().st_mtime for path in ROOT.glob(f"{PACKAGE}/*/*.pxd"))
+    generated = [path.stat().st_mtime for path in ROOT.glob("build/cython/**/*.c")]
     flags = [] if sys.platform == "win32" else ["-O3"]
-    modules = [
-        Extension(module, [source], extra_compile_args=flags)
-        for module, source in MODULES.items()
-        if (ROOT / source).exists() and (ROOT / (module.replace(".", "/") + ".pxd")).exists()
-    ]
     return cythonize(
-        modules,
+        [Extension(f"{PACKAGE}.{module}", [source(module)], extra_compile_args=flags) for module in modules],
         build_dir="build/cython",
         compiler_directives=DIRECTIVES,
-        force=bool(made) and told > min(made),
+        force=bool(generated) and newest_pxd > min(generated),
         quiet=True,
     )
 
@@ -72,7 +65,7 @@ class OptionalBuild(build_ext):
             super().run()
         except (BaseError, CCompilerError, OSError) as exc:
             python_only(f"building it failed: {type(exc).__name__}")
-            # All of it or nothing: half a core would be a third kind of build.
+            # All of it or nothing: half a core cannot be imported.
             for extension in self.extensions:
                 Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)
             self.extensions = []

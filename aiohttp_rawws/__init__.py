@@ -3,6 +3,7 @@
 On a raw session *control frames arrive, fragments are not joined, the closing handshake is yours.*
 """
 
+from . import _build as _build  # first: it settles which build of the core the others import
 from .errors import (
     ChannelOverflow,
     ConnectionLost,

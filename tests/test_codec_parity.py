@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import itertools
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,35 +16,36 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiohttp_rawws.wire import codec
+from aiohttp_rawws import _build
+from aiohttp_rawws.wire.codec import encode_header
 
-from .wire_vectors import MODULES, load, seen
+from .twins import CODECS
+from .wire_vectors import seen
 
-BUILT = importlib.util.find_spec("aiohttp_rawws.wire._codec_c") is not None
+BUILT = any(map(_build.compiled_file, _build.MODULES))
 
 
-def test_the_compiled_codec_is_used_unless_switched_off() -> None:
+def test_the_compiled_core_is_used_unless_switched_off() -> None:
     if os.environ.get("AIOHTTP_RAWWS_NO_EXTENSIONS"):
-        assert not codec.COMPILED
+        assert not _build.COMPILED
     elif os.environ.get("AIOHTTP_RAWWS_REQUIRE_COMPILED"):
-        assert codec.COMPILED
+        assert _build.COMPILED
     else:
-        assert codec.COMPILED == BUILT
-    name = codec.FrameParser.__module__.rpartition(".")[2]
-    assert name == ("_codec_c" if codec.COMPILED else "_codec_py")
+        assert _build.COMPILED == BUILT
+    for module in _build.MODULES:
+        used = importlib.import_module(f"aiohttp_rawws.{module}").__file__
+        assert used is not None and used.endswith(".py") is not _build.COMPILED
 
 
 def test_it_can_be_switched_off() -> None:
-    script = "from aiohttp_rawws.wire import codec; raise SystemExit(codec.COMPILED)"
+    script = "from aiohttp_rawws._build import COMPILED; raise SystemExit(COMPILED)"
     environment = os.environ | {"AIOHTTP_RAWWS_NO_EXTENSIONS": "1"}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=30)
 
 
 def test_both_have_the_same_names() -> None:
-    modules = [load(pair[0]) for pair in MODULES.values()]
-    assert all(module.__all__ == modules[0].__all__ for module in modules)
     for name in ("FrameParser", "FrameEncoder"):
-        public = [{n for n in dir(getattr(module, name)) if not n.startswith("_")} for module in modules]
+        public = [{n for n in dir(getattr(codec, name)) if not n.startswith("_")} for codec in CODECS.values()]
         attributes = {"strict", "masked", "masking", "error", "closed", "size"}  # of instances only, in Python
         assert all(names - attributes == public[0] - attributes for names in public)
 
@@ -110,7 +113,7 @@ def wires(draw: st.DrawFn) -> bytes:
         key = draw(st.none() | st.binary(min_size=4, max_size=4))
         opcode = draw(st.sampled_from([0, 1, 2, 2, 2, 9, 10, 8, 3, 12]))
         header = bytearray(
-            load("frames").encode_header(
+            encode_header(
                 opcode, size, fin=draw(st.booleans()), rsv1=draw(st.booleans()), masking_key=key
             )
         )
@@ -144,9 +147,8 @@ outgoing = st.tuples(
 )
 
 
-def encode(modules: tuple[str, str], strict: bool, steps: list[Any]) -> list[Any]:
-    module, frames = load(modules[0]), load(modules[1])
-    encoder = module.FrameEncoder(masking=False, strict=strict, new_masking_key=lambda: b"\x01\x02\xfe\xff")
+def encode(codec: ModuleType, strict: bool, steps: list[Any]) -> list[Any]:
+    encoder = codec.FrameEncoder(masking=False, strict=strict, new_masking_key=lambda: b"\x01\x02\xfe\xff")
     log: list[Any] = []
     for opcode, payload, fin, kind, call in steps:
         if call == "take":
@@ -157,11 +159,11 @@ def encode(modules: tuple[str, str], strict: bool, steps: list[Any]) -> list[Any
             encoder.masking = call == "mask"
             result = None
         else:
-            result = outcome(frames.Frame, opcode, payload, fin=fin, kind=kind)
-            if isinstance(result, frames.Frame):
+            result = outcome(codec.Frame, opcode, payload, fin=fin, kind=kind)
+            if isinstance(result, codec.Frame):
                 if call == "prepare":
-                    result = outcome(frames.PreparedFrame, result)
-                    if isinstance(result, frames.PreparedFrame):
+                    result = outcome(codec.PreparedFrame, result)
+                    if isinstance(result, codec.PreparedFrame):
                         result = outcome(encoder.append, result)
                 else:
                     result = outcome(getattr(encoder, call), result)
@@ -173,7 +175,7 @@ def encode(modules: tuple[str, str], strict: bool, steps: list[Any]) -> list[Any
 @settings(max_examples=400, deadline=None)
 @given(options, feeds())
 def test_parsers(options: dict[str, Any], steps: list[tuple[Any, ...]]) -> None:
-    logs = [parse(load(pair[0]), options, steps) for pair in MODULES.values()]
+    logs = [parse(codec, options, steps) for codec in CODECS.values()]
     assert all(log == logs[0] for log in logs)
 
 
@@ -184,8 +186,8 @@ def test_cuts_make_no_difference(options: dict[str, Any], stream: bytes, data: s
     options = options | {"chunk_above": None}
     position = data.draw(st.integers(0, len(stream)))
     whole, cut = [(stream, -1, -1, False)], [(stream[:position], -1, -1, False), (stream[position:], -1, -1, True)]
-    for name, _ in MODULES.values():
-        logs = [parse(load(name), options, steps) for steps in (whole, cut)]
+    for codec in CODECS.values():
+        logs = [parse(codec, options, steps) for steps in (whole, cut)]
         frames = [[item for items, _ in log for item in items] for log in logs]
         assert frames[0] == frames[1]
         assert logs[0][-1][1][:5] == logs[1][-1][1][:5]
@@ -194,14 +196,14 @@ def test_cuts_make_no_difference(options: dict[str, Any], stream: bytes, data: s
 @settings(max_examples=300, deadline=None)
 @given(st.booleans(), st.lists(outgoing, max_size=12))
 def test_encoders(strict: bool, steps: list[Any]) -> None:
-    logs = [encode(pair, strict, steps) for pair in MODULES.values()]
+    logs = [encode(codec, strict, steps) for codec in CODECS.values()]
     assert all(log == logs[0] for log in logs)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=300), st.binary(min_size=3, max_size=5), st.integers(-1, 20))
 def test_masks(payload: bytes, key: bytes, offset: int) -> None:
-    results = [outcome(load(pair[0]).apply_mask, payload, key, offset) for pair in MODULES.values()]
+    results = [outcome(codec.apply_mask, payload, key, offset) for codec in CODECS.values()]
     assert all(result == results[0] for result in results)
 
 
@@ -228,7 +230,7 @@ def test_frames(opcode: int, payload: bytes, fin: bool, rsv: list[bool], kind: i
             seen(frame.replace()),
         )
 
-    results = [of(load(pair[1])) for pair in MODULES.values()]
+    results = [of(codec) for codec in CODECS.values()]
     assert all(result == results[0] for result in results)
 
 
@@ -241,5 +243,60 @@ def test_wrong_arguments(call: str) -> None:
         ((1, None), {}),
     ]
     for positional, named in arguments:
-        results = [outcome(getattr(load(pair[0]), call), *positional, **named) for pair in MODULES.values()]
+        results = [outcome(getattr(codec, call), *positional, **named) for codec in CODECS.values()]
         assert all(result[0] is TypeError for result in results), (positional, named, results)
+
+
+def copy_of_the_package(to: Path) -> Path:
+    shutil.copytree(_build.ROOT, to / _build.PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
+    return to
+
+
+def imported(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    script = "from aiohttp_rawws import _build, Frame; print(_build.COMPILED, Frame.text('x'))"
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.skipif(not _build.COMPILED, reason="there is no compiled core to break: make compile builds it")
+class TestBrokenCore:
+    def test_half_a_core_is_an_import_error_that_names_what_is_missing(self, tmp_path: Path) -> None:
+        root = copy_of_the_package(tmp_path)
+        next((root / _build.PACKAGE / "session").glob("queues.*.so")).unlink()
+        done = imported(root)
+        assert done.returncode
+        assert "ImportError" in done.stderr and "session.queues is missing" in done.stderr
+        assert imported(root, AIOHTTP_RAWWS_NO_EXTENSIONS="1").stdout.startswith("False")
+
+    def test_a_module_that_cannot_be_loaded_is_an_import_error(self, tmp_path: Path) -> None:
+        root = copy_of_the_package(tmp_path)
+        next((root / _build.PACKAGE / "wire").glob("framing.*.so")).write_bytes(b"not a library")
+        done = imported(root)
+        assert done.returncode
+        assert "ImportError" in done.stderr
+
+    def test_no_core_at_all_is_python(self, tmp_path: Path) -> None:
+        root = copy_of_the_package(tmp_path)
+        for library in (root / _build.PACKAGE).rglob("*.so"):
+            library.unlink()
+        assert imported(root).stdout.startswith("False <Frame TEXT 'x'>")
+
+    def test_none_is_older_than_its_sources(self) -> None:
+        """Else the suite would test something that nobody reads. ``make compile`` builds what changed."""
+        for module in _build.MODULES:
+            library = _build.compiled_file(module)
+            assert library is not None
+            for suffix in (".pyx", ".py", ".pxd"):
+                source = _build.stem(module).with_suffix(suffix)
+                if source.exists() and not (suffix == ".py" and source.with_suffix(".pyx").exists()):
+                    assert library.stat().st_mtime >= source.stat().st_mtime, f"{source.name} has changed"
+
+    def test_every_types_file_belongs_to_a_compiled_module(self) -> None:
+        typed = {".".join(path.relative_to(_build.ROOT).with_suffix("").parts) for path in _build.ROOT.rglob("*.pxd")}
+        assert typed == set(_build.MODULES)

@@ -18,7 +18,8 @@ from aiohttp_rawws.session.options import SessionOptions
 from aiohttp_rawws.wire.codec import Frame, encode_header
 from aiohttp_rawws.wire.codes import Opcode
 
-from .wire_vectors import MODULES, load, masked
+from .twins import CODECS
+from .wire_vectors import masked
 
 SIZES = st.sampled_from([0, 1, 5, 125, 126, 300]) | st.integers(0, 40)
 PROFILE = settings(max_examples=30, stateful_step_count=40, deadline=None)
@@ -32,7 +33,7 @@ class ParserMachine(RuleBasedStateMachine):
 
     @initialize(strict=st.booleans())
     def begin(self, strict: bool) -> None:
-        self.parsers = {name: load(pair[0]).FrameParser(masked=True, strict=strict) for name, pair in MODULES.items()}
+        self.parsers = {name: codec.FrameParser(masked=True, strict=strict) for name, codec in CODECS.items()}
         self.wire = bytearray()  # not yet given to the parsers
         self.expected: list[tuple[int, int, bytes, bool]] = []
         self.got: dict[str, list[Any]] = {name: [] for name in self.parsers}
@@ -421,8 +422,8 @@ TestManaged.settings = PROFILE
 
 
 def test_a_limit_changed_between_frames_holds_from_the_next_header_on() -> None:
-    for pair in MODULES.values():
-        parser = load(pair[0]).FrameParser(masked=False, max_frame_size=10)
+    for codec in CODECS.values():
+        parser = codec.FrameParser(masked=False, max_frame_size=10)
         data = encode_header(Opcode.BINARY, 10) + b"x" * 10 + encode_header(Opcode.BINARY, 10) + b"y" * 10
         assert len(parser.feed(data, -1, 1, -1)) == 1
         parser.max_frame_size = 9

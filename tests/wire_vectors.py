@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
@@ -15,28 +13,17 @@ import pytest
 
 from aiohttp_rawws.wire.codes import Opcode
 
-MODULES = {"py": ("_codec_py", "frames")}
-if not os.environ.get("AIOHTTP_RAWWS_NO_EXTENSIONS"):
-    try:
-        importlib.import_module("aiohttp_rawws.wire._codec_c")
-    except ImportError:
-        pass
-    else:
-        MODULES["c"] = ("_codec_c", "_frames_c")
+from .twins import BUILDS, load
 
 
-def load(name: str) -> ModuleType:
-    return importlib.import_module(f"aiohttp_rawws.wire.{name}")
-
-
-@pytest.fixture(name="codec", params=list(MODULES))
+@pytest.fixture(name="codec", params=list(BUILDS))
 def codec_fixture(request: pytest.FixtureRequest) -> ModuleType:
-    return load(MODULES[request.param][0])
+    return load(request.param, "wire.codec")
 
 
-@pytest.fixture(name="frames", params=list(MODULES))
+@pytest.fixture(name="frames", params=list(BUILDS))
 def frames_fixture(request: pytest.FixtureRequest) -> ModuleType:
-    return load(MODULES[request.param][1])
+    return load(request.param, "wire.frames")
 
 
 @dataclass(frozen=True)

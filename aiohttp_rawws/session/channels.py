@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from ..wire.codec import Frame
-    from ._managed import ManagedCore
-    from ._raw import Sendable, WebSocketSession
+    from .messaging import ManagedCore
+    from .raw import Sendable, WebSocketSession
 
     Session: TypeAlias = WebSocketSession | ManagedCore
 

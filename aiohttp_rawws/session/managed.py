@@ -14,20 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ChannelOverflow, ConnectionLost, PeerError, PolicyViolation
 from ..extensions.base import ExtensionPipeline
-from ..wire.codec import COMPILED, Frame
+from ..wire.codec import Frame
 from ..wire.codes import CloseCode, CloseReason, Opcode
 from .closing import PATIENCE, checked_reason, reason_for, reason_for_exception, reason_of
 from .converters import deserialized, needs_converter, serialized
 from .keepalive import Latency, Pinger, random_payload
 from .limits import limit_of
+from .messaging import ManagedCore, send_to_all
 from .options import seconds
 from .raw import WebSocketSession
 from .state import CloseState, SessionStats
-
-if TYPE_CHECKING or not COMPILED:
-    from ._managed import ManagedCore, send_to_all
-else:
-    from ._managed_c import ManagedCore, send_to_all
 
 if TYPE_CHECKING:
     from typing_extensions import Self

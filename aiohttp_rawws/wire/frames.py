@@ -1,7 +1,7 @@
 """Frames: one header and its payload (RFC 6455, section 5.2), as values.
 
-One source, two builds: ``_frames_c`` is this file compiled with the types that ``_frames_c.pxd`` adds, so nothing here
-may rely on attributes the .pxd does not name. Import from ``wire.codec``, which knows which build is in use.
+One source, two builds: as it stands, and compiled with the types that ``frames.pxd`` adds, so nothing here may rely on
+attributes that the .pxd does not name.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 from aiohttp import web
 
 import aiohttp_rawws as rawws
-from aiohttp_rawws.wire.codec import COMPILED
+from aiohttp_rawws._build import COMPILED
 
 from .serving import Started, serve
 

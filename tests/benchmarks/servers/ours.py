@@ -11,7 +11,7 @@ from aiohttp import web
 from serving import LARGE, listen_aiohttp, serve
 
 import aiohttp_rawws as rawws
-from aiohttp_rawws.wire.codec import COMPILED
+from aiohttp_rawws._build import COMPILED
 
 
 def application(routes: Iterable[web.AbstractRouteDef], **options: Any) -> web.Application:

@@ -1,6 +1,6 @@
 """The reference codec: bytes to frames and back (RFC 6455, section 5), in plain Python.
 
-``_codec_c.pyx`` is the same compiled. What changes here changes there; ``tests/test_codec_parity.py`` compares them.
+``framing.pyx`` is the same compiled. What changes here changes there; ``tests/test_codec_parity.py`` compares them.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-# The types that make _messages.py a compiled module; its behaviour is all in the .py.
-from aiohttp_rawws.wire._frames_c cimport is_text, is_whole_message, payload_size
+# The types that make messages.py a compiled module; its behaviour is all in the .py.
+from aiohttp_rawws.wire.frames cimport is_text, is_whole_message, payload_size
 
 
 cdef class MessageAssembler:

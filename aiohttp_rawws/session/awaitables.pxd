@@ -1,4 +1,4 @@
-from aiohttp_rawws.session._queues_c cimport IncomingQueue, Receiver
+from aiohttp_rawws.session.queues cimport IncomingQueue, Receiver
 
 
 cpdef object receiving(Receiver session, bint iterating)

@@ -1,7 +1,7 @@
-# The types that make _queues.py a compiled module; its behaviour is all in the .py.
+# The types that make queues.py a compiled module; its behaviour is all in the .py.
 cimport cython
 
-from aiohttp_rawws.wire._frames_c cimport is_close, payload_size
+from aiohttp_rawws.wire.frames cimport is_close, payload_size
 
 
 @cython.final

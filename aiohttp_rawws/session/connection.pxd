@@ -1,13 +1,13 @@
-# The types that make _connection.py a compiled module; its behaviour is all in the .py.
+# The types that make connection.py a compiled module; its behaviour is all in the .py.
 cimport cython
 
-from aiohttp_rawws.session._awaitables_c cimport step, wake
-from aiohttp_rawws.session._queues_c cimport IncomingQueue as IncomingQueueC
-from aiohttp_rawws.session._queues_c cimport OutgoingQueue as OutgoingQueueC
-from aiohttp_rawws.wire._codec_c cimport FrameEncoder as FrameEncoderC
-from aiohttp_rawws.wire._codec_c cimport FrameParser as FrameParserC
-from aiohttp_rawws.wire._frames_c cimport Frame as FrameC, PreparedFrame as PreparedFrameC
-from aiohttp_rawws.wire._frames_c cimport is_close, is_control
+from aiohttp_rawws.session.awaitables cimport step, wake
+from aiohttp_rawws.session.queues cimport IncomingQueue as IncomingQueueC
+from aiohttp_rawws.session.queues cimport OutgoingQueue as OutgoingQueueC
+from aiohttp_rawws.wire.framing cimport FrameEncoder as FrameEncoderC
+from aiohttp_rawws.wire.framing cimport FrameParser as FrameParserC
+from aiohttp_rawws.wire.frames cimport Frame as FrameC, PreparedFrame as PreparedFrameC
+from aiohttp_rawws.wire.frames cimport is_close, is_control
 
 cdef Py_ssize_t BATCH
 cdef Py_ssize_t UNJOINED

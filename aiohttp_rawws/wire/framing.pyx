@@ -10,7 +10,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove
 
-from aiohttp_rawws.wire._frames_c cimport (
+from aiohttp_rawws.wire.frames cimport (
     Frame,
     PreparedFrame,
     checked_key,
@@ -21,7 +21,7 @@ from aiohttp_rawws.wire._frames_c cimport (
 
 from ..errors import FrameTooBig, PeerError, ProtocolViolation
 from . import _rules as rules
-from ._frames_c import FrameChunk, FrameHeader, encode_header, new_masking_key
+from .frames import FrameChunk, FrameHeader, encode_header, new_masking_key
 from .codes import OPCODES
 
 __all__ = [

@@ -1,10 +1,10 @@
-# The types that make _raw.py a compiled module; its behaviour is all in the .py.
+# The types that make raw.py a compiled module; its behaviour is all in the .py.
 cimport cython
 
-from aiohttp_rawws.session._awaitables_c cimport done, receiving
-from aiohttp_rawws.session._connection_c cimport ConnectionCore as ConnectionCoreC
-from aiohttp_rawws.session cimport _queues_c as queues
-from aiohttp_rawws.wire._frames_c cimport is_prepared
+from aiohttp_rawws.session.awaitables cimport done, receiving
+from aiohttp_rawws.session.connection cimport ConnectionCore as ConnectionCoreC
+from aiohttp_rawws.session cimport queues
+from aiohttp_rawws.wire.frames cimport is_prepared
 
 cdef long long BREATH
 

@@ -1,11 +1,11 @@
 """What ``receive()`` and ``send()`` return, compiled: coroutines without a frame, which is most of what a coroutine
-costs. ``_awaitables_py.py`` says what they do."""
+costs. ``awaitables.py`` says what they do."""
 
 cimport cython
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 
-from aiohttp_rawws.session._queues_c cimport IncomingQueue, Receiver
+from aiohttp_rawws.session.queues cimport IncomingQueue, Receiver
 
 from asyncio import Future, Task
 

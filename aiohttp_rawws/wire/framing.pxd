@@ -3,7 +3,7 @@ cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
-from aiohttp_rawws.wire._frames_c cimport Frame
+from aiohttp_rawws.wire.frames cimport Frame
 
 
 @cython.final

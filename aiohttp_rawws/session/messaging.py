@@ -1,6 +1,6 @@
 """The hot half of the managed session: frames in, messages out, and messages sent. ``managed.py`` has the rest.
 
-One source, two builds, like ``_connection.py``.
+One source, two builds, like ``connection.py``.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-# The types that make _managed.py a compiled module; its behaviour is all in the .py.
+# The types that make messaging.py a compiled module; its behaviour is all in the .py.
 cimport cython
 
-from aiohttp_rawws.session._awaitables_c cimport done, receiving, wake
-from aiohttp_rawws.session._messages_c cimport MessageAssembler as MessageAssemblerC, check_whole
-from aiohttp_rawws.session._raw_c cimport WebSocketSession as WebSocketSessionC
-from aiohttp_rawws.session cimport _queues_c as queues
-from aiohttp_rawws.wire._frames_c cimport is_close, is_control, is_prepared, is_whole_message
+from aiohttp_rawws.session.awaitables cimport done, receiving, wake
+from aiohttp_rawws.session.messages cimport MessageAssembler as MessageAssemblerC, check_whole
+from aiohttp_rawws.session.raw cimport WebSocketSession as WebSocketSessionC
+from aiohttp_rawws.session cimport queues
+from aiohttp_rawws.wire.frames cimport is_close, is_control, is_prepared, is_whole_message
 
 
 cdef class ManagedCore(queues.Receiver):

@@ -1,9 +1,0 @@
-from ._codec_py import FrameEncoder as FrameEncoder
-from ._codec_py import FrameParser as FrameParser
-from ._codec_py import apply_mask as apply_mask
-from .frames import Frame as Frame
-from .frames import FrameChunk as FrameChunk
-from .frames import FrameHeader as FrameHeader
-from .frames import PreparedFrame as PreparedFrame
-from .frames import encode_header as encode_header
-from .frames import new_masking_key as new_masking_key
