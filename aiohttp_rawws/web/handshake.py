@@ -1,7 +1,7 @@
 """The opening handshake, seen from the server (RFC 6455, sections 4.2.1 and 4.2.2).
 
 Functions of a request's method, version and headers; nothing here waits or answers. Each check has a status and a
-text of its own, carried by ``HandshakeError``; ``upgrade.py`` is the place that turns one into a response.
+text of its own, carried by ``HandshakeError``; ``refusal.py`` turns one into a response.
 """
 
 from __future__ import annotations

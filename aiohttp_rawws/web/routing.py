@@ -16,9 +16,11 @@ from yarl import URL
 from ..errors import HandshakeError
 from ..session.options import check_names, flag
 from . import handshake
+from .check import Protocols, checked_protocols
 from .options import OF_ROUTES, Overrides
+from .refusal import last_response, refusal
 from .registry import Handle
-from .upgrade import Protocols, WebSocketUpgrade, checked_handle, checked_protocols, last_response, refusal, respond
+from .upgrade import WebSocketUpgrade, checked_handle, respond
 
 HandleT = TypeVar("HandleT", bound=Handle)
 

@@ -1,7 +1,14 @@
 """``WebSocketUpgrade``: the response that turns a request into a WebSocket.
 
-aiohttp writes the 101; then the transport is taken over and the handler runs in ``write_eof()``, where middlewares
-have had their say and whatever the handler raises can no longer be answered with HTTP.
+The order of events:
+
+1. A handler makes the response. Its arguments are checked, nothing is sent.
+2. ``check()`` checks the handshake (``check.py``) and makes an agreement, or a refusal (``refusal.py``).
+3. ``prepare()`` sends the refusal, or lets aiohttp write the 101 and takes the connection over (``takeover.py``).
+   A route does 2 and 3 in its handler; the plugin's middleware prepares an upgrade that a handler returns.
+4. aiohttp calls ``write_eof()``, after all middlewares have run. The session's handler runs there: an exception that
+   it raises can no longer be answered with HTTP.
+5. The session ends, then the connection.
 """
 
 from __future__ import annotations
@@ -10,107 +17,43 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Iterable
 from contextvars import ContextVar
-from inspect import isawaitable
-from typing import Any, TypeVar
+from typing import Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
 from ..errors import HandshakeError
-from ..extensions.negotiation import negotiate_server
-from ..session.limits import WriteGuard
 from ..session.options import check_names, flag
 from ..session.streams import StreamTransport
 from . import handshake
-from .deadline import HandshakeTimeout, within
+from .check import Agreement, Protocols, Terms, check_handshake, checked_protocols
 from .options import DEFAULTS, OF_ROUTES, WebSocketOptions
+from .refusal import last_request, last_response, refusal
 from .registry import Handle, plugin_of, run_handler
 from .seats import Seat
 from .sessions import DefaultWebSocketServerSession, WebSocketServerSession
+from .takeover import new_session, take_over
 
 logger = logging.getLogger("aiohttp_rawws")
-
-Protocols = Iterable[str] | handshake.Select | None
-ResponseT = TypeVar("ResponseT", bound=web.StreamResponse)
 
 # Set to the connection while the plugin's outermost middleware waits for the response: it will prepare it, so that
 # every middleware can still add headers to the 101.
 prepares_later: ContextVar[object] = ContextVar("aiohttp_rawws.prepares_later", default=None)
 
-_EXCEPTIONS: dict[int, type[web.HTTPException]] = {
-    400: web.HTTPBadRequest,
-    403: web.HTTPForbidden,
-    426: web.HTTPUpgradeRequired,
-    429: web.HTTPTooManyRequests,
-    503: web.HTTPServiceUnavailable,
-}
-
-
-def refusal(request: web.BaseRequest, error: HandshakeError) -> web.HTTPException:
-    """The response to a handshake that failed, to be sent as ``last_response`` or raised."""
-    if error.status == 405:
-        return web.HTTPMethodNotAllowed(request.method, ["GET"], text=f"{error}\n")
-    return _EXCEPTIONS[error.status](headers=error.headers, text=f"{error}\n")
-
-
-def last_request(request: web.BaseRequest) -> None:
-    """See to it that a refused handshake ends the connection, whichever response a middleware makes of the refusal.
-
-    What comes behind the handshake may be frames, and must not be read as requests.
-    """
-    if "Upgrade" in request.headers:
-        request.protocol.close()  # reads no further request, and hangs up once this one is answered
-
-
-def last_response(request: web.BaseRequest, response: ResponseT) -> ResponseT:
-    """``response`` as the refusal of a handshake: ``last_request``, and it says so."""
-    last_request(request)
-    if "Upgrade" in request.headers:
-        response.force_close()  # this writes "Connection: close" where the field is not there yet
-        if "Connection" in response.headers and not handshake.has_token(response.headers, "Connection", "close"):
-            response.headers["Connection"] += ", close"
-    return response
-
 
 def checked_handle(name: str, handle: Handle | None) -> Handle:
-    """``handle``. Raises TypeError for what cannot be awaited with a session, which includes classes: a view of
-    aiohttp's is not a handler of ours."""
+    """Check the argument ``name``, which must be an async function of a session.
+
+    Returns:
+        ``handle``.
+
+    Raises:
+        TypeError: It cannot be called, or it is a class: an aiohttp ``View`` is not a session handler.
+    """
     if not callable(handle) or isinstance(handle, type):
         raise TypeError(f"{name} must be an async function of a session, not {handle!r}")
     return handle
-
-
-def checked_protocols(protocol: str | None, protocols: Protocols) -> Protocols:
-    """``protocols`` as a tuple or a callable. Raises TypeError or ValueError for what cannot be a subprotocol."""
-    if protocol is not None:
-        if protocols is not None:
-            raise TypeError("give protocol= (one that is required) or protocols= (a choice), not both")
-        if not handshake.is_token(protocol):
-            raise ValueError(f"protocol must be a token of RFC 9110, not {protocol!r}")
-    if protocols is None or callable(protocols):
-        return protocols
-    if isinstance(protocols, (str, bytes)) or not isinstance(protocols, Iterable):
-        raise TypeError(f"protocols must be a list of names or a callable, not {protocols!r}")
-    names = tuple(protocols)
-    for name in names:
-        if not handshake.is_token(name):
-            raise ValueError(f"protocols: {name!r} is not a token of RFC 9110")
-    return names
-
-
-class _Claim:
-    """What ``RequestHandler.set_parser()`` wants of a parser; it gets the bytes that came behind the handshake."""
-
-    def __init__(self) -> None:
-        self.early: list[bytes] = []
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        self.early.append(bytes(data))
-        return False, b""
-
-    def feed_eof(self) -> None:
-        """Called when the connection is lost; the session hears of that by itself."""
 
 
 class WebSocketUpgrade(web.StreamResponse):
@@ -264,7 +207,12 @@ class WebSocketUpgrade(web.StreamResponse):
         if not self._checked:
             self._checked = True
             try:
-                refused = await self._check_in_time()
+                terms = Terms(self._options, self._protocol, self._protocols, self._install_extensions)
+                result = await check_handshake(self._request, terms, self._count)
+                if isinstance(result, Agreement):
+                    self._accept(result)
+                else:
+                    refused = result
             except HandshakeError as error:
                 refused = refusal(self._request, error)
             except web.HTTPException as exception:
@@ -281,89 +229,15 @@ class WebSocketUpgrade(web.StreamResponse):
             self._refusal = last_response(self._request, refused)
         return refused
 
-    async def _check_in_time(self) -> web.StreamResponse | None:
-        options = self._options
-        timeout = options.handshake_timeout
-        if timeout is None or not any(map(callable, (options.origins, options.before_upgrade, self._protocols))):
-            return await self._check()  # nothing in it can wait
-        try:
-            return await within(timeout, self._check())
-        except HandshakeTimeout:
-            self._count("handshake_timeout")
-            logger.info(
-                "Refused a WebSocket of %s to %s: the handshake took longer than %s seconds (handshake_timeout)",
-                self._request.remote,
-                self._request.path,
-                timeout,
-            )
-            raise HandshakeError(503, "The handshake took too long") from None
-
     def _count(self, option: str) -> None:
         if self._plugin is not None:
             self._plugin.on_limit(option)
 
-    async def _check(self) -> web.StreamResponse | None:
-        request = self._request
-        handshake.check_request(request.method, request.version, request.headers, has_body=request.body_exists)
-        await self._check_origin()
-        offered = handshake.offered_protocols(request.headers)
-        await self._choose_protocol(offered)
-        refused = await self._ask_before_upgrade()
-        if refused is None and self._install_extensions and self._options.extensions:
-            self._negotiated, self._extensions_field = negotiate_server(
-                self._options.extensions, request.headers.getall("Sec-WebSocket-Extensions", ())
-            )
-        return refused
-
-    async def _ask_before_upgrade(self) -> web.StreamResponse | None:
-        before_upgrade = self._options.before_upgrade
-        if before_upgrade is None:
-            return None
-        result: object = before_upgrade(self._request)
-        if isawaitable(result):
-            result = await result
-        if result is None or isinstance(result, web.StreamResponse):
-            return result
-        try:
-            extra: CIMultiDict[Any] = CIMultiDict(result)  # type: ignore[arg-type]  # it judges what it is given
-        except (TypeError, ValueError) as exc:
-            raise TypeError(f"before_upgrade must return None, header fields or a response, not {result!r}") from exc
-        for name, value in extra.items():
-            if name.lower() in handshake.RESERVED_FIELDS:
-                raise ValueError(f"before_upgrade cannot set {name}: it belongs to the handshake")
-            if not handshake.is_field(name, value):
-                raise ValueError(f"before_upgrade cannot set {name!r} to {value!r}: that is no header field")
-        self.headers.extend(extra)
-        return None
-
-    async def _check_origin(self) -> None:
-        check = self._options.origin_check
-        origins = self._request.headers.getall("Origin", ())
-        if check is None or not origins:
-            return
-        if len(origins) > 1 or not await check(origins[0], self._request):
-            logger.info(
-                "Refused a WebSocket of %s to %s://%s%s from the origin %s",
-                self._request.remote,
-                self._request.scheme,
-                self._request.host,
-                self._request.path,
-                ascii(", ".join(origins)),
-            )
-            self._count("origins")
-            raise HandshakeError(403, "This origin may not open a WebSocket here")
-
-    async def _choose_protocol(self, offered: tuple[str, ...]) -> None:
-        if self._protocol is not None:
-            if self._protocol not in offered:
-                raise handshake.not_offered([self._protocol], offered)
-        elif callable(self._protocols):
-            chosen = self._protocols(self._request, offered)
-            if isawaitable(chosen):
-                chosen = await chosen
-            self._protocol = handshake.checked_selection(chosen, offered)
-        elif self._protocols is not None:
-            self._protocol = handshake.first_served(tuple(self._protocols), offered)
+    def _accept(self, agreement: Agreement) -> None:
+        self._protocol = agreement.protocol
+        self._negotiated = agreement.extensions
+        self._extensions_field = agreement.extensions_field
+        self.headers.extend(agreement.fields)
 
     def _write_handshake_fields(self) -> None:
         headers = self.headers
@@ -421,17 +295,11 @@ class WebSocketUpgrade(web.StreamResponse):
             refused.cookies[name] = morsel
 
     def _take_over(self, request: web.BaseRequest, seat: Seat | None) -> None:
-        # No await in here: between the claim and the session's start no byte may come in.
-        http: Any = request.protocol
-        transport = request.transport
-        if transport is None:
-            raise ConnectionResetError("The connection was lost before the WebSocket was open")
-        claim = _Claim()
-        http.set_parser(claim)  # accepts the upgrade, hands over the early bytes and resumes reading
-        http.keep_alive(False)  # drops the timer that waits for the next request
+        # No await in here: between the takeover and the session's start no byte may arrive.
+        transport, http, early = take_over(request)
         session = self._new_session(transport, http, seat)
         self._session = self._to_run = session
-        session.start(claim.early)
+        session.start(early)
 
     def write_eof(self, data: bytes = b"") -> Coroutine[Any, Any, None]:
         """Run the handler over the session until both have ended. aiohttp awaits this once."""
@@ -458,24 +326,17 @@ class WebSocketUpgrade(web.StreamResponse):
     def _new_session(
         self, transport: asyncio.Transport, host: Any = None, seat: Seat | None = None
     ) -> WebSocketServerSession:
-        if seat is not None or self._options.write_timeout is not None:
-            host = WriteGuard(
-                transport,
-                self._options.write_timeout,
-                host=host,
-                on_limit=None if self._plugin is None else self._plugin.on_limit,
-                on_lost=None if seat is None else seat.give_back,
-            )
-        session = WebSocketServerSession(
+        return new_session(
             transport,
             request=self._request,
             app=self._app,
             protocol=self._protocol,
             options=self._options,
+            extensions=self._negotiated,
             host=host,
+            on_limit=None if self._plugin is None else self._plugin.on_limit,
+            on_lost=None if seat is None else seat.give_back,
         )
-        session.negotiated_extensions = self._negotiated
-        return session
 
     async def _run(self, raw: WebSocketServerSession) -> None:
         # As few coroutines as can be between aiohttp and the handler: each is resumed for each frame that is waited

@@ -1,0 +1,91 @@
+"""Taking the connection away from aiohttp, with the bytes that came behind the handshake, and the session over it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from aiohttp import web
+
+from ..session.limits import OnLimit, WriteGuard
+from .options import WebSocketOptions
+from .sessions import WebSocketServerSession
+
+
+class _Claim:
+    """The parser that ``RequestHandler.set_parser()`` wants; it is given the bytes that came behind the handshake."""
+
+    def __init__(self) -> None:
+        self.early: list[bytes] = []
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.early.append(bytes(data))
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """aiohttp calls this when the connection is lost; the session notices that by itself."""
+
+
+class Takeover(NamedTuple):
+    """A connection that aiohttp has given up.
+
+    Attributes:
+        transport: The connection.
+        http: aiohttp's protocol, which is still told of the end of the connection.
+        early: The bytes behind the handshake, in order.
+    """
+
+    transport: asyncio.Transport
+    http: Any
+    early: list[bytes]
+
+
+def take_over(request: web.BaseRequest) -> Takeover:
+    """Take the connection of ``request`` after its 101 was written.
+
+    The caller starts the session before it awaits anything: no byte may arrive in between.
+
+    Raises:
+        ConnectionResetError: The client is gone.
+    """
+    http: Any = request.protocol
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError("The connection was lost before the WebSocket was open")
+    claim = _Claim()
+    http.set_parser(claim)  # accepts the upgrade, delivers the early bytes and resumes reading
+    http.keep_alive(False)  # drops the timer that waits for the next request
+    return Takeover(transport, http, claim.early)
+
+
+def new_session(
+    transport: asyncio.Transport,
+    *,
+    request: web.BaseRequest,
+    app: web.Application | None,
+    protocol: str | None,
+    options: WebSocketOptions,
+    extensions: list[Any],
+    host: asyncio.BaseProtocol | None = None,
+    on_limit: OnLimit | None = None,
+    on_lost: Callable[[], None] | None = None,
+) -> WebSocketServerSession:
+    """Make the raw session over a connection that was taken over. It is not started.
+
+    Args:
+        transport: The connection.
+        request: The request of the opening handshake.
+        app: The application that made the upgrade, or None on a low-level ``web.Server``.
+        protocol: The subprotocol agreed on, or None.
+        options: The options of the session.
+        extensions: The extensions agreed on. A raw session does not apply them.
+        host: The protocol that is told of the end of the connection. Default: None.
+        on_limit: Called with the name of an option that ends the session. Default: None.
+        on_lost: Called when the connection is lost. Default: None.
+    """
+    if on_lost is not None or options.write_timeout is not None:
+        host = WriteGuard(transport, options.write_timeout, host=host, on_limit=on_limit, on_lost=on_lost)
+    session = WebSocketServerSession(transport, request=request, app=app, protocol=protocol, options=options, host=host)
+    session.negotiated_extensions = extensions
+    return session
