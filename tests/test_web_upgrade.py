@@ -551,3 +551,132 @@ async def test_post_is_refused(use: Any) -> None:
     async with serving(use()) as served:
         answer = await served.ask("/", upgrade=False, method="POST")
         assert (answer.status, "GET" in answer.headers["Allow"]) == (405, True)
+
+
+# ---- a check that was interrupted ---------------------------------------------------------
+
+
+class Interrupted(BaseException):
+    """Neither an Exception nor a cancellation."""
+
+
+HOOKS = ["before_upgrade", "origins", "protocols"]
+
+
+def hooked(hook: str, function: Callable[..., Any]) -> web.Application:
+    """The handler checks twice, catches what the first check raises, and returns the upgrade."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        options = {"origins": None, hook: function}
+        upgrade = rawws.WebSocketUpgrade(request, handle=handle, **options)
+        try:
+            await asyncio.wait_for(upgrade.check(), 0.05)
+        except (Interrupted, asyncio.TimeoutError, asyncio.CancelledError, LookupError):
+            pass
+        else:
+            raise AssertionError("the check was not interrupted")
+        return upgrade
+
+    app = web.Application()
+    rawws.setup(app)
+    app.router.add_get("/", handler)
+    return app
+
+
+def interrupts_once(error: type[BaseException] | None, then: Callable[[], Any]) -> Callable[..., Any]:
+    """A function of the options that fails, or takes too long if ``error`` is None, and does better the next time."""
+    calls: list[object] = []
+
+    async def function(*args: object) -> Any:
+        calls.append(args)
+        if len(calls) > 1:
+            return then()
+        if error is not None:
+            raise error
+        await asyncio.sleep(60)
+
+    return function
+
+
+def refuse() -> None:
+    raise web.HTTPForbidden(text="no")
+
+
+@pytest.mark.parametrize("error", [None, asyncio.CancelledError, LookupError], ids=str)
+@pytest.mark.parametrize("hook", HOOKS)
+async def test_an_interrupted_check_is_made_again(hook: str, error: type[BaseException] | None) -> None:
+    fields = {"Origin": "http://a", "Sec-WebSocket-Protocol": "chat"}
+    answer = await answered(hooked(hook, interrupts_once(error, refuse)), fields)
+    assert answer.status == 403
+    accepted = {"before_upgrade": {"X-Second": "yes"}, "origins": True, "protocols": "chat"}[hook]
+    async with serving(hooked(hook, interrupts_once(error, lambda: accepted))) as served, served.peer() as peer:
+        answer = await peer.open("/", fields)
+        assert answer.headers.getall("X-Second", []) == (["yes"] if hook == "before_upgrade" else [])
+        assert await peer.frame() == (TEXT, b"chat" if hook == "protocols" else b"None")
+        await peer.send(close_frame())
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+async def test_a_base_exception_does_not_count_as_a_check(hook: str) -> None:
+    request = mocked({"Origin": "http://a"})
+    function = interrupts_once(Interrupted, refuse)
+    upgrade = rawws.WebSocketUpgrade(request, handle=handle, **{"origins": None, hook: function})
+    with pytest.raises(Interrupted):
+        await upgrade.check()
+    refused = await upgrade.check()
+    assert refused is not None
+    assert refused.status == 403
+    assert await upgrade.check() is refused
+
+
+async def test_frames_behind_a_cancelled_check_are_not_lost() -> None:
+    sent = asyncio.Event()
+
+    async def check_and_wait(request: web.Request) -> web.StreamResponse:
+        function = interrupts_once(None, lambda: None)
+        upgrade = rawws.WebSocketUpgrade(request, handle=greet, before_upgrade=function)
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(upgrade.check(), 0.05)
+        interrupted.set()
+        await sent.wait()
+        await asyncio.sleep(0.05)
+        return upgrade
+
+    async def greet(session: Session) -> None:
+        for _ in range(2):
+            received = await session.receive()
+            await session.send(received)
+
+    interrupted = asyncio.Event()
+    app = web.Application()
+    rawws.setup(app)
+    app.router.add_get("/", check_and_wait)
+    async with serving(app) as served, served.peer() as peer:
+        await peer.send(peers.request_bytes("/"), frame(TEXT, b"one")[:3])
+        await asyncio.wait_for(interrupted.wait(), 5)
+        await peer.send(frame(TEXT, b"one")[3:], frame(TEXT, b"two"))
+        sent.set()
+        assert (await peer.answer()).status == 101
+        assert await peer.frame() == (TEXT, b"one")
+        assert await peer.frame() == (TEXT, b"two")
+
+
+async def test_two_checks_at_a_time() -> None:
+    """Both wait for the same decision; neither is passed over because the other began first."""
+    decided = asyncio.Event()
+    calls = []
+
+    async def decide(request: web.BaseRequest) -> dict[str, str]:
+        calls.append(request)
+        await decided.wait()
+        return {"X-Decided": "yes"}
+
+    upgrade = rawws.WebSocketUpgrade(mocked(), handle=handle, before_upgrade=decide)
+    checks = [asyncio.create_task(upgrade.check()) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert not any(check.done() for check in checks)
+    with pytest.raises(RuntimeError, match="checked"):
+        upgrade.options = rawws.WebSocketOptions()
+    decided.set()
+    assert await asyncio.gather(*checks) == [None, None]
+    assert upgrade.headers.getall("X-Decided") == ["yes"]

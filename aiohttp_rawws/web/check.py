@@ -22,6 +22,7 @@ from ..extensions.negotiation import negotiate_server
 from ..session.limits import OnLimit
 from . import handshake
 from .options import WebSocketOptions
+from .refusal import refusal
 
 logger = logging.getLogger("aiohttp_rawws")
 
@@ -129,11 +130,20 @@ async def check_handshake(request: web.BaseRequest, terms: Terms, on_limit: OnLi
         on_limit: Called with the name of an option that refuses the handshake.
 
     Returns:
-        The agreement, or the response by which ``before_upgrade`` refuses.
+        The agreement, or the response that refuses.
 
     Raises:
-        HandshakeError: The handshake is refused. Functions of the options may raise anything else.
+        Exception: What a function of the options raised, unless it was a HandshakeError or ``web.HTTPException``.
     """
+    try:
+        return await _check_in_time(request, terms, on_limit)
+    except HandshakeError as error:
+        return refusal(request, error)
+    except web.HTTPException as exception:
+        return exception
+
+
+async def _check_in_time(request: web.BaseRequest, terms: Terms, on_limit: OnLimit) -> Agreement | web.StreamResponse:
     options = terms.options
     timeout = options.handshake_timeout
     if timeout is None or not any(map(callable, (options.origins, options.before_upgrade, terms.protocols))):

@@ -41,10 +41,21 @@ class Takeover(NamedTuple):
     early: list[bytes]
 
 
-def take_over(request: web.BaseRequest) -> Takeover:
+def hold_reading(request: web.BaseRequest) -> None:
+    """Stop reading until ``take_over()``: aiohttp drops what arrives after ``last_request()``."""
+    transport = request.transport
+    if transport is not None and not transport.is_closing():
+        transport.pause_reading()
+
+
+def take_over(request: web.BaseRequest, held: bool = False) -> Takeover:
     """Take the connection of ``request`` after its 101 was written.
 
     The caller starts the session before it awaits anything: no byte may arrive in between.
+
+    Args:
+        request: The request that was upgraded.
+        held: ``hold_reading()`` was called for it. Default: False.
 
     Raises:
         ConnectionResetError: The client is gone.
@@ -56,6 +67,8 @@ def take_over(request: web.BaseRequest) -> Takeover:
     claim = _Claim()
     http.set_parser(claim)  # accepts the upgrade, delivers the early bytes and resumes reading
     http.keep_alive(False)  # drops the timer that waits for the next request
+    if held:
+        transport.resume_reading()
     return Takeover(transport, http, claim.early)
 
 

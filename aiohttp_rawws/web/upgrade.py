@@ -23,7 +23,6 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
-from ..errors import HandshakeError
 from ..session.options import check_names, flag
 from ..session.streams import StreamTransport
 from . import handshake
@@ -33,7 +32,7 @@ from .refusal import last_request, last_response, refusal
 from .registry import Handle, plugin_of, run_handler
 from .seats import Seat
 from .sessions import DefaultWebSocketServerSession, WebSocketServerSession
-from .takeover import new_session, take_over
+from .takeover import hold_reading, new_session, take_over
 
 logger = logging.getLogger("aiohttp_rawws")
 
@@ -105,6 +104,8 @@ class WebSocketUpgrade(web.StreamResponse):
         self._negotiated: list[Any] = []
         self._extensions_field: str | None = None
         self._checked = False
+        self._checking = 0  # calls of check() that are under way
+        self._reading_held = False
         self._session: WebSocketServerSession | None = None
         self._to_run: WebSocketServerSession | None = None
         self._write_handshake_fields()
@@ -138,7 +139,7 @@ class WebSocketUpgrade(web.StreamResponse):
 
     @options.setter
     def options(self, value: WebSocketOptions) -> None:
-        if self._checked:
+        if self._checked or self._checking:
             raise RuntimeError("the handshake has been checked already, by the options as they were")
         self._options = value
 
@@ -199,28 +200,19 @@ class WebSocketUpgrade(web.StreamResponse):
     # ---- the handshake ----------------------------------------------------------------
 
     async def check(self) -> web.StreamResponse | None:
-        """Check the handshake, once. Returns None if it stands, else the response that refuses it.
+        """Check the handshake, once.
 
-        Raises what a callable of the options raised, unless that is a ``web.HTTPException``.
+        A check that raises or is cancelled does not count: the next ``check()`` or ``prepare()`` checks again, in full.
+
+        Returns:
+            None if the handshake is accepted, else the response that refuses it.
+
+        Raises:
+            Exception: What a function of the options raised, unless it was a HandshakeError or ``web.HTTPException``.
         """
-        refused = self._refusal
         if not self._checked:
-            self._checked = True
-            try:
-                terms = Terms(self._options, self._protocol, self._protocols, self._install_extensions)
-                result = await check_handshake(self._request, terms, self._count)
-                if isinstance(result, Agreement):
-                    self._accept(result)
-                else:
-                    refused = result
-            except HandshakeError as error:
-                refused = refusal(self._request, error)
-            except web.HTTPException as exception:
-                refused = exception
-            except Exception:
-                self._checked = False
-                last_request(self._request)
-                raise
+            await self._check_once()
+        refused = self._refusal
         if refused is None and self._plugin is not None:
             full = self._plugin.refusal(self._request.remote)
             if full is not None:
@@ -228,6 +220,28 @@ class WebSocketUpgrade(web.StreamResponse):
         if refused is not None:
             self._refusal = last_response(self._request, refused)
         return refused
+
+    async def _check_once(self) -> None:
+        terms = Terms(self._options, self._protocol, self._protocols, self._install_extensions)
+        self._checking += 1
+        try:
+            result = await check_handshake(self._request, terms, self._count)
+        except BaseException as exc:
+            last_request(self._request)
+            if not isinstance(exc, Exception):
+                # Cancelled, perhaps by a deadline of the caller's, who may still prepare the upgrade.
+                hold_reading(self._request)
+                self._reading_held = True
+            raise
+        finally:
+            self._checking -= 1
+        if self._checked:
+            return  # another task was faster, and its result counts
+        if isinstance(result, Agreement):
+            self._accept(result)
+        else:
+            self._refusal = result
+        self._checked = True  # after everything else: a check that was interrupted has not passed
 
     def _count(self, option: str) -> None:
         if self._plugin is not None:
@@ -296,7 +310,7 @@ class WebSocketUpgrade(web.StreamResponse):
 
     def _take_over(self, request: web.BaseRequest, seat: Seat | None) -> None:
         # No await in here: between the takeover and the session's start no byte may arrive.
-        transport, http, early = take_over(request)
+        transport, http, early = take_over(request, self._reading_held)
         session = self._new_session(transport, http, seat)
         self._session = self._to_run = session
         session.start(early)
