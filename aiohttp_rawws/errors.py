@@ -18,13 +18,30 @@ class RawWSError(Exception):
 class HandshakeError(RawWSError):
     """The opening handshake cannot be completed (RFC 6455, section 4).
 
-    status: the HTTP status that answers it.
-    headers: fields the answer must carry, such as ``Sec-WebSocket-Version`` with 426.
+    ``before_upgrade`` and the functions in ``origins`` and ``protocols`` may raise it, too. The request is answered
+    with its status, text and headers, and the connection is closed.
+
+    Args:
+        status: The HTTP status of the answer, from 400 to 599.
+        text: The reason, which is the body of the answer.
+        headers: Further fields of the answer, such as ``Sec-WebSocket-Version`` with 426. Default: none.
+
+    Raises:
+        TypeError: ``status`` is not an int.
+        ValueError: ``status`` is not an error: it cannot refuse anything.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The header fields, as a dict.
     """
 
     def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
+        if isinstance(status, bool) or not isinstance(status, int):
+            raise TypeError(f"status must be an HTTP status such as 403, not {status!r}")
+        if not 400 <= status <= 599:
+            raise ValueError(f"status must be an error, 400 to 599, not {status!r}")
         super().__init__(text)
-        self.status = status
+        self.status = int(status)
         self.headers: dict[str, str] = dict(headers or {})
 
 

@@ -16,6 +16,7 @@ from aiohttp_rawws import Frame
 from aiohttp_rawws.extensions.deflate import PerMessageDeflate
 from aiohttp_rawws.session.memory import MemoryTransport
 from aiohttp_rawws.web import handshake
+from aiohttp_rawws.web.refusal import refusal
 
 from . import peers
 from .peers import TEXT, Answer, close_frame, frame, serving
@@ -553,14 +554,53 @@ async def test_post_is_refused(use: Any) -> None:
         assert (answer.status, "GET" in answer.headers["Allow"]) == (405, True)
 
 
+# ---- errors of the functions in the options -----------------------------------------------
+
+
+HOOKS = ["before_upgrade", "origins", "protocols"]
+
+
+def raises_status(status: int) -> Callable[..., Any]:
+    async def function(*args: object) -> Any:
+        raise rawws.HandshakeError(status, "not like that", {"X-Why": "because", "Retry-After": "5"})
+
+    return function
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 418, 422, 426, 451, 499, 500, 503, 507, 599])
+async def test_a_handshake_error_of_any_status(hook: str, status: int) -> None:
+    answer = await refused_in_one_segment(routed(**{"origins": None, hook: raises_status(status)}), status)
+    assert answer.text == "not like that\n"
+    assert (answer.headers["X-Why"], answer.headers["Retry-After"]) == ("because", "5")
+    assert "close" in handshake.elements(answer.headers, "Connection")
+    assert answer.headers.get("Allow") == ("GET" if status == 405 else None)
+
+
+async def test_a_handshake_error_in_every_way(use: Any, caplog: pytest.LogCaptureFixture) -> None:
+    for status in (401, 418):
+        await refused_in_one_segment(use(origins=None, before_upgrade=raises_status(status)), status)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_every_status_makes_a_response() -> None:
+    for status in range(400, 600):
+        response = refusal(mocked(), rawws.HandshakeError(status, "no", {"Content-Type": "text/x", "X-Why": "so"}))
+        assert isinstance(response, web.HTTPException)
+        assert (response.status, response.text, response.headers["X-Why"]) == (status, "no\n", "so")
+        assert response.headers["Content-Type"].startswith("text/x")
+
+
+def test_allow_may_be_given() -> None:
+    response = refusal(mocked(), rawws.HandshakeError(405, "no", {"allow": "POST"}))
+    assert response.headers.getall("Allow") == ["POST"]
+
+
 # ---- a check that was interrupted ---------------------------------------------------------
 
 
 class Interrupted(BaseException):
     """Neither an Exception nor a cancellation."""
-
-
-HOOKS = ["before_upgrade", "origins", "protocols"]
 
 
 def hooked(hook: str, function: Callable[..., Any]) -> web.Application:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TypeVar
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from ..errors import HandshakeError
 from . import handshake
 
 ResponseT = TypeVar("ResponseT", bound=web.StreamResponse)
 
+# Those of aiohttp, each under its status.
 _EXCEPTIONS: dict[int, type[web.HTTPException]] = {
-    400: web.HTTPBadRequest,
-    403: web.HTTPForbidden,
-    426: web.HTTPUpgradeRequired,
-    429: web.HTTPTooManyRequests,
-    503: web.HTTPServiceUnavailable,
+    value.status_code: value
+    for value in vars(web).values()
+    if isinstance(value, type) and issubclass(value, web.HTTPError) and value.status_code >= 400
 }
+
+
+@lru_cache(maxsize=200)
+def _exception_of(status: int) -> type[web.HTTPException]:
+    """The exception for a status that aiohttp has none for, such as 418."""
+    base = web.HTTPClientError if status < 500 else web.HTTPServerError
+    return type(f"HTTP{status}", (base,), {"status_code": status})
 
 
 def refusal(request: web.BaseRequest, error: HandshakeError) -> web.HTTPException:
@@ -25,14 +33,23 @@ def refusal(request: web.BaseRequest, error: HandshakeError) -> web.HTTPExceptio
 
     Args:
         request: The request that is refused.
-        error: The reason.
+        error: The reason. Its status, text and headers are those of the response.
 
     Returns:
         A response to raise, or to send with ``last_response()``.
     """
+    headers = CIMultiDict(error.headers)
+    text = f"{error}\n"
+    # Three of aiohttp's exceptions need arguments of their own.
     if error.status == 405:
-        return web.HTTPMethodNotAllowed(request.method, ["GET"], text=f"{error}\n")
-    return _EXCEPTIONS[error.status](headers=error.headers, text=f"{error}\n")
+        allowed = headers.pop("Allow", "GET")  # a 405 has to have this field (RFC 9110, section 15.5.6)
+        return web.HTTPMethodNotAllowed(request.method, [allowed], headers=headers, text=text)
+    if error.status == 413:
+        return web.HTTPRequestEntityTooLarge(0, headers=headers, text=text)
+    if error.status == 451:
+        return web.HTTPUnavailableForLegalReasons(None, headers=headers, text=text)
+    exception = _EXCEPTIONS.get(error.status) or _exception_of(error.status)
+    return exception(headers=headers, text=text)
 
 
 def last_request(request: web.BaseRequest) -> None:
