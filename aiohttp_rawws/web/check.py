@@ -21,6 +21,7 @@ from ..errors import HandshakeError
 from ..extensions.negotiation import negotiate_server
 from ..session.limits import OnLimit
 from . import handshake
+from .logtext import escaped, target
 from .options import WebSocketOptions
 from .refusal import refusal
 
@@ -154,8 +155,8 @@ async def _check_in_time(request: web.BaseRequest, terms: Terms, on_limit: OnLim
         on_limit("handshake_timeout")
         logger.info(
             "Refused a WebSocket of %s to %s: the handshake took longer than %s seconds (handshake_timeout)",
-            request.remote,
-            request.path,
+            escaped(request.remote),
+            target(request),
             timeout,
         )
         raise HandshakeError(503, "The handshake took too long") from None
@@ -184,12 +185,10 @@ async def _check_origin(request: web.BaseRequest, options: WebSocketOptions, on_
         return
     if len(origins) > 1 or not await check(origins[0], request):
         logger.info(
-            "Refused a WebSocket of %s to %s://%s%s from the origin %s",
-            request.remote,
-            request.scheme,
-            request.host,
-            request.path,
-            ascii(", ".join(origins)),
+            "Refused a WebSocket of %s to %s from the origin '%s'",
+            escaped(request.remote),
+            target(request),
+            escaped(", ".join(origins)),
         )
         on_limit("origins")
         raise HandshakeError(403, "This origin may not open a WebSocket here")

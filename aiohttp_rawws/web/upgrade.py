@@ -27,6 +27,7 @@ from ..session.options import check_names, flag
 from ..session.streams import StreamTransport
 from . import handshake
 from .check import Agreement, Protocols, Terms, check_handshake, checked_protocols
+from .logtext import target
 from .options import DEFAULTS, OF_ROUTES, WebSocketOptions
 from .refusal import last_request, last_response, refusal
 from .registry import Handle, plugin_of, run_handler
@@ -279,7 +280,7 @@ class WebSocketUpgrade(web.StreamResponse):
             refused = await self.check()
         except Exception:
             # Where this is called after the handler has returned, aiohttp would hang up without an answer.
-            logger.exception("Error in the handshake of a WebSocket on %s", self._request.path)
+            logger.exception("Error in the handshake of a WebSocket on %s", target(request))
             refused = self._refusal = last_response(request, web.HTTPInternalServerError())
         if refused is not None:
             self._hand_on_headers(given, refused)
