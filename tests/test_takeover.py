@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
+from aiohttp import http_parser, web
+from aiohttp.base_protocol import BaseProtocol
 
 import aiohttp_rawws as rawws
 from aiohttp_rawws import Frame, Opcode
+from aiohttp_rawws.web.takeover import keeps_early_bytes
 
 from . import peers
 from .peers import BINARY, PING, PONG, TEXT, Peer, Served, close_frame, frame, serving
@@ -198,6 +200,70 @@ async def test_half_a_frame_behind_the_handshake(cut: int) -> None:
         await peer.send(data[cut:])
         assert await peer.frame() == (TEXT, b"hello")
         await peer.finish()
+
+
+# Spellings of the two fields, and the answer: aiohttp's parsers do not see an upgrade in a list.
+ALONE = [
+    {"Upgrade": "websocket"},
+    {"Upgrade": "WebSocket"},
+    {"Upgrade": "\twebsocket\t"},
+    {"Upgrade": "websocket\r\nUpgrade: h2c"},
+    {"Upgrade": "websocket\r\nUpgrade: websocket"},
+    {"Connection": "keep-alive, Upgrade"},
+    {"Connection": "keep-alive ,\tUPGRADE , "},
+    {"Connection": "keep-alive\r\nConnection: upgrade"},
+    {"Connection": "Upgrade, close"},
+]
+LISTS = [
+    {"Upgrade": "websocket, h2c"},
+    {"Upgrade": "h2c, websocket"},
+    {"Upgrade": "h2c,websocket"},
+    {"Upgrade": "websocket,"},
+    {"Upgrade": ",websocket"},
+    {"Upgrade": "websocket, websocket"},
+    {"Upgrade": "h2c\r\nUpgrade: websocket"},
+    {"Upgrade": "\r\nUpgrade: websocket"},
+]
+
+
+TWO_WAYS = pytest.mark.parametrize("way", [by_decorator, by_bare_return], ids=lambda way: way.__name__)
+
+
+@TWO_WAYS
+@pytest.mark.loops("asyncio")
+@pytest.mark.parametrize("fields", ALONE, ids=repr)
+async def test_spellings_that_keep_early_frames(way: Any, fields: dict[str, str | None]) -> None:
+    async with connected(way, echo) as (_, peer, path):
+        await peer.open(path, fields, early=frame(TEXT, b"early"))
+        assert await peer.frame() == (TEXT, b"early")
+        await peer.finish()
+
+
+@TWO_WAYS
+@pytest.mark.loops("asyncio")
+@pytest.mark.parametrize("fields", LISTS, ids=repr)
+async def test_a_list_in_upgrade_is_refused(way: Any, fields: dict[str, str | None]) -> None:
+    """Whatever stands behind it: nothing is lost in silence, nothing is read as a request."""
+    request = peers.request_bytes("/", upgrade=False)
+    for early in (b"", frame(TEXT, b"early"), frame(TEXT, request, mask=bytes(4)), request, request[:9]):
+        async with connected(way, echo) as (_, peer, path):
+            await peer.send(peers.request_bytes(path, fields), early)
+            answer = await peer.answer()
+            assert (answer.status, "alone" in answer.text) == (426, True)
+            assert answer.headers["Upgrade"] == "websocket"
+            assert await peer.read_to_end() == b""
+
+
+@pytest.mark.loops("asyncio")
+@pytest.mark.parametrize("parser", [http_parser.HttpRequestParser, http_parser.HttpRequestParserPy])
+@pytest.mark.parametrize("fields", [*ALONE, *LISTS], ids=repr)
+async def test_what_the_parsers_of_aiohttp_take_for_an_upgrade(parser: Any, fields: dict[str, str | None]) -> None:
+    loop = asyncio.get_running_loop()
+    data = peers.request_bytes("/", fields)
+    messages, upgraded, tail = parser(BaseProtocol(loop), loop, 2**16).feed_data(data + b"early")
+    assert upgraded is (fields in ALONE)
+    assert tail == (b"early" if upgraded else b"")
+    assert keeps_early_bytes(messages[0][0].headers) is upgraded
 
 
 async def test_requests_before_the_handshake(way: Any) -> None:

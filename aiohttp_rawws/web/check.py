@@ -24,6 +24,7 @@ from . import handshake
 from .logtext import escaped, target
 from .options import WebSocketOptions
 from .refusal import refusal
+from .takeover import keeps_early_bytes
 
 logger = logging.getLogger("aiohttp_rawws")
 
@@ -165,6 +166,9 @@ async def _check_in_time(request: web.BaseRequest, terms: Terms, on_limit: OnLim
 async def _check(request: web.BaseRequest, terms: Terms, on_limit: OnLimit) -> Agreement | web.StreamResponse:
     options = terms.options
     handshake.check_request(request.method, request.version, request.headers, has_body=request.body_exists)
+    if not keeps_early_bytes(request.headers):
+        text = 'The field Upgrade must be "websocket" alone: behind a list, frames would be read as HTTP'
+        raise HandshakeError(426, text, {"Upgrade": "websocket", "Connection": "Upgrade"})
     await _check_origin(request, options, on_limit)
     protocol = await _choose_protocol(request, terms)
     answer = await _ask_before_upgrade(request, options)

@@ -7,10 +7,24 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from aiohttp import web
+from multidict import MultiMapping
 
 from ..session.limits import OnLimit, WriteGuard
 from .options import WebSocketOptions
 from .sessions import WebSocketServerSession
+
+
+def keeps_early_bytes(headers: MultiMapping[str]) -> bool:
+    """Check if aiohttp keeps the bytes behind this handshake.
+
+    Its parsers stop only if the first ``Upgrade`` line is "websocket" and nothing else; RFC 9110, section 7.8 allows
+    a list. Behind anything else they read on as HTTP before a handler runs, and what they have read is lost.
+
+    Args:
+        headers: The fields of a request that ``handshake.check_request()`` has accepted.
+    """
+    upgrade = headers.get("Upgrade", "").strip(" \t")
+    return upgrade.isascii() and upgrade.lower() == "websocket"
 
 
 class _Claim:
