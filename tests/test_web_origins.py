@@ -182,6 +182,43 @@ def test_host_patterns() -> None:
     assert allowed(["http://dev?.example.org:8080"], "http://dev1.example.org:8080")
 
 
+# scheme, host and port of a listed origin or pattern; what it allows, and what it does not
+PATTERNS: dict[str, tuple[list[str], list[str]]] = {
+    "file://": (["file://", "FILE://"], ["file:///", "file://a", "null", "http://", "app://"]),
+    "app://": (["app://"], ["file://", "app://a"]),
+    "file://*": (["file://", "file://host"], ["app://", "http://host"]),
+    "app://*": (["app://localhost", "app://"], ["ionic://localhost"]),
+    "app://local*:*": (["app://localhost", "app://localhost:9"], ["app://other:9"]),
+    "http://localhost:*": (["http://localhost", "http://localhost:3000"], ["http://[::1]:3000", "https://localhost:1"]),
+    "http://[::1]:3000": (["http://[::1]:3000", "http://[0:0::1]:3000"], ["http://[::1]", "http://[::2]:3000"]),
+    "http://[::1]": (["http://[::1]", "http://[::1]:80"], ["http://[::1]:3000", "https://[::1]"]),
+    "http://[::1]:*": (
+        ["http://[::1]", "http://[::1]:3000"],
+        ["https://[::1]:3000", "http://[::11]:1", "http://::1:1"],
+    ),
+    "https://[0:0::1]:*": (["https://[::1]:3000"], ["https://[::2]:3000"]),
+    "http://[2001:DB8::*]:8080": (
+        ["http://[2001:db8::1]:8080", "http://[2001:db8:0::a:b]:8080"],
+        ["http://[2001:db8::1]", "http://[2001:db8:1::1]:8080", "http://2001.db8.org:8080"],
+    ),
+    "http://[2001:db8::*]": (["http://[2001:db8::1]", "http://[2001:db8::1]:80"], ["http://[2001:db8::1]:81"]),
+    "http://[2001:db8:*]:*": (["http://[2001:db8::1]:1", "http://[2001:db8:1::1]:2"], ["http://[2001:db9::1]:1"]),
+    "http://[fe80::?]:*": (["http://[fe80::a]:1"], ["http://[fe80::aa]:1"]),
+    "http://[*]:*": (["http://[::1]:3000", "http://[::1]"], ["http://localhost:3000", "http://127.0.0.1"]),
+    "http://*": (["http://a", "http://[::1]", "http://127.0.0.1:80"], ["http://a:81", "https://a", "http://"]),
+    "http://*:*": (["http://a", "http://[::1]:81", "http://127.0.0.1:8"], ["https://a:1", "http://"]),
+    "http://*:8080": (["http://a:8080", "http://[::1]:8080"], ["http://a"]),
+    "http://192.168.0.?:*": (["http://192.168.0.7:1"], ["http://192.168.0.77:1"]),
+}
+
+
+@pytest.mark.parametrize("entry", PATTERNS)
+def test_every_combination_of_patterns(entry: str) -> None:
+    yes, no = PATTERNS[entry]
+    assert [origin for origin in yes if not allowed([entry], origin)] == []
+    assert [origin for origin in no if allowed([entry], origin)] == []
+
+
 @pytest.mark.parametrize("wrap", [lambda pattern: pattern, lambda pattern: [pattern]])
 def test_regular_expressions_match_the_whole_origin(wrap: Any) -> None:
     origins = wrap(re.compile(r"https://(a|b)\.example\.org"))
@@ -215,6 +252,19 @@ def test_none_checks_nothing() -> None:
         (["*://example.org"], ValueError),
         (["https://*.example.org/"], ValueError),
         (["https://*:port"], ValueError),
+        (["http://"], ValueError),
+        (["https://:443"], ValueError),
+        (["file:///"], ValueError),
+        (["file://:*"], ValueError),
+        (["://*"], ValueError),
+        (["http://*:99999"], ValueError),
+        (["http://::1:*"], ValueError),
+        (["http://[::1:*"], ValueError),
+        (["http://::1]:*"], ValueError),
+        (["http://[::g]:*"], ValueError),
+        (["http://[::1]x:*"], ValueError),
+        (["http://[1:2]:*"], ValueError),
+        (["http://[]:*"], ValueError),
         ([b"https://example.org"], TypeError),
         ([None], TypeError),
         ([re.compile(b"x")], TypeError),

@@ -1,14 +1,14 @@
 """Which web pages may open a WebSocket (RFC 6455, section 10.2).
 
 Browsers do not hold WebSockets to the same-origin policy; they only say in ``Origin`` which page asks, and send the
-visitor's cookies along. A request without an ``Origin`` does not come from a browser's page and passes every rule:
-who wants to refuse those uses ``before_upgrade``.
+visitor's cookies along. A request without an ``Origin`` does not come from a browser's page and passes every rule;
+``before_upgrade`` can refuse it.
 
 "same-origin" compares the host and port of ``Origin`` with those of ``Host``, both as the browser sent them; a port
 that is missing from either is the default one of the *origin's* scheme. The schemes themselves are not compared. Most
 servers stand behind a proxy that ends TLS: the page is https, the request that arrives here is http, and nothing in
-it that can be trusted says what it was. What is given up is small but real: somebody who can write into a plain http
-page of your host passes as its https pages do. Who needs the difference lists the origins, scheme and all.
+it that can be trusted says what it was. The price is small but real: somebody who can write into a plain http page of
+your host passes as its https pages do. If the scheme matters to you, list full origins.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from fnmatch import translate
 from inspect import isawaitable
+from ipaddress import IPv6Address
 from typing import NamedTuple
 
 from aiohttp import web
@@ -29,9 +30,21 @@ Origins = str | re.Pattern[str] | Iterable[str | re.Pattern[str]] | OriginCallab
 OriginCheck = Callable[[str, web.BaseRequest], Awaitable[bool]]
 
 
+# RFC 3986, section 3.1.
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+
+EXAMPLES = '"https://example.org", "https://*.example.org", "http://[::1]:*" or "file://"'
+
+
 class Origin(NamedTuple):
-    """A serialized origin taken apart (RFC 6454), the host in the ASCII form that browsers send; ``port`` is filled in
-    where the scheme has a default."""
+    """A serialized origin (RFC 6454), taken apart.
+
+    Attributes:
+        scheme: In lower case.
+        host: In the ASCII form that browsers send, an IPv6 address without brackets. Empty for ``file://`` and other
+            schemes that have no host.
+        port: None if none is given and the scheme has no default one.
+    """
 
     scheme: str
     host: str
@@ -39,15 +52,23 @@ class Origin(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Origin | None:
-        """None for what is no origin, ``null`` included. Browsers write names in ASCII (IDNA): nothing else is one."""
+        """Take the ``Origin`` field of a request apart.
+
+        Returns:
+            None if it is no origin, or ``null``. Browsers write names in ASCII (IDNA): a name in another script is
+            no origin.
+        """
         return cls.configured(text) if text.isascii() else None
 
     @classmethod
     def configured(cls, text: str) -> Origin | None:
-        """As ``parse()``, and takes a name in any script, as people write it."""
+        """Take an origin apart as people write it, with a name in any script."""
         scheme, separator, rest = text.partition("://")
-        if not separator or not rest or any(mark in rest for mark in "/?#@\\% "):
+        scheme = scheme.lower()
+        if not separator or _SCHEME.fullmatch(scheme) is None or any(mark in rest for mark in "/?#@\\% "):
             return None
+        if not rest:
+            return None if scheme in DEFAULT_PORTS else cls(scheme, "", None)  # file:// of web views
         try:
             # The scheme plays no part in how host and port are read, and yarl knows the rules for http.
             url = URL(f"http://{rest}")
@@ -56,7 +77,6 @@ class Origin(NamedTuple):
             return None
         if not host:
             return None
-        scheme = scheme.lower()
         return cls(scheme, host.lower(), port if port is not None else DEFAULT_PORTS.get(scheme))
 
 
@@ -81,26 +101,51 @@ def _regular_expression(pattern: re.Pattern[str]) -> _Rule:
 def _exact(text: str) -> _Rule:
     wanted = Origin.configured(text)
     if wanted is None:
-        raise ValueError(f'origins: {text!r} is not an origin such as "https://example.org"')
+        raise ValueError(f"origins: {text!r} is not an origin or a pattern, such as {EXAMPLES}")
     return lambda text, origin, request: origin == wanted
 
 
 def _ascii_label(label: str) -> str:
-    """One part of a host name as browsers send it."""
+    """Return one part of a host name as browsers send it."""
     return label if label.isascii() else URL.build(scheme="http", host=label).raw_host or label
+
+
+def _host_matcher(host: str) -> Callable[[str], bool] | None:
+    """Return the test for a host pattern, in lower case; None if it is none."""
+    if re.fullmatch(r"\[[^\[\]]*\]", host) is None:
+        if not host or re.search(r"[/#@\\ :]", host):
+            return None
+        name = re.compile(translate(".".join(map(_ascii_label, host.split(".")))))
+        return lambda host: name.match(host) is not None
+    # An IPv6 address. Browsers write the shortest form; that is what a pattern is compared with.
+    found = re.fullmatch(r"\[([0-9a-f:.*?]+)\]", host)
+    if found is None:
+        return None
+    address = found[1]
+    if "*" not in address and "?" not in address:
+        try:
+            IPv6Address(address)
+        except ValueError:
+            return None
+        exact = Origin.configured(f"http://{host}")
+        return lambda host: exact is not None and host == exact.host
+    pattern = re.compile(translate(address))
+    return lambda host: ":" in host and pattern.match(host) is not None
 
 
 def _host_pattern(text: str) -> _Rule:
     scheme, separator, rest = text.lower().partition("://")
-    found = re.fullmatch(r"([^/#@\\ :]+)(?::(\d+|\*))?", rest)
-    if not separator or not scheme or "*" in scheme or found is None:
-        raise ValueError(f'origins: {text!r} is not a pattern such as "https://*.example.org"')
-    host = re.compile(translate(".".join(map(_ascii_label, found[1].split(".")))))
+    found = re.fullmatch(r"(.+?)(?::(\d+|\*))?", rest) if separator else None
+    matches_host = None if found is None else _host_matcher(found[1])
+    if found is None or matches_host is None or _SCHEME.fullmatch(scheme) is None:
+        raise ValueError(f"origins: {text!r} is not an origin or a pattern, such as {EXAMPLES}")
     any_port = found[2] == "*"
     port = int(found[2]) if found[2] and not any_port else DEFAULT_PORTS.get(scheme)
+    if port is not None and port > 65535:
+        raise ValueError(f"origins: {text!r} has no port between 0 and 65535")
 
     def matches(text: str, origin: Origin | None, request: web.BaseRequest) -> bool:
-        if origin is None or origin.scheme != scheme or host.match(origin.host) is None:
+        if origin is None or origin.scheme != scheme or not matches_host(origin.host):
             return False
         return any_port or origin.port == port
 
@@ -124,9 +169,17 @@ def _is_list(origins: object) -> bool:
 
 
 def compile_origins(origins: Origins) -> OriginCheck | None:
-    """Turn the option ``origins`` into a check of (``Origin`` header, request); None where nothing is checked.
+    """Turn the option ``origins`` into a check.
 
-    Raises ValueError or TypeError for what cannot be an origin, a pattern or a rule.
+    Args:
+        origins: "same-origin", a list of origins and patterns, a compiled pattern, a callable, or None.
+
+    Returns:
+        An async function of the ``Origin`` field and the request, or None if nothing is to be checked.
+
+    Raises:
+        TypeError: ``origins``, or an entry of the list, is of a type that cannot be a rule.
+        ValueError: A text is no origin and no pattern.
     """
     rules: list[_Rule]
     if origins is None:
