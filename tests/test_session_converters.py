@@ -106,3 +106,45 @@ def test_dumps_may_return_bytes_and_binary_frames_are_a_choice():
 def test_the_option_is_checked():
     with pytest.raises(TypeError, match="converter needs a method"):
         SessionOptions(converter=json)
+
+
+# ---- UTF-8 and nothing else (RFC 8259, section 8.1) ---------------------------------------
+
+NO_UTF_8 = {
+    **{f"{name}-{text}": text.encode(name) for name in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "utf-16",
+       "utf-32", "utf-8-sig") for text in ("1", '"a"', '{"a": [1]}')},
+    "latin-1": '"\xfc"'.encode("latin-1"),
+    "surrogate": b'"\xed\xa0\x80"',
+    "cut": '"\xfc"'.encode()[:2],
+}  # fmt: skip
+
+
+def loads_anything(data):
+    """Takes what json.loads() takes, and is lenient about a byte order mark in a str."""
+    return json.loads(data.lstrip("\ufeff") if isinstance(data, str) else data)
+
+
+@pytest.mark.parametrize("loads", [json.loads, loads_anything])
+@pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])
+@pytest.mark.parametrize("name", NO_UTF_8)
+async def test_other_encodings_are_refused(name, binary, loads):
+    server, client = memory_pair(converter=JSONConverter(loads=loads, binary=binary))
+    frame = Frame.binary if binary else Frame.text
+    for payload in (NO_UTF_8[name], '{"\xfc": "\u20ac\U0001f600"}'.encode()):
+        await client.send(frame(payload))
+    with pytest.raises(DeserializeError) as caught:
+        await server.receive_deserialized()
+    assert caught.value.frame.payload == NO_UTF_8[name]
+    assert await server.receive_deserialized() == {"\xfc": "\u20ac\U0001f600"}
+    for session in (server, client):
+        session.abort()
+        await session.wait_closed()
+
+
+@pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])
+def test_loads_is_given_a_str(binary):
+    given = []
+    converter = JSONConverter(loads=given.append, binary=binary)
+    converter.deserialize(Frame.binary(b'"a"') if binary else Frame.text(b'"a"'))
+    assert given == ['"a"']
+    assert type(given[0]) is str

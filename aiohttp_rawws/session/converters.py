@@ -12,22 +12,28 @@ from ..wire.codes import Opcode
 
 
 class ContentConverter(Protocol):
-    """What the option ``converter`` takes."""
+    """The type of the option ``converter``."""
 
     def is_applicable(self, frame: Frame) -> bool:
-        """Whether ``deserialize`` can do anything with a frame of this kind."""
+        """Return True if ``deserialize()`` reads frames of this kind."""
 
     def serialize(self, value: Any) -> Frame:
-        """The frame that carries ``value``; raises TypeError or ValueError for what it cannot carry."""
+        """Return the frame that carries ``value``; raise TypeError or ValueError if no frame can."""
 
     def deserialize(self, frame: Frame) -> Any:
-        """The value in ``frame``; whatever it raises becomes a DeserializeError."""
+        """Return the value in ``frame``. Any exception becomes a DeserializeError."""
 
 
 class JSONConverter:
-    """JSON in Text frames, or with ``binary=True`` in Binary frames; frames of the other kind are not read.
+    """JSON in Text frames, or in Binary frames; frames of the other kind are not read.
 
-    dumps: value -> str or UTF-8 bytes. loads: str or bytes -> value. orjson's and others' fit.
+    JSON between systems is UTF-8 without a byte order mark (RFC 8259, section 8.1). Anything else is a
+    DeserializeError, UTF-16 included, which ``json.loads()`` would take as bytes.
+
+    Args:
+        dumps: Turns a value into a str or UTF-8 bytes; orjson's fits. Default: ``json.dumps``.
+        loads: Turns a str into a value; orjson's fits. Default: ``json.loads``.
+        binary: Use Binary frames. Default: False.
     """
 
     def __init__(
@@ -51,25 +57,45 @@ class JSONConverter:
         return Frame.text(data)
 
     def deserialize(self, frame: Frame) -> Any:
-        return self._loads(frame.payload)
+        text = str(frame.payload, "utf-8")
+        if text.startswith("\ufeff"):
+            raise ValueError("JSON must not begin with a byte order mark")
+        return self._loads(text)
 
 
 def serialized(converter: ContentConverter | None, value: Any) -> Frame:
-    """The frame for ``value``. Raises ConverterNotFound where there is no converter."""
+    """Return the frame for ``value``.
+
+    Raises:
+        ConverterNotFound: There is no converter.
+    """
     if converter is None:
         raise ConverterNotFound("No converter was found for websocket")
     return converter.serialize(value)
 
 
 def needs_converter(converter: ContentConverter | None) -> None:
-    """Raise ConverterNotFound where there is none: before a frame is taken that nobody can read."""
+    """Check that there is a converter, before a frame is taken that nobody can read.
+
+    Raises:
+        ConverterNotFound: There is none.
+    """
     if converter is None:
         raise ConverterNotFound("No converter was found for websocket")
 
 
 def deserialized(converter: ContentConverter | None, frame: Frame | FrameChunk, expected: Any) -> Any:
-    """The value in ``frame``, which is of type ``expected`` (a class or a tuple of them; ``object`` takes all but
-    None, None takes anything). Raises DeserializeError."""
+    """Return the value in ``frame``.
+
+    Args:
+        converter: The converter. ``needs_converter()`` has checked that there is one.
+        frame: A frame taken from the session.
+        expected: The type of the value: a class or a tuple of classes. ``object`` takes everything but None, None
+            takes anything.
+
+    Raises:
+        DeserializeError: The frame cannot be read, or its value is of another type.
+    """
     assert converter is not None
     if not isinstance(frame, Frame) or not frame.fin or not converter.is_applicable(frame):
         kind = frame.kind.name if isinstance(frame, Frame) else "chunk of a frame"
