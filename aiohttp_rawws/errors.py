@@ -1,18 +1,35 @@
 """Every exception of the package.
 
-The type tells whose fault it is: ``PeerError`` and below is the peer's, ``SessionClosed`` is nobody's.
-A mistake of the caller is a ``ValueError``, ``TypeError`` or ``RuntimeError`` as anywhere in Python.
+``PeerError`` and its subclasses are the peer's fault; ``SessionClosed`` is no one's. A mistake of the caller is a
+``ValueError``, ``TypeError`` or ``RuntimeError``, as anywhere in Python.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 
 class RawWSError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package.
 
-    _source: object | None = None  # the connection whose end it tells of; a handler may deal with several
+    Every error can be pickled and copied, with its text, its attributes and its notes.
+    """
+
+    # The connection that ended with this error. A handler may deal with several.
+    _source: object | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # BaseException would call the class with the text alone. The connection stays here: it cannot be pickled.
+        state = {name: value for name, value in vars(self).items() if name != "_source"}
+        return _restored, (type(self), self.args), state
+
+
+def _restored(cls: type[RawWSError], args: tuple[Any, ...]) -> RawWSError:
+    """Make an error without its class's own ``__init__``; the attributes are set afterwards."""
+    error = cls.__new__(cls)
+    super(RawWSError, error).__init__(*args)  # of Exception, or of OSError for ConnectionLost: sets ``args``
+    return error
 
 
 class HandshakeError(RawWSError):
@@ -46,7 +63,11 @@ class HandshakeError(RawWSError):
 
 
 class PeerError(RawWSError):
-    """What the peer sent cannot be accepted; ``close_code`` is what RFC 6455, section 7.4.1 answers it with."""
+    """The peer sent something that cannot be accepted.
+
+    Attributes:
+        close_code: The close code that answers it (RFC 6455, section 7.4.1).
+    """
 
     close_code = 1002
 
@@ -64,10 +85,17 @@ class InvalidPayload(PeerError):
 
 
 class FrameTooBig(PeerError):
-    """A frame, or a message joined from frames, is larger than allowed; nothing of the excess was stored.
+    """A frame, or a message joined from frames, is larger than allowed. Nothing of the excess was stored.
 
-    frame_size: the size in bytes that was announced or reached.
-    limit: the bytes allowed. option: the name of the option that says so.
+    Args:
+        frame_size: The size in bytes that was announced or reached.
+        limit: The limit in bytes.
+        option: The name of the option that sets the limit. Default: "max_frame_size".
+
+    Attributes:
+        frame_size: The size in bytes.
+        limit: The limit in bytes.
+        option: The name of the option.
     """
 
     close_code = 1009
@@ -82,7 +110,14 @@ class FrameTooBig(PeerError):
 class PolicyViolation(PeerError):
     """The peer keeps to the protocol, but does more of something than the options allow.
 
-    option: the name of the option. limit: its value.
+    Args:
+        text: The text of the error.
+        option: The name of the option.
+        limit: The value of the option.
+
+    Attributes:
+        option: The name of the option.
+        limit: Its value.
     """
 
     close_code = 1008
@@ -100,7 +135,15 @@ class ChannelOverflow(RawWSError):
 class SessionClosed(RawWSError):
     """The session has ended, or its closing handshake has begun, so this can no longer be done.
 
-    received, sent: the codes of the Close frames seen (1005 for one without a code), None where there was none.
+    Args:
+        text: The text of the error.
+        received: The code of the Close frame that was received, 1005 if it has no code, None if there was none.
+            Default: None.
+        sent: The same for the Close frame that was sent. Default: None.
+
+    Attributes:
+        received: The code of the Close frame that was received, or None.
+        sent: The code of the Close frame that was sent, or None.
     """
 
     def __init__(self, text: str, *, received: int | None = None, sent: int | None = None) -> None:
@@ -118,7 +161,15 @@ class ConverterNotFound(RawWSError):
 
 
 class DeserializeError(RawWSError):
-    """A frame could not be turned into a value; ``frame`` is the frame, already taken from the session."""
+    """A frame could not be turned into a value.
+
+    Args:
+        text: The text of the error.
+        frame: The frame, which was already taken from the session.
+
+    Attributes:
+        frame: The frame.
+    """
 
     def __init__(self, text: str, frame: object) -> None:
         super().__init__(text)
