@@ -113,6 +113,24 @@ def test_each_field_is_checked(changes: dict[str, str | None], status: int, text
     assert (error.status, text in str(error)) == (status, True), str(error)
 
 
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 32, 200])
+def test_the_length_of_the_key(size: int) -> None:
+    """16 bytes if strict; some charging stations send 32."""
+    key = base64.b64encode(bytes(range(size))).decode()
+    fields: dict[str, str | None] = {"Sec-WebSocket-Key": key}
+    assert check(fields, strict=False) == key
+    if size == 16:
+        assert check(fields) == key
+    else:
+        error = refused(fields)
+        assert (error.status, f"{size} bytes" in str(error)) == (400, True)
+
+
+@pytest.mark.parametrize("key", [None, "", "dGhlIHNhbXBsZSBub25jZQ", "a b", "\x01", "dGhlIHNhbXBsZSBub25j!Q=="])
+def test_a_lenient_key_is_base64(key: str | None) -> None:
+    assert refused({"Sec-WebSocket-Key": key}, strict=False).status == 400
+
+
 def test_a_repeated_key_is_refused() -> None:
     error = refused({}, ("sec-websocket-key", peers.KEY))
     assert (error.status, "more than once" in str(error)) == (400, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -552,6 +553,21 @@ async def test_post_is_refused(use: Any) -> None:
     async with serving(use()) as served:
         answer = await served.ask("/", upgrade=False, method="POST")
         assert (answer.status, "GET" in answer.headers["Allow"]) == (405, True)
+
+
+@pytest.mark.parametrize("size", [15, 16, 17, 32])
+async def test_keys_of_other_lengths(use: Any, size: int) -> None:
+    """A charging station sends 32 bytes: refused, unless the route is lenient."""
+    key = base64.b64encode(bytes(size)).decode()
+    if size != 16:
+        answer = await answered(use(), {"Sec-WebSocket-Key": key})
+        assert (answer.status, f"{size} bytes" in answer.text) == (400, True)
+    async with serving(use(strict=False)) as served, served.peer() as peer:
+        await peer.send(peers.request_bytes("/", {"Sec-WebSocket-Key": key}))
+        answer = await peer.answer()
+        assert (answer.status, answer.headers["Sec-WebSocket-Accept"]) == (101, handshake.accept_key(key))
+        assert await peer.frame() == (TEXT, b"None")
+        await peer.send(close_frame())
 
 
 # ---- errors of the functions in the options -----------------------------------------------

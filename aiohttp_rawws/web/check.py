@@ -165,7 +165,9 @@ async def _check_in_time(request: web.BaseRequest, terms: Terms, on_limit: OnLim
 
 async def _check(request: web.BaseRequest, terms: Terms, on_limit: OnLimit) -> Agreement | web.StreamResponse:
     options = terms.options
-    handshake.check_request(request.method, request.version, request.headers, has_body=request.body_exists)
+    handshake.check_request(
+        request.method, request.version, request.headers, has_body=request.body_exists, strict=options.strict
+    )
     if not keeps_early_bytes(request.headers):
         text = 'The field Upgrade must be "websocket" alone: behind a list, frames would be read as HTTP'
         raise HandshakeError(426, text, {"Upgrade": "websocket", "Connection": "Upgrade"})
@@ -229,7 +231,7 @@ async def _ask_before_upgrade(
     if result is None:
         return CIMultiDict()
     try:
-        fields: CIMultiDict[Any] = CIMultiDict(result)  # type: ignore[arg-type]  # it judges what it is given
+        fields: CIMultiDict[Any] = CIMultiDict(result)  # type: ignore[arg-type]  # it raises for other types
     except (TypeError, ValueError) as exc:
         raise TypeError(f"before_upgrade must return None, header fields or a response, not {result!r}") from exc
     for name, value in fields.items():

@@ -19,7 +19,7 @@ from ..errors import HandshakeError
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 VERSION = "13"
 
-# What the handshake itself says in the 101. A hook or a handler cannot say it instead.
+# The handshake itself writes these fields of the 101. Hooks and handlers cannot.
 RESERVED_FIELDS = frozenset(
     {
         "upgrade",
@@ -36,28 +36,36 @@ RESERVED_FIELDS = frozenset(
 # RFC 9110, section 5.6.2. Subprotocol names are tokens.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
-# What a field value cannot hold (RFC 9110, section 5.5).
+# A field value cannot contain these (RFC 9110, section 5.5).
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 Select = Callable[[Any, "tuple[str, ...]"], Any]
 
 
 def elements(headers: MultiMapping[str], name: str) -> list[str]:
-    """The elements of a comma list, its repeated lines joined (RFC 9110, section 5.3); empty ones are left out."""
+    """Return the elements of a comma list, repeated lines joined (RFC 9110, section 5.3), without empty ones."""
     joined = ",".join(headers.getall(name, ()))
     return [element for element in (part.strip(" \t") for part in joined.split(",")) if element]
 
 
 def has_token(headers: MultiMapping[str], name: str, token: str) -> bool:
-    """Whether ``token``, which is lower-case, is among the elements of a comma list."""
+    """Check if ``token``, which is in lower case, is among the elements of a comma list."""
     # str.lower() also folds letters outside ASCII (the Kelvin sign is a "k"); the RFC compares ASCII only.
     return any(element.isascii() and element.lower() == token for element in elements(headers, name))
 
 
 def check_upgrade(method: str, version: tuple[int, int], headers: MultiMapping[str]) -> None:
-    """Is this a request for an upgrade to WebSocket at all? Raises HandshakeError if not.
+    """Check that this is a request for an upgrade to WebSocket at all.
 
-    This is what routing goes by: a request that fails here may still be meant for another route of the same path.
+    Routing uses this check: a request that fails it may still be meant for another route of the same path.
+
+    Args:
+        method: The method of the request.
+        version: Its version of HTTP, such as ``(1, 1)``.
+        headers: Its header fields.
+
+    Raises:
+        HandshakeError: It is no such request.
     """
     if method != "GET":
         raise HandshakeError(405, f"A WebSocket is opened with GET, not {method}", {"Allow": "GET"})
@@ -76,10 +84,29 @@ def check_upgrade(method: str, version: tuple[int, int], headers: MultiMapping[s
         raise HandshakeError(400, 'The Connection header lacks the token "Upgrade"')
 
 
-def check_request(method: str, version: tuple[int, int], headers: MultiMapping[str], *, has_body: bool = False) -> str:
+def check_request(
+    method: str,
+    version: tuple[int, int],
+    headers: MultiMapping[str],
+    *,
+    has_body: bool = False,
+    strict: bool = True,
+) -> str:
     """Check a whole opening handshake except its subprotocols and Origin.
 
-    Returns the client's ``Sec-WebSocket-Key``. Raises HandshakeError.
+    Args:
+        method: The method of the request.
+        version: Its version of HTTP, such as ``(1, 1)``.
+        headers: Its header fields.
+        has_body: It has a body. Default: False.
+        strict: ``Sec-WebSocket-Key`` must be 16 bytes in base64, as RFC 6455, section 4.1 demands. False takes base64
+            of any length but 0: some charging stations send 32 bytes. Default: True.
+
+    Returns:
+        The client's ``Sec-WebSocket-Key``.
+
+    Raises:
+        HandshakeError: The request cannot open a WebSocket.
     """
     check_upgrade(method, version, headers)
     wanted = ", ".join(headers.getall("Sec-WebSocket-Version", ())).strip(" \t")
@@ -88,14 +115,14 @@ def check_request(method: str, version: tuple[int, int], headers: MultiMapping[s
         # RFC 6455, section 4.4 asks for the version field, RFC 9110, section 15.5.22 for the other two.
         fields = {"Sec-WebSocket-Version": VERSION, "Upgrade": "websocket", "Connection": "Upgrade"}
         raise HandshakeError(426, f"{text}; this server speaks version {VERSION}", fields)
-    key = _key(headers)
-    # Not every release of aiohttp sees a body behind an upgrade; what is announced counts as well.
+    key = _key(headers, strict)
+    # Not every release of aiohttp sees a body behind an upgrade, so an announced one counts as well.
     if has_body or "Transfer-Encoding" in headers or headers.get("Content-Length", "0").strip() != "0":
         raise HandshakeError(400, "An opening handshake cannot have a body")
     return key
 
 
-def _key(headers: MultiMapping[str]) -> str:
+def _key(headers: MultiMapping[str], strict: bool) -> str:
     keys = headers.getall("Sec-WebSocket-Key", ())
     if not keys:
         raise HandshakeError(400, "Sec-WebSocket-Key is missing")
@@ -106,28 +133,32 @@ def _key(headers: MultiMapping[str]) -> str:
         nonce = base64.b64decode(key, validate=True)
     except ValueError:
         raise HandshakeError(400, "Sec-WebSocket-Key is not base64") from None
-    if len(nonce) != 16:
+    if len(nonce) != 16 and (strict or not nonce):
         raise HandshakeError(400, f"Sec-WebSocket-Key has {len(nonce)} bytes instead of 16")
     return key
 
 
 def accept_key(key: str) -> str:
-    """The ``Sec-WebSocket-Accept`` that answers ``key`` (RFC 6455, section 4.2.2, step 5.4)."""
+    """Return the ``Sec-WebSocket-Accept`` that answers ``key`` (RFC 6455, section 4.2.2, step 5.4)."""
     return base64.b64encode(hashlib.sha1(key.strip().encode("latin-1", "replace") + GUID).digest()).decode()
 
 
 def is_token(name: object) -> bool:
-    """Can ``name`` be the name of a subprotocol?"""
+    """Check if ``name`` can be the name of a subprotocol."""
     return isinstance(name, str) and _TOKEN.fullmatch(name) is not None
 
 
 def is_field(name: str, value: object) -> bool:
-    """Can this be a header field? aiohttp refuses some others, but only while it writes them."""
+    """Check if this can be a header field. aiohttp refuses some others, but only while it writes them."""
     return is_token(name) and isinstance(value, str) and _CONTROL_CHARACTER.search(value) is None
 
 
 def offered_protocols(headers: MultiMapping[str]) -> tuple[str, ...]:
-    """The subprotocols the client offers, in its order, each once. Raises HandshakeError for what is no token."""
+    """Return the subprotocols that the client offers, in its order, each once.
+
+    Raises:
+        HandshakeError: A name is not a token.
+    """
     offered = dict.fromkeys(elements(headers, "Sec-WebSocket-Protocol"))
     for name in offered:
         if not is_token(name):
@@ -136,18 +167,29 @@ def offered_protocols(headers: MultiMapping[str]) -> tuple[str, ...]:
 
 
 def not_offered(served: Sequence[str], offered: Sequence[str]) -> HandshakeError:
-    """The refusal of a client that offers none of the subprotocols ``served``."""
+    """Return the refusal of a client that offers none of the subprotocols ``served``."""
     asked = f"offered: {', '.join(offered)}" if offered else "none was offered"
     return HandshakeError(400, f"A subprotocol is required: {', '.join(served)} ({asked})")
 
 
 def first_served(served: Sequence[str], offered: Sequence[str]) -> str | None:
-    """The first of ``served`` that is offered: the server's order decides. Names are case-sensitive."""
+    """Return the first of ``served`` that is offered: the server's order decides. Names are case-sensitive."""
     return next((name for name in served if name in offered), None)
 
 
 def checked_selection(chosen: object, offered: Sequence[str]) -> str | None:
-    """What a ``select`` callable returned, if the client can live with it (RFC 6455, section 4.1, step 6)."""
+    """Check the choice of a ``protocols`` callable: the client must have offered it (RFC 6455, section 4.1, step 6).
+
+    Args:
+        chosen: What the callable returned.
+        offered: The subprotocols that the client offers.
+
+    Returns:
+        ``chosen``.
+
+    Raises:
+        RuntimeError: It was not offered.
+    """
     if chosen is None:
         return None
     if not isinstance(chosen, str) or chosen not in offered:

@@ -1,4 +1,4 @@
-"""What the plugin and a route can be told: the session's options and those of the handshake."""
+"""The options of the plugin and of a route: those of a session, and those of the handshake."""
 
 from __future__ import annotations
 
@@ -27,21 +27,29 @@ PLUGIN_ONLY = frozenset({"max_sessions", "max_sessions_per_address", "shutdown_c
 
 @dataclass(frozen=True)
 class WebSocketOptions(SessionOptions):
-    """``SessionOptions`` and, on top of them:
+    """``SessionOptions``, and the options of the handshake and the server.
 
-    origins: which pages may connect: "same-origin", a list of origins and patterns
-        (``"https://*.example.org"``), compiled patterns, a callable ``(origin, request) -> bool``, or None for all.
-    before_upgrade: called with the request before the 101, sync or async. Returns None, further header fields for
-        the 101 (a mapping, or pairs of name and value), or a response that refuses; may raise ``web.HTTPException``.
-    extensions: configurations of extensions, in order of preference, offered where a route negotiates them.
-    handshake_timeout: seconds that the callables of ``origins``, ``protocols`` and ``before_upgrade`` may take
-        together; then the answer is 503. None = for ever. 10.
-    write_timeout: as before, but 60.
-    max_sessions: connections that may be WebSockets at a time; one more is answered with 503. None = any number. None.
-    max_sessions_per_address: the same for each ``request.remote``, an IPv6 network of 64 bits counting as one address;
-        429. None = any number. None.
-    shutdown_code, shutdown_reason: the Close that live sessions get when the server shuts down.
-    The last four are for the plugin only.
+    Args:
+        origins: The pages that may connect: "same-origin", a list of origins and patterns such as
+            ``"https://*.example.org"``, compiled patterns, a callable ``(origin, request) -> bool``, sync or async, or
+            None for all. Default: "same-origin".
+        before_upgrade: Called with the request before the 101, sync or async. Returns None, further header fields for
+            the 101 (a mapping, or pairs of name and value), or a response that refuses; may raise
+            ``web.HTTPException`` or ``HandshakeError``. Default: None.
+        extensions: Configurations of extensions, in order of preference, offered if a route negotiates them. Default:
+            none.
+        handshake_timeout: Seconds that the callables of ``origins``, ``protocols`` and ``before_upgrade`` may take
+            together; then the answer is 503. None for no limit. Default: 10.
+        write_timeout: As in ``SessionOptions``. Default: 60.
+        strict: As in ``SessionOptions``; False also takes a ``Sec-WebSocket-Key`` that is base64 of another length
+            than 16 bytes. Default: True.
+        max_sessions: Connections that may be WebSockets at a time; one more is answered with 503. None for no limit.
+            For the plugin only. Default: None.
+        max_sessions_per_address: The same for each ``request.remote``, and the answer is 429. An IPv6 network of 64
+            bits counts as one address. For the plugin only. Default: None.
+        shutdown_code: The code of the Close that live sessions get when the server shuts down. For the plugin only.
+            Default: 1001.
+        shutdown_reason: The reason of that Close. For the plugin only. Default: "Server is going down".
     """
 
     origins: Origins = "same-origin"
@@ -90,14 +98,14 @@ class WebSocketOptions(SessionOptions):
 
 
 class Overrides:
-    """The options of a route, to be put over those of the plugin that serves a request: made once, not for each."""
+    """The options of a route, which replace those of the plugin. Merged once, not for each request."""
 
     __slots__ = ("_base", "_changes", "_result")
 
     def __init__(self, changes: Mapping[str, Any]) -> None:
         self._changes = dict(changes)
         self._base = DEFAULTS
-        self._result = DEFAULTS.replace(**changes)  # raises what a request would only raise later
+        self._result = DEFAULTS.replace(**changes)  # raises here, not at the first request
 
     def over(self, base: WebSocketOptions) -> WebSocketOptions:
         if not self._changes:
