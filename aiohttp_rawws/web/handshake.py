@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from multidict import MultiMapping
+from multidict import MultiMapping, MutableMultiMapping
 
 from ..errors import HandshakeError
 
@@ -141,6 +141,29 @@ def _key(headers: MultiMapping[str], strict: bool) -> str:
 def accept_key(key: str) -> str:
     """Return the ``Sec-WebSocket-Accept`` that answers ``key`` (RFC 6455, section 4.2.2, step 5.4)."""
     return base64.b64encode(hashlib.sha1(key.strip().encode("latin-1", "replace") + GUID).digest()).decode()
+
+
+def write_answer(
+    headers: MutableMultiMapping[str], key: str | None, protocol: str | None, extensions: str | None
+) -> None:
+    """Write the fields of the handshake into the header of a 101 (RFC 6455, section 4.2.2).
+
+    Args:
+        headers: The header. Fields that belong to the handshake are replaced.
+        key: The client's ``Sec-WebSocket-Key``, or None if it sent none.
+        protocol: The subprotocol agreed on, or None.
+        extensions: The value of ``Sec-WebSocket-Extensions``, or None.
+    """
+    for name in RESERVED_FIELDS:
+        headers.popall(name, None)
+    headers["Upgrade"] = "websocket"
+    headers["Connection"] = "Upgrade"
+    if key is not None:
+        headers["Sec-WebSocket-Accept"] = accept_key(key)
+    if protocol is not None:
+        headers["Sec-WebSocket-Protocol"] = protocol
+    if extensions is not None:
+        headers["Sec-WebSocket-Extensions"] = extensions
 
 
 def is_token(name: object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from http.cookies import SimpleCookie
 from typing import TypeVar
 
 from aiohttp import web
@@ -77,3 +78,21 @@ def last_response(request: web.BaseRequest, response: ResponseT) -> ResponseT:
         if "Connection" in response.headers and not handshake.has_token(response.headers, "Connection", "close"):
             response.headers["Connection"] += ", close"
     return response
+
+
+def inherit_fields(response: web.StreamResponse, given: CIMultiDict[str], cookies: SimpleCookie) -> None:
+    """Copy to a refusal what handlers and middlewares put on the upgrade that it replaces.
+
+    Args:
+        response: The refusal. Its own fields stay as they are.
+        given: The header fields of the upgrade.
+        cookies: The cookies of the upgrade.
+    """
+    for name, value in given.items():
+        known = name.lower()
+        if known in handshake.RESERVED_FIELDS or known == "content-type":
+            continue
+        if name not in response.headers or known == "set-cookie":
+            response.headers.add(name, value)
+    for name, morsel in cookies.items():
+        response.cookies[name] = morsel

@@ -55,11 +55,17 @@ class Takeover(NamedTuple):
     early: list[bytes]
 
 
-def hold_reading(request: web.BaseRequest) -> None:
-    """Stop reading until ``take_over()``: aiohttp drops what arrives after ``last_request()``."""
+def hold_reading(request: web.BaseRequest) -> bool:
+    """Stop reading until ``take_over()``: aiohttp drops what arrives after ``last_request()``.
+
+    Returns:
+        False if the connection is closing, so that nothing was done.
+    """
     transport = request.transport
-    if transport is not None and not transport.is_closing():
-        transport.pause_reading()
+    if transport is None or transport.is_closing():
+        return False
+    transport.pause_reading()
+    return True
 
 
 def take_over(request: web.BaseRequest, held: bool = False) -> Takeover:
@@ -69,7 +75,7 @@ def take_over(request: web.BaseRequest, held: bool = False) -> Takeover:
 
     Args:
         request: The request that was upgraded.
-        held: ``hold_reading()`` was called for it. Default: False.
+        held: ``hold_reading()`` stopped the reading. Default: False.
 
     Raises:
         ConnectionResetError: The client is gone.

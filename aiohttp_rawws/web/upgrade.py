@@ -29,7 +29,7 @@ from . import handshake
 from .check import Agreement, Protocols, Terms, check_handshake, checked_protocols
 from .logtext import target
 from .options import DEFAULTS, OF_ROUTES, WebSocketOptions
-from .refusal import last_request, last_response, refusal
+from .refusal import inherit_fields, last_request, last_response, refusal
 from .registry import Handle, plugin_of, run_handler
 from .seats import Seat
 from .sessions import DefaultWebSocketServerSession, WebSocketServerSession
@@ -57,20 +57,28 @@ def checked_handle(name: str, handle: Handle | None) -> Handle:
 
 
 class WebSocketUpgrade(web.StreamResponse):
-    """A response that upgrades ``request`` to a WebSocket session, raw unless told otherwise, and runs ``handle``.
+    """A response that upgrades a request to a WebSocket and runs a handler over the session.
 
-    Return it from any handler. The handshake is checked when it is prepared; where it fails, the refusal is sent in
-    its place. The session ends when ``handle`` returns (see ``run_session``, ``run_managed``).
+    Return it from any aiohttp handler. The handshake is checked when the response is prepared; if it fails, the
+    refusal is sent instead. The session ends when the handler returns.
 
-    protocol: a subprotocol that the client must offer. Names are case-sensitive.
-    install_extensions: negotiate the extensions of the options. A raw session does not apply them.
-    handle: ``async def handle(session)``.
-    protocols: instead of ``protocol``, a choice: names in the server's order of preference, or a callable
-        ``(request, offered) -> name | None``, sync or async. None of them offered: no subprotocol.
-    managed: run ``handle`` over a managed session, which applies the extensions.
-    options: override those of the plugin, see ``WebSocketOptions``.
-    Bytes sent behind the handshake, before its answer, reach the session if the response is prepared before the
-    handler returns: the plugin's middleware and the route decorators see to that.
+    Frames that the client sends before it has the 101 reach the session if the response is prepared before the aiohttp
+    handler returns. The plugin's middleware and the route decorators do that.
+
+    Args:
+        request: The request to upgrade.
+        protocol: A subprotocol that the client must offer. Names are case-sensitive. Default: None.
+        install_extensions: Negotiate the extensions of the options. A raw session does not apply them. Default: False.
+        handle: ``async def handle(session)``. It is required.
+        protocols: A choice of subprotocols instead of ``protocol``: names in the server's order of preference, or a
+            callable ``(request, offered) -> name | None``, sync or async. If none of them is offered, the session has
+            no subprotocol. Default: None.
+        managed: Run ``handle`` over a managed session, which applies the extensions. Default: False.
+        options: Override options of the plugin, see ``WebSocketOptions``.
+
+    Raises:
+        TypeError: ``handle`` is no function, or an option is unknown or of the wrong type.
+        ValueError: An option is out of range, or a subprotocol is not a token.
     """
 
     _refusal: web.StreamResponse | None = None  # on the class: the base class asks for it while it is being made
@@ -117,7 +125,7 @@ class WebSocketUpgrade(web.StreamResponse):
 
     @property
     def protocol(self) -> str | None:
-        """The subprotocol: the required one, or the one chosen of ``protocols`` once the handshake was checked."""
+        """The required subprotocol, or the one chosen from ``protocols`` once the handshake was checked."""
         return self._protocol
 
     @property
@@ -130,18 +138,20 @@ class WebSocketUpgrade(web.StreamResponse):
 
     @property
     def negotiated_extensions(self) -> tuple[Any, ...]:
-        """What the handshake agreed on, once it was checked; empty unless ``install_extensions``."""
+        """The extensions agreed on, once the handshake was checked; empty unless ``install_extensions``."""
         return tuple(self._negotiated)
 
     @property
     def options(self) -> WebSocketOptions:
-        """Those of the plugin, under what this upgrade was given. May be set until the handshake is checked."""
+        """The options of the plugin, overridden by those of this upgrade. They may be set before the check begins."""
         return self._options
 
     @options.setter
     def options(self, value: WebSocketOptions) -> None:
         if self._checked or self._checking:
-            raise RuntimeError("the handshake has been checked already, by the options as they were")
+            raise RuntimeError(
+                "the handshake is being checked, or has been checked already"
+            )
         self._options = value
 
     @property
@@ -150,7 +160,7 @@ class WebSocketUpgrade(web.StreamResponse):
         return self._session
 
     # ---- the response -----------------------------------------------------------------
-    # Once refused, it is the refusal that is sent, and these tell aiohttp (and the access log) about that.
+    # After a refusal these describe the refusing response, for aiohttp and its access log.
 
     @property
     def prepared(self) -> bool:
@@ -196,7 +206,7 @@ class WebSocketUpgrade(web.StreamResponse):
         """Does nothing: middlewares that compress everything must leave a 101 alone."""
 
     def enable_chunked_encoding(self, *args: Any, **kwargs: Any) -> None:
-        """Does nothing, for the same reason."""
+        """Does nothing: a 101 has no content that could be sent in chunks."""
 
     # ---- the handshake ----------------------------------------------------------------
 
@@ -229,10 +239,9 @@ class WebSocketUpgrade(web.StreamResponse):
             result = await check_handshake(self._request, terms, self._count)
         except BaseException as exc:
             last_request(self._request)
-            if not isinstance(exc, Exception):
+            if not isinstance(exc, Exception) and not self._reading_held:
                 # Cancelled, perhaps by a deadline of the caller's, who may still prepare the upgrade.
-                hold_reading(self._request)
-                self._reading_held = True
+                self._reading_held = hold_reading(self._request)
             raise
         finally:
             self._checking -= 1
@@ -255,35 +264,31 @@ class WebSocketUpgrade(web.StreamResponse):
         self.headers.extend(agreement.fields)
 
     def _write_handshake_fields(self) -> None:
-        headers = self.headers
-        for name in handshake.RESERVED_FIELDS:
-            headers.popall(name, None)
-        headers["Upgrade"] = "websocket"
-        headers["Connection"] = "Upgrade"
         key = self._request.headers.get("Sec-WebSocket-Key")
-        if key is not None:
-            headers["Sec-WebSocket-Accept"] = handshake.accept_key(key)
-        if self._protocol is not None:
-            headers["Sec-WebSocket-Protocol"] = self._protocol
-        if self._extensions_field is not None:
-            headers["Sec-WebSocket-Extensions"] = self._extensions_field
+        handshake.write_answer(self.headers, key, self._protocol, self._extensions_field)
 
     # ---- how aiohttp sends it ---------------------------------------------------------
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Check the handshake, send the 101 and take the transport over; or send the refusal. Once."""
+        """Check the handshake, then send the 101 and take the connection over, or send the refusal.
+
+        A second call does nothing, as with every response of aiohttp.
+
+        Raises:
+            ConnectionError: The client is gone.
+        """
         if self.prepared:
-            # aiohttp prepares again whatever a handler returns.
+            # aiohttp prepares every response that a handler returns, prepared or not.
             return await (super().prepare(request) if self._refusal is None else self._refusal.prepare(request))
         given = super().headers
         try:
             refused = await self.check()
         except Exception:
-            # Where this is called after the handler has returned, aiohttp would hang up without an answer.
+            # If the handler has returned already, aiohttp would close the connection without an answer.
             logger.exception("Error in the handshake of a WebSocket on %s", target(request))
             refused = self._refusal = last_response(request, web.HTTPInternalServerError())
         if refused is not None:
-            self._hand_on_headers(given, refused)
+            inherit_fields(refused, given, super().cookies)
             return await refused.prepare(request)
         self._write_handshake_fields()
         self.force_close()  # else the TCP connection would go on as HTTP after the session
@@ -297,17 +302,6 @@ class WebSocketUpgrade(web.StreamResponse):
                 seat.give_back()
             raise
         return writer
-
-    def _hand_on_headers(self, given: CIMultiDict[str], refused: web.StreamResponse) -> None:
-        """What handlers and middlewares put on the upgrade belongs on the response that takes its place."""
-        for name, value in given.items():
-            known = name.lower()
-            if known in handshake.RESERVED_FIELDS or known == "content-type":
-                continue
-            if name not in refused.headers or known == "set-cookie":
-                refused.headers.add(name, value)
-        for name, morsel in super().cookies.items():
-            refused.cookies[name] = morsel
 
     def _take_over(self, request: web.BaseRequest, seat: Seat | None) -> None:
         # No await in here: between the takeover and the session's start no byte may arrive.
@@ -326,10 +320,15 @@ class WebSocketUpgrade(web.StreamResponse):
     # ---- the session ------------------------------------------------------------------
 
     def upgrade(self, transport: Any, writer: Any = None, *, early: Iterable[bytes] = ()) -> asyncio.Task[None]:
-        """Run the session over any transport, or with two arguments over a pair of asyncio streams.
+        """Run the session over any transport. No handshake is made.
 
-        No handshake is made. early: bytes of frames that were received before. Returns the task that runs the
-        handler and ends with the session; cancelling it aborts the session.
+        Args:
+            transport: A transport, or the reader of a pair of asyncio streams.
+            writer: The writer of that pair. Default: None.
+            early: Bytes of frames that were received before. Default: none.
+
+        Returns:
+            The task that runs the handler and ends with the session. Cancelling it aborts the session.
         """
         if writer is not None:
             transport = StreamTransport(transport, writer)
@@ -354,8 +353,8 @@ class WebSocketUpgrade(web.StreamResponse):
         )
 
     async def _run(self, raw: WebSocketServerSession) -> None:
-        # As few coroutines as can be between aiohttp and the handler: each is resumed for each frame that is waited
-        # for, and takes a quarter KiB meanwhile.
+        # Few coroutines between aiohttp and the handler: each takes a quarter of a KiB while the session lasts, and is
+        # resumed for every frame that the handler waits for.
         session = DefaultWebSocketServerSession(raw, self._negotiated) if self._managed else raw
         plugin = self._plugin
         if plugin is None:
@@ -366,13 +365,21 @@ class WebSocketUpgrade(web.StreamResponse):
                 await run_handler(session, handle, plugin.on_limit)
             finally:
                 await plugin.leave(session)
-        if self.prepared:  # not before the session: it may wait for the transport
+        if self.prepared:  # after the session, because it may wait for the transport
             await super().write_eof()
 
 
 async def respond(upgrade: WebSocketUpgrade) -> web.StreamResponse:
-    """What a handler should do with an upgrade to return: check it where middlewares see the refusal, and prepare it
-    unless the plugin's middleware will."""
+    """Check an upgrade and prepare it, unless the plugin's middleware will. For use in an aiohttp handler.
+
+    Checked here, a refusal is seen by the middlewares.
+
+    Returns:
+        The response for the handler to return.
+
+    Raises:
+        web.HTTPException: The handshake is refused.
+    """
     refused = await upgrade.check()
     if isinstance(refused, web.HTTPException):
         raise refused
@@ -382,5 +389,5 @@ async def respond(upgrade: WebSocketUpgrade) -> web.StreamResponse:
         try:
             await upgrade.prepare(upgrade.request)
         except ConnectionError:
-            pass  # the client is gone before the 101: aiohttp will notice, and not log it as a handler's error
+            pass  # the client is gone before the 101; raised, it would be logged as an error of the handler
     return upgrade
