@@ -60,6 +60,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.obj = watched(item.obj)
 
 
+def pytest_collection_finish() -> None:
+    # Each async test collects garbage at its end. What is loaded by now stays: no need to look through it each time.
+    gc.collect()
+    gc.freeze()
+
+
 def open_transports(loop: asyncio.AbstractEventLoop) -> set[Any]:
     # Only asyncio's selector loop can be asked; the others warn of what they find unclosed.
     transports = getattr(loop, "_transports", {}).values()
