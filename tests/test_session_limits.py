@@ -22,6 +22,10 @@ from aiohttp_rawws.session.messages import MessageAssembler
 from aiohttp_rawws.session.serving import run_managed, run_session
 from aiohttp_rawws.wire.codec import FrameChunk, FrameHeader
 
+from .clock import advance, idle
+
+pytestmark = pytest.mark.loops("clock")
+
 T = 0.2  # seconds of a limit that a test waits for
 SOON = 3 * T + 1.0
 
@@ -243,7 +247,7 @@ async def test_incoming(kind: str, unit: str, count: int) -> None:
     async with running(kind, wait_then_consume, incoming=bounds(unit, 5)) as run:
         for _ in range(count):
             await run.client.send(bytes(10))
-        await asyncio.sleep(0.01)
+        await idle()
         ready.set()
         if count > 5 and kind == "managed":
             assert await run.close_code() == 1008
@@ -274,7 +278,7 @@ async def test_outgoing(kind: str, unit: str, count: int, reads: bool) -> None:
 
     async with running(kind, send, outgoing=bounds(unit, 5)) as run:
         run.client.pause_reading()
-        await asyncio.sleep(0.01)
+        await idle()
         assert len(refused) == max(0, count - 5)
         if reads:
             run.client.resume_reading()
@@ -299,7 +303,7 @@ async def test_outgoing_that_waits(kind: str, unit: str, count: int) -> None:
     config = rawws.bounded(5, max_bytes=None) if unit == "frames" else rawws.bounded(None, max_bytes=50)
     async with running(kind, send, outgoing=config) as run:
         run.client.pause_reading()
-        await asyncio.sleep(0.01)
+        await idle()
         assert len(sent) == min(count, 5)
         assert run.session.outgoing_full or count < 5  # the Close of a managed session is a frame, too
         run.client.resume_reading()
@@ -346,7 +350,7 @@ async def test_close_timeout(kind: str, handle: Any, caplog: pytest.LogCaptureFi
         run.client.pause_reading()  # it gets nothing, and says nothing
         began = loop.time()
         await run.over()
-        assert T * 0.9 <= loop.time() - began < 3 * T + 0.5
+        assert loop.time() - began == pytest.approx(T)
         assert run.session.close_state.lost
         assert run.reached == ["close_timeout"]
     lines = [record for record in caplog.records if "limit close_timeout" in record.getMessage()]
@@ -359,7 +363,7 @@ async def test_close_timeout(kind: str, handle: Any, caplog: pytest.LogCaptureFi
 async def test_a_peer_that_ends_within_close_timeout(kind: str, handle: Any, after: float, late: bool) -> None:
     async with running(kind, handle, close_timeout=3 * T) as run:
         run.client.pause_reading()
-        await asyncio.sleep(after * 3 * T)
+        await advance(after * 3 * T)
         run.client.resume_reading()
         await run.close_code()
         await run.client.end()
@@ -374,18 +378,16 @@ async def test_a_peer_that_ends_within_close_timeout(kind: str, handle: Any, aft
 async def test_idle_timeout(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "aiohttp_rawws")
     loop = asyncio.get_running_loop()
-    began = loop.time()
     async with running(kind, idle_timeout=T) as run:
         for _ in range(4):
-            await asyncio.sleep(T / 2)
+            await advance(T / 2)
             await run.client.send("still here")
         assert run.reached == []
         last = loop.time()
         assert await run.close_code() == 1001
-        assert T * 0.9 <= loop.time() - last < 2 * T
+        assert T <= loop.time() - last <= T * 1.25  # the watch looks four times in T
         await run.over()
         assert run.reached == ["idle_timeout"]
-    assert loop.time() - began < SOON
     lines = [record for record in caplog.records if "limit idle_timeout" in record.getMessage()]
     assert [record.levelno for record in lines] == [logging.INFO]
 
@@ -399,7 +401,7 @@ async def test_a_slow_application_is_not_an_idle_peer(kind: str) -> None:
     async with running(kind, slow, idle_timeout=T, incoming=rawws.bounded(1)) as run:
         for _ in range(5):
             run.client.send_nowait("x")
-        await asyncio.sleep(2.5 * T)
+        await advance(2.5 * T)
         assert run.reached == []
         await run.client.close()
         await run.over()
@@ -411,7 +413,7 @@ async def test_max_lifetime(kind: str) -> None:
     async with running(kind, max_lifetime=T, idle_timeout=10 * T) as run:
         began = loop.time()
         assert await run.close_code() == 1001
-        assert T * 0.8 <= loop.time() - began < 2 * T
+        assert loop.time() - began == pytest.approx(T)
         await run.over()
         assert run.reached == ["max_lifetime"]
 
@@ -424,7 +426,7 @@ async def test_a_peer_that_ignores_the_close_is_aborted(kind: str, option: str) 
         run.client.pause_reading()
         began = loop.time()
         await run.over()
-        assert loop.time() - began < 4 * T
+        assert loop.time() - began == pytest.approx(2 * T)
         assert run.reached == [option, "close_timeout"]
 
 
@@ -474,7 +476,7 @@ async def test_a_peer_that_takes_nothing_is_aborted(kind: str, caplog: pytest.Lo
         run.client.pause_reading()
         began = loop.time()
         await run.over()
-        assert T * 0.9 <= loop.time() - began < 2 * T
+        assert T <= loop.time() - began <= T * 1.25  # the guard looks four times in T
         assert run.session.close_state.lost
     assert "limit write_timeout: nothing was taken for 0.2 seconds" in caplog.text
 
@@ -484,7 +486,7 @@ async def test_a_peer_that_takes_little_is_not(kind: str) -> None:
     async with running(kind, flood, write_timeout=T) as run:
         for _ in range(10):
             run.client.pause_reading()
-            await asyncio.sleep(T / 3)
+            await advance(T / 3)
             run.client.resume_reading()
             for _ in range(3):
                 await run.client.receive()
@@ -495,7 +497,7 @@ async def test_a_peer_that_takes_little_is_not(kind: str) -> None:
 async def test_silence_when_nothing_is_to_be_written_is_no_stall(kind: str) -> None:
     async with running(kind, write_timeout=T / 2) as run:
         run.client.pause_reading()
-        await asyncio.sleep(2 * T)
+        await advance(2 * T)
         assert not run.session.close_state.lost
 
 
