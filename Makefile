@@ -37,7 +37,8 @@ help:
 	@echo '                 (some 30 minutes; make bench-quick: two minutes, writes nothing. BENCH_ARGS="--rows tcp,64k")'
 	@echo 'make soak        thousands of mixed sessions against a server process, checked byte by byte'
 	@echo '                 (SECONDS=120, hours if you like; SESSIONS=50 at a time)'
-	@echo 'make fuzz        fuzz what reads from the network (SECONDS=60 for each target)'
+	@echo 'make fuzz        fuzz what reads from the network (SECONDS=60 for each target), and run the tests of'
+	@echo '                 Hypothesis with new inputs'
 	@echo 'make sanitize    build the core with the address and undefined-behaviour sanitizers and test that, three minutes'
 	@echo '                 (make sanitize-slice: codecs, state machines and raw sessions, a minute)'
 	@echo 'make clean       remove what was built; make distclean removes $(VENV) too'
@@ -101,10 +102,17 @@ soak: SESSIONS ?= 50
 soak: $(DONE)/tools $(DONE)/core codec
 	@$(BIN)/python -m tests.soak --seconds $(SECONDS) --sessions $(SESSIONS)
 
-# What breaks a promise is kept in build/fuzz.
+# What breaks a promise is kept in build/fuzz, and in build/hypothesis, from where it is tried again first.
 fuzz: SECONDS ?= 60
 fuzz: $(DONE)/tools $(DONE)/core codec
-	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+	@status=0; \
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) || status=$$?; \
+	until=$$(($$(date +%s) + $(SECONDS))); \
+	while $(BIN)/python -m pytest -q -n $(WORKERS) --timeout 600 -m hypothesis --hypothesis-profile fuzz \
+	    || { status=1; false; }; do \
+	    [ $$(date +%s) -lt $$until ] || break; \
+	done; \
+	exit $$status
 
 # A copy of its own, so that the core in use stays as it is. Leaks are not looked for: Python itself has some at exit.
 # Nor are the limits tested that are fractions of a second: everything is a few times slower here.

@@ -3,6 +3,10 @@
 An async test runs on each event loop of ``LOOPS`` (``@pytest.mark.loops("asyncio")`` picks some; "clock" is the one
 whose time is the test's own), has 30 seconds, and fails when it leaves tasks or transports behind, or when something
 was reported to the loop's exception handler. Warnings are errors (setup.cfg).
+
+Hypothesis draws the same inputs in every run, so that a run says something of the code and not of its luck.
+``--hypothesis-profile fuzz`` draws new ones (``make fuzz``), and ``--hypothesis-profile shrink`` makes the input of a
+failure small.
 """
 
 from __future__ import annotations
@@ -12,9 +16,12 @@ import functools
 import gc
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 from . import clock
 
@@ -25,6 +32,21 @@ except ImportError:
 
 LIMIT = 30.0  # seconds, for an async test
 CLOCK_LIMIT = 3600.0  # on the loop with a clock of its own, where they cost nothing
+
+# ---- Hypothesis ---------------------------------------------------------------------------
+
+FOUND = Path(__file__).parent.parent / "build" / "hypothesis"
+
+# To shrink takes as long as it takes, and a limit on the test must not come first: the suite does without.
+# Nor does it say anything of the code how long an input took to make.
+COMMON = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+FIXED = settings(COMMON, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
+settings.register_profile("suite", FIXED)
+settings.register_profile("shrink", FIXED, phases=[*FIXED.phases, Phase.shrink])
+settings.register_profile("fuzz", COMMON, derandomize=False, database=DirectoryBasedExampleDatabase(FOUND))
+settings.load_profile("suite")
+
+# ---- event loops --------------------------------------------------------------------------
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -45,6 +67,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "loops(*names): the event loops an async test runs on: asyncio, uvloop, debug, clock"
     )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    profile = terminalreporter.config.getoption("--hypothesis-profile", None)
+    if profile == "fuzz" and terminalreporter.stats.get("failed"):
+        terminalreporter.write_line(f"Failing examples of Hypothesis are kept in {FOUND} and tried first next time.")
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, LoopFactory]:
