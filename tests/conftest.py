@@ -2,7 +2,7 @@
 
 An async test runs on each event loop of ``LOOPS`` (``@pytest.mark.loops("asyncio")`` picks some; "clock" is the one
 whose time is the test's own), has 30 seconds, and fails when it leaves tasks or transports behind, or when something
-was reported to the loop's exception handler. Warnings are errors (setup.cfg).
+was reported to the loop's exception handler. Any test has 60 seconds. Warnings are errors (setup.cfg).
 
 Hypothesis draws the same inputs in every run, so that a run says something of the code and not of its luck.
 ``--hypothesis-profile fuzz`` draws new ones (``make fuzz``), and ``--hypothesis-profile shrink`` makes the input of a
@@ -23,7 +23,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
-from . import clock
+from . import clock, time_limit
 
 try:
     import uvloop
@@ -64,6 +64,7 @@ ALL_LOOPS = {**LOOPS, "debug": debug_loop, "clock": clock.Loop}
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(time_limit)
     config.addinivalue_line(
         "markers", "loops(*names): the event loops an async test runs on: asyncio, uvloop, debug, clock"
     )
