@@ -8,7 +8,7 @@ import re
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +19,9 @@ import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
-TIMEOUT = 5.0
+from .waiting import eventually
+
+TIMEOUT = 20.0  # seconds; only a fault takes so long, on a busy machine too
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, section 1.3
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
@@ -156,15 +158,6 @@ class Peer:
         sock = self.writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
-
-
-async def eventually(condition: Callable[[], object]) -> None:
-    """Wait until ``condition()`` holds."""
-    for _ in range(500):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it never came true")
 
 
 class Served:

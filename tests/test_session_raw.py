@@ -14,15 +14,13 @@ from aiohttp_rawws.session.serving import run_session
 from aiohttp_rawws.wire.codec import Frame, PreparedFrame, encode_header
 from aiohttp_rawws.wire.codes import CloseCode, CloseReason, Opcode
 
+from .clock import idle
+from .waiting import settle
+
 
 def masked(frame_bytes_opcode: int, payload: bytes, **flags: bool) -> bytes:
     """A client frame with an all-zero masking key: its payload reads as it is."""
     return encode_header(Opcode(frame_bytes_opcode), len(payload), masking_key=bytes(4), **flags) + payload
-
-
-async def settle() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 async def end(*sessions) -> None:
@@ -115,11 +113,12 @@ async def test_second_receiver_is_refused_and_the_first_goes_on():
     await end(server, client)
 
 
+@pytest.mark.loops("clock")
 async def test_cancelled_receive_loses_nothing():
     server, client = memory_pair()
     for _ in range(3):
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(server.receive(), 0.01)
+            await asyncio.wait_for(server.receive(), 10)
     waiting = asyncio.ensure_future(server.receive())
     await settle()
     client.send_nowait("kept")
@@ -153,7 +152,7 @@ async def test_receive_and_send_are_coroutines_to_whoever_makes_tasks_of_them():
     receiving = server.receive()
     assert asyncio.iscoroutine(receiving)
     assert (await asyncio.create_task(receiving)).text == "one"
-    assert (await asyncio.wait_for(server.receive(), 1)).text == "two"
+    assert (await asyncio.wait_for(server.receive(), 20)).text == "two"
     early = asyncio.create_task(server.receive())
     early.cancel()
     await settle()
@@ -542,7 +541,7 @@ async def test_a_reply_is_not_held_back_while_the_handler_awaits_something_else(
     with client.cork():
         client.send_nowait("first")
         client.send_nowait("second")
-    assert (await asyncio.wait_for(client.receive(), 2)).text == "first"
+    assert (await asyncio.wait_for(client.receive(), 20)).text == "first"
     assert not task.done()
     gate.set()
     await task
@@ -647,13 +646,14 @@ async def test_listen_raises_a_violation_and_ends_quietly_on_loss():
         await server.listen(lambda frame: None)
     await end(server, client)
     server, client = memory_pair()
-    listening = asyncio.ensure_future(asyncio.wait_for(server.listen(lambda frame: None), 5))
+    listening = asyncio.ensure_future(asyncio.wait_for(server.listen(lambda frame: None), 20))
     await settle()
     client.abort()
     await listening
     await end(server, client)
 
 
+@pytest.mark.loops("clock")
 async def test_listen_echo_to_a_peer_that_does_not_read_stays_bounded():
     server, client = memory_pair(server_options=None, outgoing=bounded(4), incoming=bounded(8), max_frame_size=2**20)
     server.listen(server.send_nowait)
@@ -665,7 +665,7 @@ async def test_listen_echo_to_a_peer_that_does_not_read_stays_bounded():
             await client.send(index.to_bytes(2, "big") + payload)
 
     producer = asyncio.ensure_future(produce())
-    await asyncio.sleep(0.05)
+    await idle()
     assert not producer.done(), "the pause has reached the sender"
     assert server.frames_unsent <= 4
     for index in range(count):
@@ -767,12 +767,16 @@ async def test_cancelled_handler_aborts_and_goes_on_being_cancelled():
     await end(server, client)
 
 
+@pytest.mark.loops("clock")
 async def test_end_is_bounded_when_the_peer_never_reads():
-    server, client = memory_pair(close_timeout=0.1, outgoing=UNLIMITED)
+    loop = asyncio.get_running_loop()
+    server, client = memory_pair(close_timeout=5, outgoing=UNLIMITED)
     client.pause_reading()
     for _ in range(100):
         server.send_nowait(bytes(30_000))
-    await asyncio.wait_for(server.end(), 2)
+    began = loop.time()
+    await server.end()
+    assert loop.time() - began == pytest.approx(5)
     assert server.close_state.lost
     await end(client)
 
@@ -810,6 +814,7 @@ async def test_tasks_are_cancelled_when_the_connection_is_lost():
     await end(server, client)
 
 
+@pytest.mark.loops("clock")
 async def test_context_manager_closes():
     server, client = memory_pair()
     async with server:
@@ -837,10 +842,14 @@ async def test_half_close_leaves_the_other_direction_open():
     await end(server, client)
 
 
+@pytest.mark.loops("clock")
 async def test_a_half_open_connection_on_which_nothing_moves_is_ended():
-    server, client = memory_pair(close_timeout=0.05)
+    loop = asyncio.get_running_loop()
+    server, client = memory_pair(close_timeout=5)
+    began = loop.time()
     client.transport.write_eof()
-    await asyncio.wait_for(server.wait_closed(), 2)
+    await server.wait_closed()
+    assert 5 <= loop.time() - began <= 10
     await end(client)
 
 

@@ -14,6 +14,8 @@ from aiohttp_rawws.extensions.deflate import PerMessageDeflate
 from aiohttp_rawws.extensions.negotiation import client_offer_header, negotiate_client, negotiate_server
 from aiohttp_rawws.session.managed import DefaultWebSocketSession
 
+from .waiting import eventually, settle
+
 BIG = "a large text, of which there is more than would be compressed in the loop's own thread. " * 100
 
 
@@ -61,13 +63,12 @@ async def test_a_cancelled_message_that_a_thread_compresses_is_not_overtaken(com
     """With context takeover what is compressed first must leave first, or the peer cannot inflate the rest."""
     backend, server, client = compressing
     cancelled = asyncio.create_task(server.send(BIG))
-    while not backend.begun.is_set():
-        await asyncio.sleep(0.001)
+    await eventually(backend.begun.is_set)
     cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
         await cancelled
     small = asyncio.create_task(server.send("a large text, and small"))
-    await asyncio.sleep(0.01)
+    await settle()
     assert not small.done()
     backend.let_go.set()
     await small
@@ -95,7 +96,7 @@ async def test_many_senders_keep_their_order(compressing: Any) -> None:
     backend, server, client = compressing
     texts = [BIG if number == 3 else str(number) for number in range(10)]
     senders = [asyncio.create_task(server.send(text)) for text in texts]
-    await asyncio.sleep(0.01)
+    await settle()
     backend.let_go.set()
     await asyncio.gather(*senders)
     assert [(await client.receive()).text for _ in texts] == texts

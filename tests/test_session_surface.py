@@ -17,6 +17,8 @@ from aiohttp_rawws import (
     memory_pair,
 )
 
+from .waiting import eventually, settle
+
 
 @pytest.fixture
 async def pair() -> Any:
@@ -65,7 +67,7 @@ async def test_incoming_and_outgoing(pair: Any) -> None:
     await client.send(Frame.text("Hel", fin=False))
     assert client.outgoing.try_send(Frame.text("lo"))
     await client.outgoing.send("second")
-    await asyncio.sleep(0.01)
+    await settle()
     assert len(server.incoming) == 2
     assert server.incoming.try_receive() == Frame.text("Hello")
     assert (await server.incoming.receive()).text == "second"
@@ -91,7 +93,7 @@ class TestListen:
     async def test_messages_those_that_wait_first(self, pair: Any) -> None:
         server, client = pair
         await client.send("waits")
-        await asyncio.sleep(0.01)
+        await settle()
         heard: list[str] = []
 
         def on_message(message: Frame) -> None:
@@ -109,7 +111,7 @@ class TestListen:
         with pytest.raises(RuntimeError, match="has a listener"):
             server.listen(on_message)
         await client.close(1000, "bye")
-        await asyncio.wait_for(listening, 1)
+        await asyncio.wait_for(listening, 20)
         assert server.close_state.clean
         assert await server.close_reason == CloseReason(1000, "bye")
 
@@ -118,7 +120,7 @@ class TestListen:
         listening = server.listen(lambda message: message.text)
         await client.send(b"\xff")
         with pytest.raises(InvalidPayload):
-            await asyncio.wait_for(listening, 1)
+            await asyncio.wait_for(listening, 20)
         assert (await client.close_reason).code == 1011
 
     async def test_a_coroutine_function_is_refused(self, pair: Any) -> None:
@@ -132,11 +134,10 @@ class TestListen:
         server, client = pair
         for number in range(20):
             await client.send(str(number))
-        await asyncio.sleep(0.01)
+        await settle()
         heard: list[str] = []
         server.listen(lambda message: heard.append(message.text))
-        while len(heard) < 20:
-            await asyncio.sleep(0.001)
+        await eventually(lambda: len(heard) == 20)
         assert heard == [str(number) for number in range(20)]
 
 
@@ -167,8 +168,10 @@ class TestClose:
 
 @pytest.mark.parametrize("managed", [False, True], ids=["raw", "managed"])
 @pytest.mark.parametrize("fails", [False, True], ids=["returns", "raises"])
+@pytest.mark.loops("clock")
 async def test_async_with_is_bounded_when_the_peer_does_not_read(managed: bool, fails: bool) -> None:
-    raw, peer = memory_pair(close_timeout=0.1)
+    loop = asyncio.get_running_loop()
+    raw, peer = memory_pair(close_timeout=5)
     peer.pause_reading()
     session: Any = DefaultWebSocketSession(raw) if managed else raw
 
@@ -179,24 +182,27 @@ async def test_async_with_is_bounded_when_the_peer_does_not_read(managed: bool, 
             if fails:
                 raise LookupError("of the block's own")
 
+    began = loop.time()
     if fails:
         with pytest.raises(LookupError):
-            await asyncio.wait_for(use(), 3)
+            await use()
     else:
-        await asyncio.wait_for(use(), 3)
+        await use()
+    assert loop.time() - began == pytest.approx(5)
     assert raw.close_state.lost
     peer.abort()
     await peer.wait_closed()
 
 
+@pytest.mark.loops("clock")
 async def test_close_ends_a_session_whose_outgoing_has_overflowed() -> None:
-    raw, peer = memory_pair(outgoing=bounded(1, "close"), close_timeout=0.1)
+    raw, peer = memory_pair(outgoing=bounded(1, "close"), close_timeout=5)
     peer.pause_reading()
     session = DefaultWebSocketSession(raw)
     with pytest.raises(ChannelOverflow):
         for _ in range(5):
             await session.send(bytes(100_000))
-    await asyncio.wait_for(session.close(), 3)
+    await asyncio.wait_for(session.close(), 20)
     assert raw.close_state.lost
     peer.abort()
     await peer.wait_closed()

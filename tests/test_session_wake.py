@@ -70,7 +70,7 @@ async def test_inside_another_task_it_goes_on_from_the_loop(session: WebSocketSe
     await asyncio.sleep(0)
     deliver(session, Frame.text("from a task"))
     assert not task.done()
-    assert (await asyncio.wait_for(task, 1)).text == "from a task"
+    assert (await asyncio.wait_for(task, 20)).text == "from a task"
 
 
 async def test_and_again_in_the_callback_after_that(session: WebSocketSession) -> None:
@@ -83,7 +83,7 @@ async def test_and_again_in_the_callback_after_that(session: WebSocketSession) -
     deliver(session, Frame.text("2"))
     await asyncio.sleep(0)
     await from_the_loop(session, Frame.text("3"))
-    assert await asyncio.wait_for(task, 1) == ["1", "2", "3"]
+    assert await asyncio.wait_for(task, 20) == ["1", "2", "3"]
 
 
 async def test_it_runs_in_its_own_context(session: WebSocketSession) -> None:
@@ -111,7 +111,7 @@ async def test_a_cancelled_receive_loses_nothing(session: WebSocketSession) -> N
         waiting = asyncio.create_task(session.receive())
         await asyncio.sleep(0)
         await from_the_loop(session, Frame.text("kept"))
-        assert (await asyncio.wait_for(waiting, 1)).text == "kept"
+        assert (await asyncio.wait_for(waiting, 20)).text == "kept"
 
 
 async def test_cancelled_by_what_the_frame_sets_off(session: WebSocketSession) -> None:
@@ -124,7 +124,7 @@ async def test_cancelled_by_what_the_frame_sets_off(session: WebSocketSession) -
     await asyncio.sleep(0)
     await from_the_loop(session, Frame.text("go"))
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(task, 1)
+        await asyncio.wait_for(task, 20)
     await from_the_loop(session, Frame.text("for the next"))
     assert session.receive_nowait() == Frame.text("for the next")
 
@@ -166,4 +166,4 @@ async def test_through_an_awaitable_of_ones_own(session: WebSocketSession) -> No
     task = asyncio.create_task(handler())
     await asyncio.sleep(0)
     await from_the_loop(session, Frame.text("nested"))
-    assert await asyncio.wait_for(task, 1) == "nested"
+    assert await asyncio.wait_for(task, 20) == "nested"
