@@ -132,7 +132,7 @@ def watched(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[Non
                 *(f"transport {transport!r}" for transport in open_transports(loop) - transports),
             ]
 
-        for pause in (0, 0, 0.01, 0.05, 0.2, 0.5):  # what is on its way out gets a moment
+        for pause in (0, 0, 0.01, 0.05, 0.2, 0.5, 1, 2):  # what is on its way out gets a moment
             if not left():
                 break
             await asyncio.sleep(pause)

@@ -47,7 +47,7 @@ class TestWebsockets:
             async def parts() -> AsyncIterator[str]:
                 for part in ("Gr", "ü", "", "ße" * 1000):
                     yield part
-                    await asyncio.wait_for(await client.ping(), 5)
+                    await asyncio.wait_for(await client.ping(), 20)
 
             await client.send(parts())
             assert await client.recv() == "Grü" + "ße" * 1000

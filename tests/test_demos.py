@@ -84,7 +84,7 @@ class TestRawEcho:
 
     @staticmethod
     async def reports(viewer: Any, count: int) -> list[dict[str, Any]]:
-        return [json.loads(await asyncio.wait_for(viewer.recv(), 5)) for _ in range(count)]
+        return [json.loads(await asyncio.wait_for(viewer.recv(), 20)) for _ in range(count)]
 
     @pytest.mark.loops("asyncio")
     async def test_message(self, address: str) -> None:

@@ -26,6 +26,7 @@ from aiohttp_rawws.session.managed import DefaultWebSocketSession
 from aiohttp_rawws.session.memory import memory_pair
 from aiohttp_rawws.wire.codec import FrameParser
 
+from . import clock
 from .peers import BINARY, CLOSE, PING, PONG, TEXT, close_frame, frame
 
 LIMIT = 2**20  # of a message, for all three
@@ -86,27 +87,17 @@ def ours(stream: bytes) -> Verdict:
                 messages.append(message.text if message.opcode == TEXT else message.payload)
         except (SessionClosed, PeerError):
             pass
-        await asyncio.wait([asyncio.ensure_future(session.wait_closed())], timeout=2)
+        await session.wait_closed()
         client.abort()
         await client.wait_closed()
         return verdict(messages, sent)
 
     sent: list[tuple[int, bytes]] = []
-    with asyncio.Runner() if hasattr(asyncio, "Runner") else _Runner() as runner:
-        return runner.run(serve())
-
-
-class _Runner:
-    """``asyncio.Runner`` for Python 3.10."""
-
-    def __enter__(self) -> Any:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        pass
-
-    def run(self, coro: Any) -> Any:
-        return asyncio.run(coro)
+    loop = clock.Loop()
+    try:
+        return loop.run_until_complete(asyncio.wait_for(serve(), 60))
+    finally:
+        loop.close()
 
 
 def by_wsproto(stream: bytes) -> Verdict:

@@ -142,13 +142,13 @@ def test_hostile_input_takes_linear_time(piece: str) -> None:
     value = (piece * MAX_HEADER_SIZE)[:MAX_HEADER_SIZE]
     best = float("inf")
     for _ in range(3):
-        started = time.perf_counter()
+        started = time.process_time()
         try:
             parse_extensions([value])
         except HandshakeError:
             pass
-        best = min(best, time.perf_counter() - started)
-    assert best < 0.25  # measured: below 0.02; anything quadratic takes seconds
+        best = min(best, time.process_time() - started)
+    assert best < 1  # measured: below 0.02; anything quadratic takes seconds
 
 
 TOKENS = st.text("!#$%&'*+-.^_`|~0123456789abcXYZ", min_size=1, max_size=8)

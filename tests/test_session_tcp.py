@@ -29,7 +29,7 @@ async def test_a_handler_that_only_sends_ends_when_the_peer_resets(managed):
     async with peers.serving(app) as served, served.peer() as peer:
         await peer.open()
         reading = asyncio.ensure_future(peer.read(3 * 2**20))  # both ends share the loop: the flood must give way
-        await asyncio.wait_for(reading, 10)
+        await asyncio.wait_for(reading, 20)
         peer.reset()
-        await asyncio.wait_for(ended.wait(), 10)
+        await asyncio.wait_for(ended.wait(), 20)
         await served.idle()

@@ -18,6 +18,7 @@ from aiohttp_rawws.session.options import SessionOptions
 from aiohttp_rawws.wire.codec import Frame, encode_header
 from aiohttp_rawws.wire.codes import Opcode
 
+from . import clock
 from .twins import CODECS
 from .wire_vectors import masked
 
@@ -118,7 +119,7 @@ class LoopMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
+        self.loop = clock.Loop()
         self.reported: list[Any] = []
         self.loop.set_exception_handler(lambda loop, context: self.reported.append(context))
 

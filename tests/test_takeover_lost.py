@@ -53,7 +53,7 @@ async def test_early_frames_of_a_client_that_reset(route: Any) -> None:
     assert (await loop.sock_recv(client, 100)).startswith(b"HTTP/1.1 101")
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()  # a reset
-    await asyncio.wait_for(over.wait(), 5)
+    await asyncio.wait_for(over.wait(), 20)
     await runner.cleanup()
     assert received == ["early"]
     assert not app[rawws.WEBSOCKETS].sessions
