@@ -22,13 +22,15 @@ SOURCES := $(shell find aiohttp_rawws -name '*.py' -o -name '*.pyx' -o -name '*.
 CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10 python)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint ruff mypy compile codec autobahn autobahn-slice bench bench-quick \
+.PHONY: help demo test test-interop test-under-load test-python lint ruff mypy compile codec autobahn autobahn-slice bench bench-quick \
         soak fuzz sanitize sanitize-slice clean distclean
 
 help:
 	@echo 'make demo        start the demo server (HOST=$(HOST) PORT=$(PORT))'
-	@echo 'make test        run the whole suite, with the compiled core and without it'
+	@echo 'make test        run the suite, with the compiled core and without it, four minutes'
 	@echo '                 (WORKERS=$(WORKERS) processes; PYTEST_ARGS="-k parser" to choose)'
+	@echo 'make test-interop     with servers and browsers of others, and what memory it takes'
+	@echo 'make test-under-load  make test, five times, on a machine that is kept busy'
 	@echo 'make lint        ruff and mypy --strict'
 	@echo 'make compile     build the compiled core again where its sources changed'
 	@echo 'make autobahn    run the Autobahn suite, some 40 minutes, and write docs/conformance/autobahn.md'
@@ -48,18 +50,51 @@ help:
 demo: $(DONE)/core codec
 	@exec $(BIN)/python -u -m demos --host '$(HOST)' --port '$(PORT)'
 
-# Both runs are made whatever the first one says, and both must pass.
+# Tests that the second run, on the Python core, need not repeat:
+# - those of the codecs: the first run makes each of them with both codecs;
+# - those of what stands before the first frame (routes, origins, handshake, options, extension headers), or beside the
+#   product (its layers, pages, demos and the suite itself): they have one source, and no frame that matters.
+# Where there is no compiled core, the one run has everything.
+ONCE := $(addprefix tests/, test_wire_codec.py test_wire_codes.py test_wire_frames.py test_wire_limits.py \
+    test_extensions_header.py test_extensions_negotiation.py test_web_routing.py test_web_origins.py \
+    test_web_handshake.py test_options_named.py test_options_documented.py test_layering.py test_security_page.py \
+    test_docs.py test_demos.py test_demos_rsv2_extension.py test_clock.py test_limits_of_tests.py)
+
 test: $(DONE)/tools $(DONE)/core codec
-	@status=0; \
-	if $(BIN)/python -c 'from aiohttp_rawws._build import COMPILED as c; raise SystemExit(not c)'; then \
-	    echo '== tests, compiled core'; \
-	    $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) || status=$$?; \
-	elif [ -n "$$AIOHTTP_RAWWS_REQUIRE_COMPILED" ]; then \
-	    echo 'AIOHTTP_RAWWS_REQUIRE_COMPILED is set, and there is no compiled core' >&2; status=1; \
-	fi; \
-	echo '== tests, Python core'; \
-	AIOHTTP_RAWWS_NO_EXTENSIONS=1 $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS) || status=$$?; \
-	exit $$status
+	@$(call both,-m 'not interop',$(addprefix --ignore ,$(ONCE)))
+
+# With servers and browsers of others, and with processes whose memory is measured.
+test-interop: $(DONE)/tools $(DONE)/core codec
+	@$(call both,-m interop)
+
+# Both runs are made whatever the first one says, and both must pass. $(1): for both, $(2): for the second.
+define both
+status=0; once=; \
+if $(BIN)/python -c 'from aiohttp_rawws._build import COMPILED as c; raise SystemExit(not c)'; then \
+    echo '== tests, compiled core'; \
+    $(BIN)/python -m pytest -n $(WORKERS) $(1) $(PYTEST_ARGS) || status=$$?; \
+    once='$(2)'; \
+elif [ -n "$$AIOHTTP_RAWWS_REQUIRE_COMPILED" ]; then \
+    echo 'AIOHTTP_RAWWS_REQUIRE_COMPILED is set, and there is no compiled core' >&2; status=1; \
+fi; \
+echo '== tests, Python core'; \
+AIOHTTP_RAWWS_NO_EXTENSIONS=1 $(BIN)/python -m pytest -n $(WORKERS) $(1) $$once $(PYTEST_ARGS) || status=$$?; \
+exit $$status
+endef
+
+# Five times in a row, with four processes beside it that only count.
+test-under-load: $(DONE)/tools $(DONE)/core codec
+	@busy=; \
+	trap 'kill $$busy 2>/dev/null' EXIT; \
+	trap 'exit 1' INT TERM HUP; \
+	for process in 1 2 3 4; do \
+	    $(BIN)/python -c 'import os; p = os.getppid(); any(os.getppid() != p for _ in iter(int, 1))' & \
+	    busy="$$busy $$!"; \
+	done; \
+	for run in 1 2 3 4 5; do \
+	    echo "== under load, run $$run of 5"; \
+	    $(MAKE) --no-print-directory test || exit 1; \
+	done
 
 lint: ruff mypy
 

@@ -68,6 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "loops(*names): the event loops an async test runs on: asyncio, uvloop, debug, clock"
     )
+    config.addinivalue_line("markers", "interop: needs programs of others or processes of its own; make test-interop")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -30,9 +30,10 @@ FLAGS = [  # nothing but the page: no look-ups of Google's hosts, no updates, no
 EXECUTABLE = next(filter(None, map(shutil.which, NAMES)), None)
 
 pytestmark = [
+    pytest.mark.interop,
     pytest.mark.skipif(
         EXECUTABLE is None and not os.environ.get("RAWWS_REQUIRE_BROWSER"),
-        reason=f"no Chromium on PATH (looked for {', '.join(NAMES)})",
+        reason=f"no Chromium on PATH (looked for {', '.join(NAMES)}). On Debian: apt-get install chromium",
     ),
     pytest.mark.timeout(120),
     pytest.mark.xdist_group("browser"),

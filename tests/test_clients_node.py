@@ -27,7 +27,7 @@ from .autobahn.server import application
 WS = "ws@^8.18"
 CLIENT = Path(__file__).with_name("ws_client.js")
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
 
 
 def unavailable(reason: str) -> NoReturn:
@@ -42,7 +42,7 @@ def modules() -> Path:
     folder = Path(os.environ.get("RAWWS_NODE_HOME") or home().parent / "node")
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
-        unavailable("there is no node and npm on PATH")
+        unavailable("there is no node and npm on PATH. On Debian: apt-get install nodejs npm")
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Made beside it and then renamed: other processes of the test run may be at the same.
@@ -55,9 +55,9 @@ def modules() -> Path:
                     [npm, "install", *options, WS], check=False, capture_output=True, text=True, timeout=120
                 )
             except subprocess.TimeoutExpired:
-                unavailable("npm could not install ws in two minutes")
+                unavailable(f"npm could not install {WS} in two minutes: it needs the registry of npm, once")
             if done.returncode:
-                unavailable(f"npm could not install ws: {done.stderr[-300:]}")
+                unavailable(f"npm could not install {WS} from its registry: {done.stderr[-300:]}")
             with suppress(OSError):  # somebody else was first
                 fresh.rename(folder)
     return folder / "node_modules"

@@ -12,6 +12,8 @@ from aiohttp import WSMsgType, web
 
 from .autobahn.server import application
 
+pytestmark = pytest.mark.interop
+
 SIZES = (0, 1, 125, 126, 65535, 65536, 300_000)
 TEXTS = ["", "Grüße, 世界! 🙂", *("ab" * (size // 2) for size in SIZES)]
 PATHS = ["/", "/plain", "/raw"]

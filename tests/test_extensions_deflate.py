@@ -580,7 +580,9 @@ class TestOptions:
             factory.replace(mem_level=77)
 
     def test_a_backend_that_refuses_the_level_says_so_at_once(self) -> None:
-        isal_zlib = pytest.importorskip("isal.isal_zlib")
+        isal_zlib = pytest.importorskip(
+            "isal.isal_zlib", reason="no isal here: pip install isal, where there is a wheel of it or nasm"
+        )
         with pytest.raises(ValueError, match="backend refuses compression_level"):
             PerMessageDeflate(backend=isal_zlib, compression_level=6)
         PerMessageDeflate(backend=isal_zlib, compression_level=3)
@@ -607,7 +609,9 @@ class TestOptions:
         assert calls == [{"wbits": -10, "level": 1, "memLevel": 4}, {"wbits": -11}]
 
     def test_aiohttps_backend_fits(self) -> None:
-        compression_utils = pytest.importorskip("aiohttp.compression_utils")
+        compression_utils = pytest.importorskip(
+            "aiohttp.compression_utils", reason="this aiohttp has no aiohttp.compression_utils: pip install -U aiohttp"
+        )
         server, client = pair(PerMessageDeflate(backend=compression_utils.ZLibBackend))
         assert inflate(client, server.process_outgoing(Frame.text("Hello"))) == b"Hello"
         with pytest.raises(InvalidPayload):

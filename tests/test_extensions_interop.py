@@ -47,7 +47,7 @@ class Websockets:
     """The peer, with websockets' extension and framing."""
 
     def __init__(self, options: dict[str, Any], *, server: bool) -> None:
-        pytest.importorskip("websockets")
+        pytest.importorskip("websockets", reason="no websockets here: pip install websockets")
         from websockets.extensions import permessage_deflate
 
         self.server = server
@@ -114,7 +114,7 @@ class Wsproto:
     """The peer, with wsproto's extension and framing."""
 
     def __init__(self, options: dict[str, Any], *, server: bool) -> None:
-        extensions = pytest.importorskip("wsproto.extensions")
+        extensions = pytest.importorskip("wsproto.extensions", reason="no wsproto here: pip install wsproto")
         self.extension = extensions.PerMessageDeflate(**options)
         self.server = server
         self.connection: Any = None

@@ -21,7 +21,7 @@ import aiohttp_rawws as rawws
 from .memory_server import SOCKET_BUFFER
 from .peers import BINARY, PING, Peer, frame, request_bytes
 
-pytestmark = pytest.mark.loops("asyncio")
+pytestmark = [pytest.mark.interop, pytest.mark.loops("asyncio")]
 
 MIB = 2**20
 PER_CONNECTION = 64 * 1024  # what aiohttp, asyncio and a session need for themselves, generously

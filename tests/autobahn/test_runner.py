@@ -14,6 +14,8 @@ import pytest
 from . import report
 from .suite import Verdict, groups, select
 
+pytestmark = pytest.mark.interop
+
 CASES = ["1.1.1", "1.1.2", "2.1", "2.2", "2.3", "3.1", "3.2", "3.3", "12.1.1", "12.1.2", "12.2.1"]
 
 # Reads the specification as the suite does, hangs in one case and dies in another.
