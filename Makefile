@@ -22,7 +22,7 @@ SOURCES := $(shell find aiohttp_rawws -name '*.py' -o -name '*.pyx' -o -name '*.
 CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python3.10 python)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-interop test-under-load test-python lint ruff mypy compile codec autobahn autobahn-slice bench bench-quick \
+.PHONY: help demo test test-interop test-under-load test-pythons test-python lint ruff mypy compile codec autobahn autobahn-slice bench bench-quick \
         soak fuzz sanitize sanitize-slice clean distclean
 
 help:
@@ -31,6 +31,7 @@ help:
 	@echo '                 (WORKERS=$(WORKERS) processes; PYTEST_ARGS="-k parser" to choose)'
 	@echo 'make test-interop     with servers and browsers of others, and what memory it takes'
 	@echo 'make test-under-load  make test, five times, on a machine that is kept busy'
+	@echo 'make test-pythons     codecs and sessions on each Python of $(OTHERS) that is there'
 	@echo 'make lint        ruff and mypy --strict'
 	@echo 'make compile     build the compiled core again where its sources changed'
 	@echo 'make autobahn    run the Autobahn suite, some 40 minutes, and write docs/conformance/autobahn.md'
@@ -95,6 +96,33 @@ test-under-load: $(DONE)/tools $(DONE)/core codec
 	    echo "== under load, run $$run of 5"; \
 	    $(MAKE) --no-print-directory test || exit 1; \
 	done
+
+# The codecs, the state machines and the sessions on every other Python that is there, on PATH or by pyenv: each in an
+# environment of its own, the compiled core of each beside that of the others (their names differ).
+OTHERS ?= 3.10 3.12 3.13
+SLICE := tests/test_clock.py tests/test_codec_parity.py tests/test_state_machines.py tests/test_extensions_deflate.py \
+    $(wildcard tests/test_wire_*.py tests/test_session_*.py)
+
+test-pythons: $(BIN)/python
+	@status=0; \
+	for version in $(OTHERS); do \
+	    [ "$$version" != "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')" ] || continue; \
+	    found=; \
+	    for python in "python$$version" \
+	        "$${PYENV_ROOT:-$$(pyenv root 2>/dev/null || echo "$$HOME/.pyenv")}"/versions/"$$version".*/bin/python; do \
+	        if "$$python" -c '' >/dev/null 2>&1; then found="$$python"; break; fi; \
+	    done; \
+	    if [ -z "$$found" ]; then \
+	        echo "== Python $$version is not here, on PATH or by pyenv: left out (pyenv install $$version)"; continue; \
+	    fi; \
+	    echo "== Python $$version"; \
+	    $(MAKE) --no-print-directory test-python PYTHON="$$found" VENV="$(VENV)-$$version" || status=$$?; \
+	done; \
+	exit $$status
+
+# make test-python PYTHON=python3.12 VENV=.venv-3.12
+test-python: $(DONE)/slice $(DONE)/core codec
+	@$(call both,$(SLICE),$(addprefix --ignore ,$(ONCE)))
 
 lint: ruff mypy
 
@@ -207,10 +235,17 @@ $(DONE)/core: $(SOURCES) $(DONE)/package
 	@echo 'building the compiled core'
 	@$(BIN)/python setup.py -q build_ext --inplace --parallel 2 >$(DONE)/build.log 2>&1 \
 	    && ! grep -q 'no compiled core' $(DONE)/build.log \
-	    || { find aiohttp_rawws -name '*.so' -delete; echo 'it could not be built, see $(DONE)/build.log'; }
+	    || { find aiohttp_rawws -name "*$$($(BIN)/python -c \
+	        'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')" -delete; \
+	        echo 'it could not be built, see $(DONE)/build.log'; }
 	@touch $@
 
-$(DONE)/tools: requirements-dev.txt | $(BIN)/python
+$(DONE)/slice: tests/requirements.txt | $(BIN)/python
+	@echo 'installing what the tests need into $(VENV)'
+	@$(PIP) install -r tests/requirements.txt
+	@mkdir -p $(DONE) && touch $@
+
+$(DONE)/tools: requirements-dev.txt tests/requirements.txt | $(BIN)/python
 	@echo 'installing the development requirements into $(VENV)'
 	@$(PIP) install -r requirements-dev.txt
 	@mkdir -p $(DONE) && touch $@
@@ -221,9 +256,9 @@ $(DONE)/peers: tests/benchmarks/requirements.txt $(DONE)/package
 	@mkdir -p $(DONE) && touch $@
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DONE)/core
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(VENV)*/.done/core
 	find aiohttp_rawws -name '*.so' -delete -o -name '*.c' -delete
-	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './$(VENV)*' -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf '$(VENV)'
+	rm -rf '$(VENV)' '$(VENV)'-3.*
