@@ -507,7 +507,9 @@ async def test_a_middleware_that_fails_after_the_takeover(caplog: pytest.LogCapt
 # ---- where it runs ------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not hasattr(asyncio, "open_unix_connection"), reason="this system has no unix sockets: Linux and macOS have")
+@pytest.mark.skipif(
+    not hasattr(asyncio, "open_unix_connection"), reason="this system has no unix sockets: Linux and macOS have"
+)
 async def test_unix_socket(tmp_path: Path) -> None:
     app, path = by_decorator(echo)
     async with serving(app, unix=tmp_path / "s") as served, served.peer() as peer:
