@@ -71,21 +71,25 @@ if hasattr(signal, "SIGALRM"):  # elsewhere pytest-timeout has only its thread
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup() -> Generator[None, Any, Any]:
+    __tracebackhide__ = True
     return (yield from watched())
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call() -> Generator[None, Any, Any]:
+    __tracebackhide__ = True
     return (yield from watched())
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown() -> Generator[None, Any, Any]:
+    __tracebackhide__ = True
     return (yield from watched())
 
 
 def watched() -> Generator[None, Any, Any]:
     """One phase of a test. One that caught what the limit raised fails all the same."""
+    __tracebackhide__ = True
     Limit.inside = True
     try:
         result = yield
