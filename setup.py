@@ -21,6 +21,8 @@ DIRECTIVES = {
     # Annotations are for readers and mypy. As types they would refuse what the Python build takes.
     "annotation_typing": False,
 }
+# A session whose __init__ failed has None where a C type is expected. That is an AttributeError then, as in Python.
+SESSION_DIRECTIVES = DIRECTIVES | {"nonecheck": True}
 ROOT = Path(__file__).resolve().parent
 PACKAGE = "aiohttp_rawws"
 
@@ -50,13 +52,22 @@ def extensions() -> list[Extension]:
     newest_pxd = max(path.stat().st_mtime for path in ROOT.glob(f"{PACKAGE}/*/*.pxd"))
     generated = [path.stat().st_mtime for path in ROOT.glob("build/cython/**/*.c")]
     flags = [] if sys.platform == "win32" else ["-O3"]
-    return cythonize(
-        [Extension(f"{PACKAGE}.{module}", [source(module)], extra_compile_args=flags) for module in modules],
-        build_dir="build/cython",
-        compiler_directives=DIRECTIVES,
-        force=bool(generated) and newest_pxd > min(generated),
-        quiet=True,
-    )
+    force = bool(generated) and newest_pxd > min(generated)
+
+    def compiled(layer: str, directives: dict[str, object]) -> list[Extension]:
+        return cythonize(
+            [
+                Extension(f"{PACKAGE}.{module}", [source(module)], extra_compile_args=flags)
+                for module in modules
+                if module.startswith(f"{layer}.")
+            ],
+            build_dir="build/cython",
+            compiler_directives=directives,
+            force=force,
+            quiet=True,
+        )
+
+    return compiled("wire", DIRECTIVES) + compiled("session", SESSION_DIRECTIVES)
 
 
 class OptionalBuild(build_ext):

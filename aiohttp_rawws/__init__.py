@@ -22,14 +22,12 @@ from .extensions.base import WebSocketExtension, WebSocketExtensionFactory
 from .extensions.deflate import PerMessageDeflate, WebSocketDeflateExtension
 from .extensions.header import WebSocketExtensionHeader
 from .session.broadcast import Broadcast, broadcast
-from .session.channels import UNLIMITED, ChannelConfig, bounded
 from .session.converters import ContentConverter, JSONConverter
-from .session.keepalive import Periodic, WhenIdle
 from .session.managed import DefaultWebSocketSession
 from .session.memory import memory_pair
-from .session.options import SessionOptions
+from .session.options import UNLIMITED, ChannelConfig, Periodic, SessionOptions, WhenIdle, bounded
 from .session.raw import WebSocketSession
-from .session.serving import run_managed, run_session
+from .session.running import run_managed, run_session
 from .session.state import CloseState, SessionStats
 from .session.streams import RawWebSocket
 from .web.options import WebSocketOptions

@@ -23,11 +23,21 @@ MODULES = (
     "wire.frames",
     "wire.framing",
     "session.queues",
+    "session.endpoint",
     "session.awaitables",
+    "session.life",
+    "session.outgoing",
+    "session.reading",
+    "session.incoming",
     "session.connection",
+    "session.surface",
+    "session.raw_sending",
     "session.raw",
     "session.messages",
-    "session.messaging",
+    "session.managed_life",
+    "session.managed_receiving",
+    "session.managed_sending",
+    "session.managed",
 )
 
 PYTHON_ONLY = bool(os.environ.get("AIOHTTP_RAWWS_NO_EXTENSIONS"))

@@ -17,11 +17,11 @@ class RawWSError(Exception):
     """
 
     # The connection that ended with this error. A handler may deal with several.
-    _source: object | None = None
+    source: object | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # BaseException would call the class with the text alone. The connection stays here: it cannot be pickled.
-        state = {name: value for name, value in vars(self).items() if name != "_source"}
+        state = {name: value for name, value in vars(self).items() if name != "source"}
         return _restored, (type(self), self.args), state
 
 
@@ -169,7 +169,11 @@ class DeserializeError(RawWSError):
 
     Attributes:
         frame: The frame.
+        close_code: The code that a managed session closes with if its handler lets this error out: 1007, or 1003 for a
+            frame of a kind that the converter does not read.
     """
+
+    close_code = 1007
 
     def __init__(self, text: str, frame: object) -> None:
         super().__init__(text)

@@ -115,9 +115,9 @@ async def test_the_connection_stays_behind(way: str) -> None:
         await server.receive()
     client.abort()
     again = WAYS[way](caught.value)
-    assert caught.value._source is not None
-    assert again._source is None
-    assert {**vars(caught.value), "_source": None} == {**vars(again), "_source": None}
+    assert caught.value.source is not None
+    assert again.source is None
+    assert {**vars(caught.value), "source": None} == {**vars(again), "source": None}
 
 
 def test_a_group_of_errors() -> None:

@@ -23,7 +23,7 @@ from aiohttp_rawws import (
     bounded,
     memory_pair,
 )
-from aiohttp_rawws.session.serving import run_managed, run_session
+from aiohttp_rawws.session.running import run_managed, run_session
 from aiohttp_rawws.wire.codec import encode_header
 
 from .waiting import settle

@@ -11,15 +11,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from aiohttp_rawws.session.limits import Watch, WriteGuard, limit_of
 
 import aiohttp_rawws as rawws
 from aiohttp_rawws import Frame, Opcode, SessionOptions
 from aiohttp_rawws.errors import ChannelOverflow, FrameTooBig, PolicyViolation
 from aiohttp_rawws.session import limits
-from aiohttp_rawws.session.limits import Watch, WriteGuard, limit_of
 from aiohttp_rawws.session.memory import MemoryTransport
 from aiohttp_rawws.session.messages import MessageAssembler
-from aiohttp_rawws.session.serving import run_managed, run_session
+from aiohttp_rawws.session.running import run_managed, run_session
 from aiohttp_rawws.wire.codec import FrameChunk, FrameHeader
 
 from .clock import advance, idle

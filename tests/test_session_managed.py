@@ -15,10 +15,9 @@ from aiohttp_rawws.errors import (
     ProtocolViolation,
     SessionClosed,
 )
-from aiohttp_rawws.session.channels import bounded
-from aiohttp_rawws.session.keepalive import Periodic, WhenIdle
 from aiohttp_rawws.session.managed import DefaultWebSocketSession
 from aiohttp_rawws.session.memory import memory_pair
+from aiohttp_rawws.session.options import Periodic, WhenIdle, bounded
 from aiohttp_rawws.wire.codec import Frame, encode_header
 from aiohttp_rawws.wire.codes import CloseReason, Opcode
 

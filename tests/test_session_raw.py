@@ -8,9 +8,9 @@ import weakref
 import pytest
 
 from aiohttp_rawws.errors import ChannelOverflow, ConnectionLost, FrameTooBig, ProtocolViolation, SessionClosed
-from aiohttp_rawws.session.channels import UNLIMITED, bounded
 from aiohttp_rawws.session.memory import memory_pair
-from aiohttp_rawws.session.serving import run_session
+from aiohttp_rawws.session.options import UNLIMITED, bounded
+from aiohttp_rawws.session.running import run_session
 from aiohttp_rawws.wire.codec import Frame, PreparedFrame, encode_header
 from aiohttp_rawws.wire.codes import CloseCode, CloseReason, Opcode
 

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from aiohttp_rawws.errors import ChannelOverflow, FrameTooBig, SessionClosed
-from aiohttp_rawws.session.channels import bounded
 from aiohttp_rawws.session.managed import DefaultWebSocketSession
 from aiohttp_rawws.session.memory import memory_pair
-from aiohttp_rawws.session.options import SessionOptions
+from aiohttp_rawws.session.options import SessionOptions, bounded
 from aiohttp_rawws.wire.codec import Frame, encode_header
 from aiohttp_rawws.wire.codes import Opcode
 

@@ -1,7 +1,8 @@
-from aiohttp_rawws.session.queues cimport IncomingQueue, Receiver
+from aiohttp_rawws.session.endpoint cimport Endpoint
+from aiohttp_rawws.session.queues cimport IncomingQueue
 
 
-cpdef object receiving(Receiver session, bint iterating)
+cpdef object receiving(Endpoint session, bint iterating)
+cpdef object sending(Endpoint session, item, compress)
 cpdef int wake(IncomingQueue queue) except -1
 cpdef int step(IncomingQueue queue) except -1
-cpdef object done()

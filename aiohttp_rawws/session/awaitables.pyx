@@ -1,11 +1,14 @@
-"""What ``receive()`` and ``send()`` return, compiled: coroutines without a frame, which is most of what a coroutine
-costs. ``awaitables.py`` says what they do."""
+"""What ``receive()`` and ``send()`` return, compiled: coroutines without a frame, which is most of what one costs.
+
+``awaitables.py`` says what they do.
+"""
 
 cimport cython
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport Py_DECREF, Py_INCREF
 
-from aiohttp_rawws.session.queues cimport IncomingQueue, Receiver
+from aiohttp_rawws.session.endpoint cimport Endpoint
+from aiohttp_rawws.session.queues cimport IncomingQueue
 
 from asyncio import Future, Task
 
@@ -14,12 +17,30 @@ cdef extern from "Python.h":
     """
     /* Cython gives a value back from __next__ by raising, with a traceback that costs more than all the rest. */
     typedef PySendResult (*rawws_send_function)(PyObject *, PyObject *, PyObject **);
-    static void rawws_set_slots(PyTypeObject *type, rawws_send_function send, iternextfunc next) {
+    static void rawws_set_slots(PyTypeObject *type, rawws_send_function send, iternextfunc next, destructor dealloc) {
         type->tp_as_async->am_send = send;
         type->tp_iternext = next;
+        type->tp_dealloc = dealloc;
         PyType_Modified(type);
     }
+
+    /* An awaitable that is done and would be freed is kept for the next call instead, as it is: to allocate and track a
+       new one costs more than all that it does. Not without the GIL, where a count of references is not one number. */
+    #ifdef Py_GIL_DISABLED
+    #define RAWWS_KEEPS 0
+    static void rawws_revive(PyObject *object) {}
+    #else
+    #define RAWWS_KEEPS 1
+    static void rawws_revive(PyObject *object) {
+        Py_SET_REFCNT(object, 1);
+    }
+    #endif
     """
+    const bint RAWWS_KEEPS
+    void rawws_revive(PyObject* object) noexcept
+    ctypedef void (*destructor)(PyObject*) noexcept
+    ctypedef struct PyTypeObject:
+        destructor tp_dealloc
     ctypedef enum PySendResult:
         PYGEN_RETURN
         PYGEN_ERROR
@@ -28,39 +49,41 @@ cdef extern from "Python.h":
         type type,
         PySendResult (*send)(PyObject*, PyObject*, PyObject**) except PYGEN_ERROR,
         PyObject* (*next)(PyObject*) except? NULL,
+        destructor dealloc,
     )
     void PyErr_SetObject(PyObject* type, PyObject* value) noexcept
     PyObject* PyExc_StopIteration
     PyObject* Py_None
     int PyContext_Enter(object context) except -1
     int PyContext_Exit(object context) except -1
+    PyObject* PyExc_RuntimeWarning
+    int PyErr_WarnEx(PyObject* category, const char* text, Py_ssize_t stack_level) noexcept
+    void PyErr_WriteUnraisable(PyObject* where) noexcept
+    void PyErr_Fetch(PyObject** type, PyObject** value, PyObject** traceback) noexcept
+    void PyErr_Restore(PyObject* type, PyObject* value, PyObject* traceback) noexcept
 
 
 class _NoLoop:
-    """What a future asks of its loop while nobody waits for it."""
+    """The part of a loop that a future without one asks for."""
 
     def get_debug(self):
         return False
 
 
-# What a task that is stepped in place is told to have waited for. It asks for the result and for nothing else.
+# Passed to a task that is stepped in place, as the future it has waited for. It only asks for the result.
 cdef object WOKEN = Future(loop=_NoLoop())
 WOKEN.set_result(None)
 
 
 cpdef int wake(IncomingQueue queue) except -1:
-    """Have the task that waits for ``queue`` go on from the next iteration of its loop."""
+    """Let the task that waits for ``queue`` go on in the next iteration of its loop."""
     if not queue.waiter.done():
         queue.waiter.set_result(None)
     return 0
 
 
 cpdef int step(IncomingQueue queue) except -1:
-    """Have the task that waits for ``queue`` go on here and now, as its loop would step it. The caller runs in a callback
-    of the loop and is done with its own work.
-
-    The future keeps its state and can be waited for again: making one costs more than all of this.
-    """
+    """Let the task that waits for ``queue`` go on now, as its loop would step it. See ``awaitables.py``."""
     cdef object waiter = queue.waiter
     cdef list callbacks = waiter._callbacks
     if callbacks is None or len(callbacks) != 1:
@@ -85,16 +108,39 @@ cpdef int step(IncomingQueue queue) except -1:
     return 0
 
 
+cdef enum State:
+    NEW
+    WAITING
+    DONE
+
+
+cdef void warn_unawaited(const char* text) noexcept:
+    """Warn as Python does of a coroutine that goes away unused. Called while an object goes, whatever is being raised."""
+    cdef PyObject* kind
+    cdef PyObject* value
+    cdef PyObject* traceback
+    PyErr_Fetch(&kind, &value, &traceback)
+    if PyErr_WarnEx(PyExc_RuntimeWarning, text, 1) < 0:
+        PyErr_WriteUnraisable(NULL)
+    PyErr_Restore(kind, value, traceback)
+
+
+cdef object already_awaited(const char* name):
+    return RuntimeError(f"cannot await the same {name.decode()}() twice")
+
+
 @cython.final
 @cython.freelist(64)
 cdef class Receiving:
     """A coroutine by behaviour (``collections.abc.Coroutine``), so that a task can be made of it."""
 
-    cdef Receiver _session
+    cdef Endpoint _session
     cdef bint _iterating
-    cdef bint _waiting
+    cdef State _state
 
     def __await__(self):
+        if self._state != NEW:
+            raise already_awaited("receive")
         return self
 
     def __next__(self):
@@ -102,7 +148,7 @@ cdef class Receiving:
 
     def send(self, value):
         cdef object outcome = self._step()
-        if not self._waiting:
+        if self._state == DONE:
             raise StopIteration(outcome)
         return outcome
 
@@ -116,20 +162,27 @@ cdef class Receiving:
         self._leave()
 
     cdef void _leave(self) noexcept:
-        if self._waiting:
+        if self._state == WAITING:
             self._session._queue.waiter = None
-            self._waiting = False
+        self._state = DONE
 
     cdef object _step(self):
-        """The item, or with ``_waiting`` set what to wait for."""
-        cdef Receiver session = self._session
+        """The item; or, with the state WAITING, what to wait for."""
+        cdef Endpoint session = self._session
         cdef IncomingQueue queue = session._queue
         cdef object waiter
+        if self._state == DONE:
+            raise already_awaited("receive")
         self._leave()
         if queue.can_take():
-            return session._take()
+            item = queue.take()
+            if queue.full or queue.ending:
+                session._on_taken()
+            self._session = None
+            return item
         session._before_waiting()
         if queue.can_take():
+            self._session = None
             return session._take()
         if session._is_over():
             session._raise_end(self._iterating)
@@ -140,11 +193,11 @@ cdef class Receiving:
             queue.idle_waiter = None
         waiter._asyncio_future_blocking = True
         queue.waiter = waiter
-        self._waiting = True
+        self._state = WAITING
         return waiter
 
 
-cdef PySendResult _send(PyObject* receiving, PyObject* value, PyObject** result) except PYGEN_ERROR:
+cdef PySendResult receiving_send(PyObject* receiving, PyObject* value, PyObject** result) except PYGEN_ERROR:
     """``send()`` as "await" calls it (Python 3.10, 3.11): the value is returned, nothing is raised."""
     cdef Receiving self = <Receiving>receiving
     cdef object outcome
@@ -152,73 +205,174 @@ cdef PySendResult _send(PyObject* receiving, PyObject* value, PyObject** result)
     outcome = self._step()
     Py_INCREF(outcome)
     result[0] = <PyObject*>outcome
-    return PYGEN_NEXT if self._waiting else PYGEN_RETURN
+    return PYGEN_NEXT if self._state == WAITING else PYGEN_RETURN
 
 
-cdef PyObject* _next(PyObject* receiving) except? NULL:
+cdef PyObject* receiving_next(PyObject* receiving) except? NULL:
     """The same for later versions of Python, which ask for the next and take a StopIteration apart."""
     cdef PyObject* result = NULL
-    cdef PySendResult status = _send(receiving, <PyObject*>None, &result)
+    cdef PySendResult status = receiving_send(receiving, <PyObject*>None, &result)
     if status == PYGEN_RETURN:
-        _stop(result)
+        stop(result)
         return NULL
     return result
 
 
-cdef void _stop(PyObject* result) noexcept:
+cdef void stop(PyObject* result) noexcept:
     PyErr_SetObject(PyExc_StopIteration, result)
-    _drop(result)
+    drop(result)
 
 
 cdef extern from "Python.h":
-    void _drop "Py_DECREF" (PyObject* value) noexcept
+    void drop "Py_DECREF" (PyObject* value) noexcept
 
 
-rawws_set_slots(Receiving, _send, _next)
+# Not __dealloc__(), around which Cython saves the exception that is being raised: that is needed for the warning only.
+cdef destructor free_receiving = (<PyTypeObject*>Receiving).tp_dealloc
 
 
-cpdef object receiving(Receiver session, bint iterating):
-    cdef Receiving awaitable = Receiving.__new__(Receiving)
+cdef PyObject* kept_receiving = NULL
+
+
+cdef void receiving_dealloc(PyObject* receiving) noexcept:
+    global kept_receiving
+    if (<Receiving>receiving)._state == NEW:
+        warn_unawaited("coroutine 'receive' was never awaited")
+    elif RAWWS_KEEPS and kept_receiving == NULL and (<Receiving>receiving)._session is None:
+        rawws_revive(receiving)
+        kept_receiving = receiving
+        return
+    free_receiving(receiving)
+
+
+rawws_set_slots(Receiving, receiving_send, receiving_next, receiving_dealloc)
+
+
+cpdef object receiving(Endpoint session, bint iterating):
+    global kept_receiving
+    cdef Receiving awaitable
+    if kept_receiving != NULL:
+        awaitable = <Receiving>kept_receiving
+        kept_receiving = NULL
+        Py_DECREF(awaitable)  # the reference that was kept
+        awaitable._state = NEW
+    else:
+        awaitable = Receiving.__new__(Receiving)
     awaitable._session = session
     awaitable._iterating = iterating
     return awaitable
 
 
 @cython.final
-cdef class Done:
-    """A coroutine that has nothing to do, any number of times: one serves all."""
+@cython.freelist(64)
+cdef class Sending:
+    """A coroutine by behaviour that sends when it is stepped. What has to wait goes on in a real coroutine."""
+
+    cdef Endpoint _session
+    cdef object _item
+    cdef object _compress
+    cdef object _rest
+    cdef State _state
 
     def __await__(self):
+        if self._state != NEW:
+            raise already_awaited("send")
         return self
 
     def __next__(self):
-        raise StopIteration
+        return self.send(None)
 
     def send(self, value):
-        raise StopIteration
+        cdef object outcome = self._step()
+        if self._state == DONE:
+            raise StopIteration(outcome)
+        return outcome
 
     def throw(self, kind, value=None, traceback=None):
-        raise kind if value is None else value
+        if self._state == WAITING:
+            return self._rest.throw(kind, value, traceback) if traceback is not None else (
+                self._rest.throw(kind if value is None else value)
+            )
+        self._state = DONE
+        if value is None:
+            value = kind() if isinstance(kind, type) else kind
+        raise value if traceback is None else value.with_traceback(traceback)
 
     def close(self):
-        pass
+        if self._state == WAITING:
+            self._rest.close()
+        self._state = DONE
+
+    cdef object _step(self):
+        """None with the state DONE; or, with the state WAITING, what to wait for."""
+        if self._state == NEW:
+            self._state = DONE
+            self._rest = self._session.start_sending(self._item, self._compress)
+            if self._rest is None:
+                self._item = None
+                self._session = None
+                return None
+        elif self._state == DONE:
+            raise already_awaited("send")
+        self._state = DONE
+        try:
+            outcome = self._rest.send(None)
+        except StopIteration:
+            return None
+        self._state = WAITING
+        return outcome
 
 
-cdef PySendResult _send_done(PyObject* done, PyObject* value, PyObject** result) except PYGEN_ERROR:
-    Py_INCREF(None)
-    result[0] = Py_None
-    return PYGEN_RETURN
+cdef PySendResult sending_send(PyObject* sending, PyObject* value, PyObject** result) except PYGEN_ERROR:
+    cdef Sending self = <Sending>sending
+    cdef object outcome
+    result[0] = NULL
+    outcome = self._step()
+    Py_INCREF(outcome)
+    result[0] = <PyObject*>outcome
+    return PYGEN_NEXT if self._state == WAITING else PYGEN_RETURN
 
 
-cdef PyObject* _next_done(PyObject* done) except? NULL:
-    """The end, without an exception: that reads as None."""
-    return NULL
+cdef PyObject* sending_next(PyObject* sending) except? NULL:
+    cdef Sending self = <Sending>sending
+    cdef object outcome = self._step()
+    if self._state != WAITING:
+        return NULL  # the end without an exception: that reads as None
+    Py_INCREF(outcome)
+    return <PyObject*>outcome
 
 
-rawws_set_slots(Done, _send_done, _next_done)
-
-cdef Done _done = Done()
+cdef destructor free_sending = (<PyTypeObject*>Sending).tp_dealloc
 
 
-cpdef object done():
-    return _done
+cdef PyObject* kept_sending = NULL
+
+
+cdef void sending_dealloc(PyObject* sending) noexcept:
+    global kept_sending
+    if (<Sending>sending)._state == NEW:
+        warn_unawaited("coroutine 'send' was never awaited")
+    elif RAWWS_KEEPS and kept_sending == NULL and (<Sending>sending)._session is None:
+        rawws_revive(sending)
+        kept_sending = sending
+        return
+    free_sending(sending)
+
+
+rawws_set_slots(Sending, sending_send, sending_next, sending_dealloc)
+
+
+cpdef object sending(Endpoint session, item, compress):
+    global kept_sending
+    cdef Sending awaitable
+    if kept_sending != NULL:
+        awaitable = <Sending>kept_sending
+        kept_sending = NULL
+        Py_DECREF(awaitable)  # the reference that was kept
+        awaitable._state = NEW
+    else:
+        awaitable = Sending.__new__(Sending)
+    awaitable._session = session
+    awaitable._item = item
+    awaitable._compress = compress
+    return awaitable

@@ -1,65 +1,131 @@
-"""The words of the closing handshake (RFC 6455, section 7): what a Close says, and what a closed session answers."""
+"""The closing handshake of a managed session (RFC 6455, section 7). It is made when closing begins."""
 
 from __future__ import annotations
 
-from asyncio import CancelledError
+import asyncio
+from collections.abc import Mapping
+from enum import Enum
 
-from ..errors import ConnectionLost, InvalidPayload, PeerError, ProtocolViolation, SessionClosed
 from ..wire.codec import Frame
-from ..wire.codes import CloseCode, CloseReason, may_be_sent
-from .state import CloseState
+from ..wire.codes import CloseCode, CloseReason
+from .connection import Connection
+from .delivery import DeliveryTimer
+from .reasons import CLOSE_DELAY
 
-PATIENCE = 1.0  # seconds that what came before a Close, or a violation, has to be taken before that is answered
-
-
-def reason_for(error: PeerError) -> CloseReason:
-    """What tells the peer what it did (section 7.1.7)."""
-    text = f"Received illegal frame: {error}" if isinstance(error, ProtocolViolation) else str(error)
-    return CloseReason.truncated(error.close_code, text)
+NO_CLOSE_FRAME = CloseReason(CloseCode.CLOSED_ABNORMALLY, "Connection was closed without close frame")
 
 
-def reason_for_exception(exc: BaseException) -> CloseReason:
-    """What tells the peer of an exception on this side: 1000 for a cancellation, a PeerError's own code, else 1011 with
-    the exception's text."""
-    if isinstance(exc, CancelledError):
-        return CloseReason(CloseCode.NORMAL)
-    if isinstance(exc, PeerError):
-        return reason_for(exc)
-    return CloseReason.truncated(CloseCode.INTERNAL_ERROR, str(exc))
+class Owed(Enum):
+    """What this side owes to the closing handshake."""
+
+    NOTHING = "nothing"
+    WAIT_FOR_PEER = "to wait for the peer's Close"
+    SEND_CLOSE = "to send a Close"
+    END_TCP = "to end the connection"
 
 
-def reason_of(frame: Frame) -> CloseReason:
-    """The reason in a Close frame, not judged; 1005 where it has none (section 7.1.5)."""
-    return frame.close_reason or CloseReason(CloseCode.NO_STATUS)
+# (a Close was sent, the peer's Close or the end of its input has come) -> what is still owed, section 7.1
+CLOSING: Mapping[tuple[bool, bool], Owed] = {
+    (False, False): Owed.NOTHING,
+    (True, False): Owed.WAIT_FOR_PEER,
+    (False, True): Owed.SEND_CLOSE,
+    (True, True): Owed.END_TCP,  # the server ends it first, section 7.1.1
+}
 
 
-def checked_reason(payload: bytes) -> CloseReason:
-    """The reason in the payload of a received Close frame; 1005 for an empty one (sections 5.5.1, 7.1.5, 7.4).
+class ClosingHandshake:
+    """How one session closes.
 
-    Raises ProtocolViolation for one byte and for codes that may not cross the wire, InvalidPayload for bad UTF-8.
+    Attributes:
+        reason: The session's close reason: that of whichever Close was first, or of the loss. None before.
     """
-    if not payload:
-        return CloseReason(CloseCode.NO_STATUS)
-    if len(payload) == 1:
-        raise ProtocolViolation("A Close frame has one byte where a code takes two")
-    code = int.from_bytes(payload[:2], "big")
-    if not may_be_sent(code):
-        raise ProtocolViolation(f"Close code {code} may not be sent")
-    try:
-        return CloseReason(code, payload[2:].decode())
-    except UnicodeDecodeError as exc:
-        raise InvalidPayload(f"The reason of a Close frame is not UTF-8: {exc.reason}") from None
 
+    __slots__ = ("_close_timeout", "_connection", "_delay", "_loop", "_pending", "_timer", "_waiters", "reason")
 
-def closed_error(state: CloseState, inside_frame: bool = False) -> SessionClosed:
-    """What ``send()`` and ``receive()`` raise at the end."""
-    sent = None if state.sent is None else state.sent.code
-    received = None if state.received is None else state.received.code
-    if state.first == "peer":
-        return SessionClosed(f"the peer closed the session ({received})", received=received, sent=sent)
-    if state.first == "local":
-        return SessionClosed(f"a Close frame ({sent}) was sent", received=received, sent=sent)
-    if state.lost or state.eof:
-        inside = ", inside a frame" if inside_frame else ""
-        return ConnectionLost(f"the connection ended without a Close frame{inside}")
-    return SessionClosed("the session has ended")
+    def __init__(self, loop: asyncio.AbstractEventLoop, connection: Connection, close_timeout: float) -> None:
+        self._loop = loop
+        self._connection = connection
+        self._close_timeout = close_timeout
+        self.reason: CloseReason | None = None
+        self._waiters: list[asyncio.Future[CloseReason]] = []
+        self._pending: Frame | None = None  # our Close, when what came before has been taken
+        self._delay: asyncio.TimerHandle | None = None
+        self._timer: DeliveryTimer | None = None
+
+    # ---- the reason -------------------------------------------------------------------
+
+    def settle(self, reason: CloseReason) -> None:
+        """The first reason is the session's."""
+        if self.reason is None:
+            self.reason = reason
+            for waiter in self._waiters:
+                if not waiter.done():
+                    waiter.set_result(reason)
+
+    async def wait_for_reason(self) -> CloseReason:
+        if self.reason is not None:
+            return self.reason
+        waiter: asyncio.Future[CloseReason] = self._loop.create_future()
+        self._waiters.append(waiter)
+        try:
+            return await waiter
+        finally:
+            self._waiters.remove(waiter)
+
+    # ---- the handshake ----------------------------------------------------------------
+
+    def answer(self, close: Frame, *, now: bool) -> None:
+        """Send our last frame: now, or when the messages that came before it have been taken, and perhaps answered.
+
+        Section 5.5.1 allows the delay, which is ``CLOSE_DELAY`` at most.
+        """
+        self._pending = close
+        if now:
+            self.send_pending()
+        else:
+            self._delay = self._loop.call_later(min(CLOSE_DELAY, self._close_timeout), self.send_pending)
+
+    def send_pending(self) -> None:
+        if self._delay is not None:
+            self._delay.cancel()
+            self._delay = None
+        close, self._pending = self._pending, None
+        if close is not None:
+            if self._connection.send_phase:  # no Close can be sent any more
+                self._connection.disconnect()
+            else:
+                self._connection.send_now(close)
+
+    def go_on(self, *, failed: bool = False) -> None:
+        """Do what is owed now.
+
+        Args:
+            failed: The connection has failed (section 7.1.7): the peer's Close is not waited for.
+        """
+        connection = self._connection
+        ended = failed or connection.close_received is not None or connection.receive_phase != 0
+        owed = CLOSING[connection.close_sent is not None, ended]
+        if owed is Owed.END_TCP:
+            self._stop_timers()
+            connection.disconnect()
+        elif owed is Owed.WAIT_FOR_PEER and self._timer is None and not connection.connection_phase:
+            self._timer = DeliveryTimer(self._loop, connection, self._close_timeout, self._overdue)
+
+    def _overdue(self, undelivered: bool) -> None:
+        self._timer = None
+        what = "the Close" if undelivered else "an answer to the Close"
+        self._connection.end_at_limit("close_timeout", f"{what} took longer than {self._close_timeout} seconds")
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self._stop_timers()
+        self._pending = None
+        self.settle(NO_CLOSE_FRAME)
+
+    def _stop_timers(self) -> None:
+        if self._delay is not None:
+            self._delay.cancel()
+            self._delay = None
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer = None

@@ -99,7 +99,9 @@ def deserialized(converter: ContentConverter | None, frame: Frame | FrameChunk, 
     assert converter is not None
     if not isinstance(frame, Frame) or not frame.fin or not converter.is_applicable(frame):
         kind = frame.kind.name if isinstance(frame, Frame) else "chunk of a frame"
-        raise DeserializeError(f"Converter doesn't support frame type {kind}", frame)
+        error = DeserializeError(f"Converter doesn't support frame type {kind}", frame)
+        error.close_code = 1003  # the handler cannot accept this kind of data (section 7.4.1)
+        raise error
     try:
         value = converter.deserialize(frame)
     except Exception as exc:

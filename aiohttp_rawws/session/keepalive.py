@@ -3,119 +3,115 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
+from ..errors import SessionClosed
 from ..wire.codec import Frame
-
-if TYPE_CHECKING:
-    from .options import SessionOptions
-    from .raw import WebSocketSession
-
-
-def random_payload() -> bytes:
-    """``[ping <64 hex digits> ping]``: nobody can answer it without having seen it."""
-    return b"[ping %b ping]" % secrets.token_hex(32).encode()
-
-
-@dataclass(frozen=True)
-class Periodic:
-    """Ping every ``ping_interval`` seconds, whatever else is going on.
-
-    any_data_is_alive: bytes of any kind that arrive while a Pong is awaited count as a sign of life. False asks for
-        the Pong itself.
-    payload: makes each Ping's payload, at most 125 bytes; random unless given. Only a Pong with the same counts.
-    """
-
-    any_data_is_alive: bool = False
-    payload: Callable[[], bytes] = random_payload
-
-
-@dataclass(frozen=True)
-class WhenIdle(Periodic):
-    """Ping only after ``ping_interval`` seconds in which nothing arrived."""
-
-    any_data_is_alive: bool = True
+from ..wire.codes import CloseCode, CloseReason
+from .options import SessionOptions, WhenIdle, random_payload
 
 
 class Latency:
-    """Pings on their way, and what the answered ones took. Not bound to an interval: ``session.ping()`` uses it too."""
+    """Pings on their way, and how long the answered ones took. ``session.ping()`` and the ``Pinger`` share one."""
+
+    __slots__ = ("_loop", "_waiting", "rtt", "rtt_avg")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiting: dict[bytes, tuple[float, asyncio.Future[float]]] = {}
+        self._waiting: list[tuple[bytes, float, asyncio.Future[float]]] = []  # in the order in which they were sent
         self.rtt: float | None = None
         self.rtt_avg: float | None = None
 
+    def is_waiting(self, payload: bytes) -> bool:
+        return any(waiting == payload for waiting, _, _ in self._waiting)
+
     def sent(self, payload: bytes) -> asyncio.Future[float]:
         """A Ping with ``payload`` leaves now; the future becomes its round-trip time in seconds."""
-        if payload in self._waiting:
-            raise RuntimeError(f"a ping with the payload {payload!r} is already waiting for its pong")
         future: asyncio.Future[float] = self._loop.create_future()
-        self._waiting[payload] = (self._loop.time(), future)
+        self._waiting.append((payload, self._loop.time(), future))
         return future
 
-    def answered(self, payload: bytes) -> bool:
-        """A Pong arrived. It answers its Ping and those sent before: a peer may answer the latest only (5.5.3)."""
-        if payload not in self._waiting:
-            return False
+    def answered(self, payload: bytes) -> None:
+        """A Pong arrived. It answers the first Ping with its payload and those before it: a peer may answer the latest
+        Ping only (section 5.5.3)."""
+        count = next((count for count, entry in enumerate(self._waiting, 1) if entry[0] == payload), 0)
+        if not count:
+            return
         now = self._loop.time()
-        for waiting in list(self._waiting):
-            began, future = self._waiting.pop(waiting)
-            took = now - began
+        answered, self._waiting = self._waiting[:count], self._waiting[count:]
+        self.rtt = took = now - answered[-1][1]
+        # An eighth of each new sample, as TCP smooths its own (RFC 6298).
+        self.rtt_avg = took if self.rtt_avg is None else self.rtt_avg + (took - self.rtt_avg) / 8
+        for _, began, future in answered:
             if not future.done():
-                future.set_result(took)
-            if waiting == payload:
-                self.rtt = took
-                # an eighth of each new sample, as TCP smooths its own (RFC 6298)
-                self.rtt_avg = took if self.rtt_avg is None else self.rtt_avg + (took - self.rtt_avg) / 8
-                break
-        return True
+                future.set_result(now - began)
 
-    def forget(self, payload: bytes) -> None:
-        self._waiting.pop(payload, None)
+    def forget(self, future: asyncio.Future[float]) -> None:
+        """Nobody waits for this Pong any more."""
+        self._waiting = [entry for entry in self._waiting if entry[2] is not future]
 
     def fail(self, error: Exception) -> None:
-        """The session has ended: whoever awaits a Pong is told."""
-        waiting, self._waiting = self._waiting, {}
-        for _, future in waiting.values():
+        """No Pong will arrive any more: whoever waits for one gets ``error``."""
+        waiting, self._waiting = self._waiting, []
+        for _, _, future in waiting:
             if not future.done():
                 future.set_exception(error)
-                future.exception()  # nobody has to be listening
+                future.exception()  # nobody has to be waiting for it
+
+
+class Connection(Protocol):
+    """What a ``Pinger`` asks of a connection."""
+
+    @property
+    def bytes_received(self) -> int: ...
+    @property
+    def send_phase(self) -> int: ...
+
+
+class Raw(Protocol):
+    """What it asks of a raw session."""
+
+    @property
+    def connection(self) -> Connection: ...
+    def can_send_now(self, item: Frame) -> bool: ...
+    def send_nowait(self, item: Frame) -> None: ...
 
 
 class Pinged(Protocol):
-    """What a ``Pinger`` needs of a session."""
-
-    ping_interval: float | None
-    timeout: float | None
+    """What a ``Pinger`` asks of a managed session."""
 
     @property
-    def raw(self) -> WebSocketSession: ...
+    def raw(self) -> Raw: ...
     @property
     def options(self) -> SessionOptions: ...
-    def _latency_kept(self) -> Latency: ...
-    def _is_reading(self) -> bool: ...
-    def _ping_timeout(self) -> None: ...
+    @property
+    def ping_interval(self) -> float | None: ...
+    @property
+    def timeout(self) -> float | None: ...
+    @property
+    def incoming_full(self) -> bool: ...
+    @property
+    def latency(self) -> Latency: ...
+    def fail_ping(self, reason: CloseReason) -> None: ...
 
 
 class _Clock:
-    """Calls pingers when they have waited for ``delay`` seconds, or up to a thirty-second or one second more: one timer
-    for all that began to wait at about the same time. A timer for each would be most of what keepalive costs."""
+    """Calls pingers when they have waited for ``delay`` seconds, or up to 1/32 of it or one second longer.
+
+    There is one timer for all that began to wait at about the same time: one for each would be most of what keepalive
+    costs. A group is the set of pingers that a timer calls; a pinger that no longer waits takes itself out of it.
+    """
 
     __slots__ = ("_delay", "_groups", "_ticking")
 
     def __init__(self, delay: float) -> None:
         self._delay = delay
         self._groups: deque[tuple[float, set[Pinger]]] = deque()  # with the time at which each is due
-        self._ticking = False  # and the handle is not kept: it would keep the loop, whose clock this is
+        self._ticking = False  # the handle is not kept: it would keep the loop alive, whose clock this is
 
     def add(self, pinger: Pinger, loop: asyncio.AbstractEventLoop) -> set[Pinger]:
-        """Have ``pinger`` called, unless it takes itself out of the set that this returns."""
         due = loop.time() + self._delay
         if not self._groups or self._groups[-1][0] < due:
             self._groups.append((due + min(self._delay / 32, 1.0), set()))
@@ -125,6 +121,10 @@ class _Clock:
         group = self._groups[-1][1]
         group.add(pinger)
         return group
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._groups
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         _, group = self._groups.popleft()
@@ -147,30 +147,31 @@ def _clock(loop: asyncio.AbstractEventLoop, delay: float) -> _Clock:
         clocks = _clocks[loop] = {}
     clock = clocks.get(delay)
     if clock is None:
-        if len(clocks) >= 64:  # intervals of all kinds: those that nobody waits for go
-            for idle in [known for known, clock in clocks.items() if not clock._groups]:
+        if len(clocks) >= 64:  # many different intervals: drop the clocks that no pinger waits on
+            for idle in [known for known, clock in clocks.items() if clock.is_idle]:
                 del clocks[idle]
         clock = clocks[delay] = _Clock(delay)
     return clock
 
 
 class Pinger:
-    """Sends the pings of one session by timer: no task. The session is told once, when a Pong is overdue."""
+    """Sends the pings of one session by timer, without a task. Reports once when a Pong is overdue."""
 
-    __slots__ = ("_group", "_seen", "_session", "_timer")
+    __slots__ = ("_group", "_pong", "_seen", "_session", "_timer")
 
     def __init__(self, session: Pinged) -> None:
         self._session = session
-        self._group: set[Pinger] | None = None  # it waits in for the next Ping
-        self._timer: asyncio.TimerHandle | None = None  # of the Pong it waits for
+        self._group: set[Pinger] | None = None  # in which it waits for the next Ping
+        self._pong: asyncio.Future[float] | None = None  # that it waits for
+        self._timer: asyncio.TimerHandle | None = None  # of that
         self._seen = 0  # bytes received when the interval, or the last Ping, began
 
     def restart(self) -> None:
         """Count a full interval from now."""
         self.stop()
         interval = self._session.ping_interval
-        if interval is not None:
-            self._seen = self._received()
+        if interval is not None and not self._session.raw.connection.send_phase:
+            self._seen = self._session.raw.connection.bytes_received
             loop = asyncio.get_running_loop()
             self._group = _clock(loop, interval).add(self, loop)
 
@@ -181,49 +182,67 @@ class Pinger:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _received(self) -> int:
-        return self._session.raw.stats.bytes_received
+        if self._pong is not None:
+            self._session.latency.forget(self._pong)
+            self._pong = None
 
     def due(self, group: set[Pinger]) -> None:
-        """The interval is over for those who waited in ``group``."""
-        if self._group is not group:  # stopped or begun anew since
+        """The interval is over for those that waited in ``group``."""
+        if self._group is not group:  # it was stopped or restarted since
             return
         self._group = None
         session = self._session
-        mode, latency = session.options.keepalive, session._latency_kept()
-        if session.raw.outgoing_ended:
-            return
-        received = self._received()
-        if isinstance(mode, WhenIdle) and received != self._seen:
+        received = session.raw.connection.bytes_received
+        if isinstance(session.options.keepalive, WhenIdle) and received != self._seen:
             self.restart()
             return
-        payload = mode.payload()
-        pong = latency.sent(payload)
         self._seen = received
-        session.raw.send_nowait(Frame.ping(payload))
-        if session.timeout is None:  # no answer is asked for
-            latency.forget(payload)
-            self.restart()
-            return
-        self._wait_for_pong(session.timeout, payload)
-        pong.add_done_callback(self._ponged)
+        try:
+            self._ping(session)
+        except SessionClosed:
+            pass  # the session ends, and its pings with it
+        finally:
+            if self._pong is None and self._group is None:
+                self.restart()
 
-    def _wait_for_pong(self, timeout: float, payload: bytes) -> None:
-        self._timer = asyncio.get_running_loop().call_later(timeout, self._overdue, timeout, payload)
+    def _ping(self, session: Pinged) -> None:
+        frame = Frame.ping(self._payload(session))
+        if not session.raw.can_send_now(frame):  # a flood of pongs waits before it; the peer reads nothing
+            return
+        session.raw.send_nowait(frame)
+        if session.timeout is not None:  # else no answer is asked for
+            self._pong = session.latency.sent(frame.payload)
+            self._pong.add_done_callback(self._ponged)
+            self._wait_for_pong(session.timeout)
+
+    def _payload(self, session: Pinged) -> bytes:
+        """The application's payload; a random one, and a report, if making that fails."""
+        try:
+            payload = session.options.keepalive.payload()
+            Frame.ping(payload)
+        except Exception as exc:
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "Error in the payload callback of keepalive", "exception": exc}
+            )
+            return random_payload()
+        return payload
+
+    def _wait_for_pong(self, timeout: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(timeout, self._overdue, timeout)
 
     def _ponged(self, pong: asyncio.Future[float]) -> None:
-        if not pong.cancelled() and pong.exception() is None and self._timer is not None:
+        if pong is self._pong and not pong.cancelled() and pong.exception() is None:
             self.restart()
 
-    def _overdue(self, timeout: float, payload: bytes) -> None:
+    def _overdue(self, timeout: float) -> None:
         session = self._session
         self._timer = None
-        if not session._is_reading():
-            # While we do not read, because the application is behind, a missing Pong says nothing about the peer.
-            self._wait_for_pong(timeout, payload)
-        elif session.options.keepalive.any_data_is_alive and self._received() != self._seen:
-            session._latency_kept().forget(payload)
+        received = session.raw.connection.bytes_received
+        if session.incoming_full:
+            # While this side does not read, because the application is behind, a missing Pong says nothing.
+            self._wait_for_pong(timeout)
+        elif session.options.keepalive.any_data_is_alive and received != self._seen:
             self.restart()
         else:
-            session._ping_timeout()
+            self.stop()
+            session.fail_ping(CloseReason(CloseCode.INTERNAL_ERROR, "Ping timeout"))

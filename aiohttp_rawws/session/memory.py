@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any, NamedTuple
 
-from .limits import WriteGuard
 from .options import SessionOptions
 from .raw import WebSocketSession
 
@@ -200,12 +199,10 @@ def memory_pair(
     both = SessionOptions.of(options)
     first, second = MemoryTransport.pair()
 
-    def session(transport: MemoryTransport, server: bool, options: SessionOptions) -> WebSocketSession:
-        timeout = options.write_timeout
-        guard = None if timeout is None else WriteGuard(transport, timeout)
-        return WebSocketSession(transport, server=server, options=options, host=guard)
-
-    pair = MemoryPair(session(first, True, server_options or both), session(second, False, client_options or both))
+    pair = MemoryPair(
+        WebSocketSession(first, server=True, options=server_options or both),
+        WebSocketSession(second, server=False, options=client_options or both),
+    )
     pair.server.start()
     pair.client.start()
     return pair

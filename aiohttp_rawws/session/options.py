@@ -3,18 +3,94 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping
+import secrets
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal
 
-from .channels import ChannelConfig, bounded
 from .converters import ContentConverter
-from .keepalive import Periodic
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+OnOverflow = Literal["suspend", "close"]
+
+
+@dataclass(frozen=True)
+class ChannelConfig:
+    """The limits of one direction; made by ``bounded()``, or ``UNLIMITED``.
+
+    Args:
+        capacity: Frames that may wait. None: any number.
+        max_bytes: Payload bytes that may wait. None: any number. An empty channel always admits one frame, however
+            large; ``max_frame_size`` limits that one.
+        on_overflow: "suspend" makes the producer wait: incoming stops reading the socket, so the peer feels it through
+            TCP (its pings and its Close wait, too); outgoing makes ``send()`` wait. "close" ends the channel with
+            ChannelOverflow: what waits stays readable, the frame too many is refused. Default: "suspend".
+    """
+
+    capacity: int | None
+    max_bytes: int | None
+    on_overflow: OnOverflow = "suspend"
+
+    def __post_init__(self) -> None:
+        for name, value in (("capacity", self.capacity), ("max_bytes", self.max_bytes)):
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} must be an int or None, not {value!r}")
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, or None for no limit, not {value}")
+        if self.on_overflow not in ("suspend", "close"):
+            raise ValueError(f'on_overflow must be "suspend" or "close", not {self.on_overflow!r}')
+
+
+def bounded(
+    capacity: int | None = 1024, on_overflow: OnOverflow = "suspend", *, max_bytes: int | None = 2**20
+) -> ChannelConfig:
+    """Limit a channel to ``capacity`` frames and ``max_bytes`` payload bytes, whichever is reached first.
+
+    See ``ChannelConfig``. Defaults: 1024 frames, 1 MiB, "suspend".
+    """
+    return ChannelConfig(capacity, max_bytes, on_overflow)
+
+
+UNLIMITED = ChannelConfig(None, None)
+"""No limit: the channel takes what comes. Memory is then for the application to watch."""
+
+
+def random_payload() -> bytes:
+    """``[ping <64 hex digits> ping]``: a peer that has not seen it cannot answer it."""
+    return b"[ping %b ping]" % secrets.token_hex(32).encode()
+
+
+@dataclass(frozen=True)
+class Periodic:
+    """Ping every ``ping_interval`` seconds, whatever else is going on.
+
+    Args:
+        any_data_is_alive: Bytes of any kind that arrive while a Pong is awaited count as a sign of life. Default: False
+            (only the Pong counts).
+        payload: Makes the payload of each Ping, at most 125 bytes. Only a Pong with the same payload counts. Default:
+            random.
+    """
+
+    any_data_is_alive: bool = False
+    payload: Callable[[], bytes] = random_payload
+
+
+@dataclass(frozen=True)
+class WhenIdle(Periodic):
+    """Ping only after ``ping_interval`` seconds in which nothing arrived.
+
+    Args:
+        any_data_is_alive: See ``Periodic``. Default: True.
+    """
+
+    any_data_is_alive: bool = True
+
 
 MIB = 2**20
 BOUNDED = bounded()

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from .limits import WriteGuard
 from .options import SessionOptions
 from .raw import WebSocketSession
 
@@ -62,7 +61,7 @@ class StreamTransport(asyncio.Transport):
                     break
                 await self._reading.wait()
                 self._protocol.feed(data)
-        except OSError as exc:
+        except Exception as exc:  # a reader of another library has errors of its own
             self._lose(exc)
             return
         if not self._lost and not self._protocol.eof_received():
@@ -80,7 +79,12 @@ class StreamTransport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._lost:
             return
-        self._writer.write(bytes(data))
+        try:
+            self._writer.write(bytes(data))
+        except Exception as exc:
+            self._closing = True  # which whoever sends is told
+            self._loop.call_soon(self._lose, exc)
+            return
         self._undrained += len(data)
         if self._draining is None:
             if self._undrained <= self._high and not self._buffered():
@@ -101,7 +105,7 @@ class StreamTransport(asyncio.Transport):
             while self._undrained:
                 self._undrained = 0
                 await self._writer.drain()
-        except OSError as exc:
+        except Exception as exc:
             self._lose(exc)
             return
         finally:
@@ -138,7 +142,7 @@ class StreamTransport(asyncio.Transport):
             self._writer.close()
             if hasattr(self._writer, "wait_closed"):
                 await self._writer.wait_closed()
-        except OSError as error:
+        except Exception as error:
             exc = error
         self._lose(exc)
 
@@ -148,8 +152,14 @@ class StreamTransport(asyncio.Transport):
         if transport is not None:
             transport.abort()
         else:
-            self._writer.close()
+            self._close_writer()
         self._loop.call_soon(self._lose, None)
+
+    def _close_writer(self) -> None:
+        try:
+            self._writer.close()
+        except Exception:  # it is gone already
+            pass
 
     def _lose(self, exc: BaseException | None) -> None:
         if self._lost:
@@ -159,7 +169,7 @@ class StreamTransport(asyncio.Transport):
             if task is not None and task is not asyncio.current_task():
                 task.cancel()
         if exc is not None:
-            self._writer.close()
+            self._close_writer()
         protocol, self._protocol = self._protocol, None
         if protocol is not None:
             protocol.connection_lost(exc)
@@ -184,11 +194,5 @@ class RawWebSocket(WebSocketSession):
     ) -> None:
         settings = SessionOptions.of(options)
         transport = StreamTransport(reader, writer)
-        super().__init__(
-            transport,
-            server=server,
-            options=settings,
-            host=None if settings.write_timeout is None else WriteGuard(transport, settings.write_timeout),
-            new_masking_key=new_masking_key,
-        )
+        super().__init__(transport, server=server, options=settings, new_masking_key=new_masking_key)
         self.start()

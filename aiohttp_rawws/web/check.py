@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 
 from ..errors import HandshakeError
 from ..extensions.negotiation import negotiate_server
-from ..session.limits import OnLimit
+from ..session.timeouts import OnLimit
 from . import handshake
 from .logtext import escaped, target
 from .options import WebSocketOptions

@@ -12,10 +12,10 @@ from aiohttp import web
 from aiosignal import Signal
 
 from ..errors import HandshakeError
-from ..session.limits import OnLimit
 from ..session.managed import DefaultWebSocketSession
 from ..session.raw import WebSocketSession
-from ..session.serving import run_managed, run_session
+from ..session.running import run_managed, run_session
+from ..session.timeouts import OnLimit
 from .options import WebSocketOptions
 from .seats import Seat, Seats
 

@@ -7,7 +7,7 @@ from collections import Counter
 from ipaddress import IPv6Address
 
 from ..errors import HandshakeError
-from ..session.limits import OnLimit
+from ..session.timeouts import OnLimit
 from .logtext import escaped
 
 logger = logging.getLogger("aiohttp_rawws")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -32,9 +32,12 @@ class WebSocketServerSession(WebSocketSession):
         app: web.Application | None = None,
         protocol: str | None = None,
         options: WebSocketOptions = DEFAULTS,
-        host: asyncio.BaseProtocol | None = None,
+        previous_protocol: asyncio.BaseProtocol | None = None,
+        on_closed: Callable[[], object] | None = None,
     ) -> None:
-        super().__init__(transport, server=True, options=options, host=host)
+        super().__init__(
+            transport, server=True, options=options, previous_protocol=previous_protocol, on_closed=on_closed
+        )
         self.request: web.Request = request  # type: ignore[assignment]  # a BaseRequest on a low-level web.Server
         self.protocol = protocol
         self._app = app
@@ -58,7 +61,7 @@ class DefaultWebSocketServerSession(DefaultWebSocketSession):
     @property
     def raw(self) -> WebSocketServerSession:
         """The raw session underneath."""
-        raw = self._raw
+        raw = super().raw
         assert isinstance(raw, WebSocketServerSession)
         return raw
 

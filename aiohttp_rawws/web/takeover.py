@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from aiohttp import web
 from multidict import MultiMapping
 
-from ..session.limits import OnLimit, WriteGuard
 from .options import WebSocketOptions
 from .sessions import WebSocketServerSession
 
@@ -100,9 +99,8 @@ def new_session(
     protocol: str | None,
     options: WebSocketOptions,
     extensions: list[Any],
-    host: asyncio.BaseProtocol | None = None,
-    on_limit: OnLimit | None = None,
-    on_lost: Callable[[], None] | None = None,
+    previous_protocol: asyncio.BaseProtocol | None = None,
+    on_closed: Callable[[], object] | None = None,
 ) -> WebSocketServerSession:
     """Make the raw session over a connection that was taken over. It is not started.
 
@@ -113,12 +111,17 @@ def new_session(
         protocol: The subprotocol agreed on, or None.
         options: The options of the session.
         extensions: The extensions agreed on. A raw session does not apply them.
-        host: The protocol that is told of the end of the connection. Default: None.
-        on_limit: Called with the name of an option that ends the session. Default: None.
-        on_lost: Called when the connection is lost. Default: None.
+        previous_protocol: The protocol that had the connection. Default: None.
+        on_closed: Called when the connection is lost. Default: None.
     """
-    if on_lost is not None or options.write_timeout is not None:
-        host = WriteGuard(transport, options.write_timeout, host=host, on_limit=on_limit, on_lost=on_lost)
-    session = WebSocketServerSession(transport, request=request, app=app, protocol=protocol, options=options, host=host)
+    session = WebSocketServerSession(
+        transport,
+        request=request,
+        app=app,
+        protocol=protocol,
+        options=options,
+        previous_protocol=previous_protocol,
+        on_closed=on_closed,
+    )
     session.negotiated_extensions = extensions
     return session

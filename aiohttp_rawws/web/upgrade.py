@@ -338,7 +338,7 @@ class WebSocketUpgrade(web.StreamResponse):
         return asyncio.create_task(self._run(session), name="rawws-session")
 
     def _new_session(
-        self, transport: asyncio.Transport, host: Any = None, seat: Seat | None = None
+        self, transport: asyncio.Transport, previous_protocol: Any = None, seat: Seat | None = None
     ) -> WebSocketServerSession:
         return new_session(
             transport,
@@ -347,9 +347,8 @@ class WebSocketUpgrade(web.StreamResponse):
             protocol=self._protocol,
             options=self._options,
             extensions=self._negotiated,
-            host=host,
-            on_limit=None if self._plugin is None else self._plugin.on_limit,
-            on_lost=None if seat is None else seat.give_back,
+            previous_protocol=previous_protocol,
+            on_closed=None if seat is None else seat.give_back,
         )
 
     async def _run(self, raw: WebSocketServerSession) -> None:

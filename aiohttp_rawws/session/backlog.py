@@ -1,0 +1,147 @@
+"""Messages that wait for their extensions, because one before them is compressed in a thread or waits for room."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from ..errors import SessionClosed
+from ..extensions.base import ExtensionPipeline
+from ..wire.codec import Frame, is_control
+from .connection import Connection
+from .life import wake_all
+from .options import ChannelConfig
+
+
+class Entry:
+    """One message.
+
+    Attributes:
+        waiter: Resolved when the message was sent. None if nobody waits for that.
+        started: The extensions have begun with it, so it has to be sent: what comes later may build on it.
+    """
+
+    __slots__ = ("compress", "frame", "started", "waiter", "whole")
+
+    def __init__(
+        self, frame: Frame, compress: bool | None, whole: bool, waiter: asyncio.Future[None] | None
+    ) -> None:
+        self.frame = frame
+        self.compress = compress
+        self.whole = whole
+        self.waiter = waiter
+        self.started = False
+
+
+class Backlog:
+    """Transforms and sends messages in order. It has a task as long as something waits, and lives with its session."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connection: Connection,
+        pipeline: ExtensionPipeline,
+        limits: ChannelConfig,
+    ) -> None:
+        self._loop = loop
+        self._connection = connection
+        self._pipeline = pipeline
+        self._limits = limits
+        self._entries: deque[Entry] = deque()
+        self._size = 0  # payload bytes of those that the extensions have not begun with
+        self._is_running = False
+        self._task: asyncio.Task[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []  # for the next change
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what waits behind the message that is under way has reached the limits of ``outgoing``."""
+        limits = self._limits
+        return (limits.capacity is not None and len(self._entries) > limits.capacity) or (
+            limits.max_bytes is not None and self._size >= limits.max_bytes
+        )
+
+    def add(self, entry: Entry) -> None:
+        self._entries.append(entry)
+        self._size += len(entry.frame.payload)
+        if not self._is_running:
+            self._is_running = True
+            self._task = self._loop.create_task(self._work(), name="rawws-compressing")
+
+    async def send(self, frame: Frame, compress: bool | None, whole: bool) -> None:
+        """Send ``frame`` in its turn. Cancelled before the extensions have begun with it, it is not sent."""
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self.add(Entry(frame, compress, whole, waiter))
+        await waiter
+
+    async def changed(self) -> None:
+        """Wait until an entry has gone."""
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    def fail(self) -> None:
+        """The connection is lost: nothing that waits will be sent."""
+        for entry in self._entries:
+            if entry.waiter is not None and not entry.waiter.done():
+                entry.waiter.set_exception(self._connection.cannot_send())
+        self._entries.clear()
+        self._size = 0
+        self._wake()
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        wake_all(waiters)
+
+    async def _work(self) -> None:
+        try:
+            while self._entries:
+                entry = self._entries[0]
+                await self._send(entry)
+                if self._entries and self._entries[0] is entry:  # else fail() has dropped it meanwhile
+                    self._entries.popleft()
+                self._wake()
+        finally:
+            self._is_running = False
+            self._task = None
+
+    async def _send(self, entry: Entry) -> None:
+        waiter = entry.waiter
+        self._size -= len(entry.frame.payload)
+        try:
+            await self._send_in_turn(entry)
+        except Exception as exc:
+            if waiter is None:
+                if not isinstance(exc, SessionClosed):
+                    self._loop.call_exception_handler(
+                        {"message": "A message could not be sent after send_nowait()", "exception": exc}
+                    )
+            elif not waiter.done():
+                waiter.set_exception(exc)
+        else:
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+
+    async def _send_in_turn(self, entry: Entry) -> None:
+        connection, frame = self._connection, entry.frame
+        if entry.waiter is not None:
+            while (room := connection.room()) is not None:
+                await room
+            if entry.waiter.cancelled():
+                return
+        if connection.send_phase:
+            raise connection.cannot_send()  # before the compressor has seen what the peer will not
+        if is_control(frame):
+            connection.send_now(frame)
+            return
+        if entry.whole:
+            connection.check_whole(frame)
+        entry.started = True
+        if self._pipeline.needs_thread(frame, entry.compress):
+            transformed = await self._loop.run_in_executor(None, self._pipeline.outgoing, frame, True)
+        else:
+            transformed = self._pipeline.outgoing(frame, entry.compress)
+        connection.send_now(transformed)

@@ -1,0 +1,138 @@
+"""The phases of one connection, the Close frames that were seen, and the errors that report its end.
+
+One source, two builds: as it stands, and compiled with the types in ``life.pxd``. ``phases.py`` draws the picture.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import ChannelOverflow, RawWSError
+from ..wire.codes import CloseReason
+from .phases import CONNECTION_MOVES, RECEIVE_MOVES, SEND_MOVES, ConnectionPhase, Event, ReceivePhase
+from .reasons import closed_error
+from .state import CloseState, Side
+
+LOST = int(ConnectionPhase.LOST)
+RECEIVE_DONE = int(ReceivePhase.DONE)
+
+
+def wake_all(waiters: list[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
+
+
+class Life:
+    """What the two sides of a connection share: the phases of both, and of the connection."""
+
+    __slots__ = (
+        "_loop",
+        "_lost_waiters",
+        "close_received",
+        "close_sent",
+        "connection_phase",
+        "dropped",
+        "eof",
+        "error",
+        "failure",
+        "inside_frame",
+        "local_first",
+        "observer",
+        "outgoing_failure",
+        "receive_phase",
+        "send_phase",
+        "transport",
+    )
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self.transport = transport
+        self._loop = loop
+        self.receive_phase = 0
+        self.send_phase = 0
+        self.connection_phase = 0
+        self.observer: Callable[[Event], object] | None = None  # the layer above, told of each event
+        self.close_sent: CloseReason | None = None
+        self.close_received: CloseReason | None = None
+        self.local_first = False  # of the two, ours came first
+        self.eof = False  # the peer has ended its side of the stream
+        self.dropped = False  # the connection ended without the two sides having agreed to it
+        self.inside_frame = False  # ... or inside a frame
+        self.failure: BaseException | None = None  # what receive() raises instead of a plain end
+        self.outgoing_failure: RawWSError | None = None  # what send() raises instead of a plain end
+        self.error: BaseException | None = None  # the first of the two, or the transport's error
+        self._lost_waiters: list[asyncio.Future[None]] | None = None
+
+    def move(self, event: Event) -> None:
+        """Let ``event`` change the phases by the tables, then tell the layer above."""
+        self.receive_phase = RECEIVE_MOVES[self.receive_phase].get(event, self.receive_phase)
+        self.send_phase = SEND_MOVES[self.send_phase].get(event, self.send_phase)
+        self.connection_phase = CONNECTION_MOVES[self.connection_phase].get(event, self.connection_phase)
+        if self.observer is not None:
+            self.observer(event)
+
+    def happened(self) -> list[Event]:
+        """The events so far that a layer has to know of which comes late."""
+        events = [Event.CLOSE_SENT] if self.close_sent is not None else []
+        if self.receive_phase == RECEIVE_DONE:
+            events.append(Event.ALL_TAKEN)
+        if self.connection_phase == LOST:
+            events.append(Event.LOST)
+        return events
+
+    def is_lost(self) -> bool:
+        return self.connection_phase == LOST
+
+    def state(self) -> CloseState:
+        first: Side | None = None
+        if self.close_sent is not None or self.close_received is not None:
+            first = "local" if self.local_first else "peer"
+        lost = self.connection_phase == LOST
+        return CloseState(self.close_sent, self.close_received, first, lost, self.eof, self.error)
+
+    # ---- errors -----------------------------------------------------------------------
+
+    def own(self, error: RawWSError) -> RawWSError:
+        """Mark ``error`` as one that reports the end of this connection, and of no other."""
+        error.source = self
+        return error
+
+    def owns(self, exc: BaseException) -> bool:
+        return isinstance(exc, RawWSError) and exc.source is self
+
+    def closed_error(self) -> RawWSError:
+        """What is raised at the end of this connection when nothing has failed."""
+        return self.own(closed_error(self.state(), self.dropped, self.inside_frame))
+
+    def cannot_send(self) -> RawWSError:
+        """Why nothing more can be sent."""
+        failure = self.outgoing_failure
+        return self.closed_error() if failure is None else self.own(ChannelOverflow(str(failure)))
+
+    def fail_outgoing(self) -> RawWSError:
+        """``outgoing`` has overflowed, and its ``on_overflow`` is "close"."""
+        error = self.own(ChannelOverflow("outgoing overflowed: the peer reads too slowly"))
+        self.outgoing_failure = error
+        if self.error is None:
+            self.error = error
+        self.move(Event.OUTPUT_FAILED)
+        return error
+
+    # ---- waiting for the end ----------------------------------------------------------
+
+    def until_lost(self) -> asyncio.Future[None] | None:
+        """A future for the loss of the connection; None if it is lost."""
+        if self.connection_phase == LOST:
+            return None
+        if self._lost_waiters is None:
+            self._lost_waiters = []
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._lost_waiters.append(waiter)
+        return waiter
+
+    def stop_waiting(self, waiter: Any) -> None:
+        """``waiter`` of ``until_lost()`` is no longer needed."""
+        if self._lost_waiters is not None and waiter in self._lost_waiters:
+            self._lost_waiters.remove(waiter)

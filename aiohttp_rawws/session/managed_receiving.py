@@ -1,0 +1,267 @@
+"""The receiving half of a managed session: frames in, messages out, control frames served meanwhile.
+
+One source, two builds: as it stands, and compiled with the types in ``managed_receiving.pxd``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ChannelOverflow, PeerError, PolicyViolation
+from ..extensions.base import ExtensionPipeline
+from ..wire.codec import Frame, FrameChunk, is_control, is_whole_message
+from ..wire.codes import CloseCode, CloseReason, Opcode
+from . import managed_life
+from .awaitables import receiving
+from .messages import MessageAssembler, check_whole
+from .reasons import checked_reason, reason_for
+from .surface import Listening, checked_listener, mark_coroutine_functions
+
+if TYPE_CHECKING:
+    from ..extensions.base import WebSocketExtension
+
+NO_EXTENSIONS = ExtensionPipeline()  # one for all sessions: it keeps nothing
+
+
+class ManagedReceiving(managed_life.ManagedLife):
+    """A managed session as far as it receives."""
+
+    __slots__ = ()
+
+    def start(self, extensions: Iterable[WebSocketExtension] | None = None) -> None:
+        """Begin to take frames and to answer pings. Called automatically on first use.
+
+        Args:
+            extensions: Those that the session's messages go through, in the negotiated order. Default: those given to
+                the constructor.
+
+        Raises:
+            ValueError: The extensions do not go together.
+            RuntimeError: The session has been started already.
+        """
+        if self._started:
+            raise RuntimeError("the session has been started already")
+        if extensions is not None:
+            self._extensions = tuple(extensions)
+        self._pipeline = ExtensionPipeline(self._extensions) if self._extensions else NO_EXTENSIONS
+        self._started = True
+        size = self._options.max_message_size
+        self._limit_of_message = -1 if size is None else size
+        raw, connection = self._raw, self._connection
+        raw.frame_streaming_threshold = 0
+        raw.on_violation = "raise"  # the Close is ours to send, after the answers to what came before
+        if connection.queue.has_listener:
+            raise RuntimeError("the raw session has a listener already")
+        happened = connection.happened()  # before anybody observed
+        connection.observer = self._on_event
+        self._restart_pinger()
+        connection.listen(self._on_frame, self._queue)
+        for event in happened:
+            self._on_event(event)
+
+    def begin(self) -> None:
+        """``start()``, unless that was done."""
+        if not self._started:
+            self.start()
+
+    # ---- frames in --------------------------------------------------------------------
+
+    def _on_frame(self, item: Frame | FrameChunk) -> None:
+        if self._failure is not None:
+            return  # section 7.1.7: nothing that comes after a violation is processed
+        try:
+            if is_control(item):
+                self._on_control(item)
+            elif not self._messages_ended:
+                if self._assembler is None and is_whole_message(item) and not self._extensions:
+                    check_whole(item, self._limit_of_message)
+                    self._deliver(item)
+                    return
+                message = self._assembled(item)
+                if message is not None:
+                    self._deliver(message)
+        except PeerError as exc:
+            self._connection.own(exc)
+            self.fail(exc, reason_for(exc))
+
+    def _assembled(self, item: Frame | FrameChunk) -> Frame | None:
+        assembler = self._assembler
+        if assembler is None:
+            limit = None if self._limit_of_message < 0 else self._limit_of_message
+            assembler = MessageAssembler(limit, self._pipeline, self._options.max_fragments)
+            self._assembler = assembler
+        return assembler.add(item)
+
+    def _deliver(self, message: Frame) -> None:
+        queue = self._queue
+        if self._listener is not None:
+            self._call(self._listener, message)
+            return
+        if self._overflow_closes and queue.is_full():
+            text = f"incoming overflowed: {queue.count()} messages, {queue.size} bytes wait"
+            reason = CloseReason(CloseCode.VIOLATED_POLICY, "Too many messages wait to be taken")
+            self.fail(self._connection.own(ChannelOverflow(text)), reason)
+            return
+        if self._connection.send_phase and queue.is_full():
+            return  # behind our Close: dropped, so that reading goes on to the peer's Close
+        queue.put_one(message)
+        if not queue.full and not self._overflow_closes and not self._connection.send_phase and queue.is_full():
+            queue.full = True
+            self._connection.set_paused(True)
+
+    # ---- control frames ---------------------------------------------------------------
+
+    def _on_control(self, frame: Frame) -> None:
+        opcode = frame.opcode
+        if self._pipeline is not None:
+            self._pipeline.incoming(frame)  # raises for a reserved bit
+        if opcode is Opcode.CLOSE:
+            self._on_close(checked_reason(frame.payload))
+            return
+        self._count_control()
+        if opcode is Opcode.PING:
+            if self.auto_pong and not self._connection.send_phase:
+                pong = Frame.pong(frame.payload)
+                if not self._connection.must_wait(pong):  # else a flood; a later Pong answers this Ping, too (5.5.3)
+                    self._connection.send_frame(pong)
+            if self.on_ping is not None:
+                self._call(self.on_ping, frame.payload)
+        elif opcode is Opcode.PONG:
+            if self._latency is not None:
+                self._latency.answered(frame.payload)
+            if self.on_pong is not None:
+                self._call(self.on_pong, frame.payload)
+
+    def _count_control(self) -> None:
+        """Hold ``max_control_rate``. The clock is asked once in so many frames."""
+        limit = self._max_control_rate
+        if limit is None:
+            return
+        if self._controls == 0:
+            self._controls_since = self._loop.time()
+        elif self._controls == limit:
+            now = self._loop.time()
+            if now - self._controls_since < 1.0:
+                text = f"More than {limit} control frames came within a second"
+                raise PolicyViolation(text, "max_control_rate", limit)
+            self._controls = 0
+            self._controls_since = now
+        self._controls += 1
+
+    def _on_close(self, reason: CloseReason) -> None:
+        self._stop_pinger()
+        closing = self._closing_handshake()
+        closing.settle(reason)
+        self._end_messages()
+        if self.on_close is not None:
+            self._call(self.on_close, reason)  # if it raises, the answer is 1011
+        if self._failure is None and self.auto_close and not self._connection.send_phase:
+            code = None if reason.code == CloseCode.NO_STATUS else reason  # the answer repeats it, section 5.5.1
+            closing.answer(Frame.close(code), now=not self._queue.count())
+        else:
+            closing.go_on()
+
+    # ---- receiving --------------------------------------------------------------------
+
+    def receive(self) -> Coroutine[Any, Any, Frame]:
+        """Await the next whole message. A call that is cancelled loses nothing.
+
+        Iterating the session ends quietly after a Close and when the peer just went away.
+
+        Raises:
+            SessionClosed: The end, after a Close frame.
+            ConnectionLost: The end, without one; or a Ping was not answered.
+            PeerError: The peer broke the protocol, or a limit.
+            ChannelOverflow: ``incoming`` overflowed, and its ``on_overflow`` is "close".
+            RuntimeError: Another task receives, or a listener does.
+        """
+        return receiving(self, False)
+
+    def _before_waiting(self) -> None:
+        self.begin()
+        if self._queue.has_listener:
+            raise RuntimeError("this session has a listener, which gets every message")
+        if self._queue.waiter is not None:
+            raise RuntimeError("another task is already receiving from this session")
+        if self._closing is not None:
+            self._closing.send_pending()
+        connection = self._connection
+        if connection.encoder.size:
+            connection.write_batch()  # nothing is held back while this side waits
+
+    def _is_over(self) -> bool:
+        return self._messages_ended
+
+    def _raise_end(self, iterating: bool) -> None:
+        if self._failure is not None:
+            raise self._failure.with_traceback(None)
+        if iterating:
+            raise StopAsyncIteration
+        raise self._connection.closed_error()
+
+    def _on_taken(self) -> None:
+        queue = self._queue
+        if queue.full and queue.is_half_empty():
+            queue.full = False
+            self._connection.set_paused(False)
+
+    def listen(self, on_message: Callable[[Frame], object]) -> Listening:
+        """Have ``on_message(message)`` called for every message from now on, straight from the transport's callback.
+
+        Messages that wait already are delivered before this returns. See ``WebSocketSession.listen``.
+
+        Args:
+            on_message: A plain function. It must not block, and sends with ``send_nowait()``. If it raises, the session
+                is closed with 1011.
+
+        Returns:
+            An awaitable. It completes at the end of the messages, and raises what the callback or the peer failed with.
+        """
+        checked_listener("on_message", on_message)
+        if self._listener is not None:
+            raise RuntimeError("this session has a listener already")
+        if self._queue.waiter is not None:
+            raise RuntimeError("another task is already receiving from this session")
+        self.begin()
+        connection = self._connection
+        self._listener = on_message
+        waiting = []
+        while self._queue.count():
+            waiting.append(self._queue.take())
+        self._queue.has_listener = True
+        self._queue.full = False
+        for message in waiting:
+            if self._failure is None:
+                self._deliver(message)
+        connection.in_place = True
+        connection.set_paused(False)
+        if self._messages_ended and self._closing is not None:
+            self._closing.send_pending()
+        return Listening(self._until_heard)
+
+    async def _until_heard(self) -> None:
+        queue = self._queue
+        if queue.waiter is not None:
+            raise RuntimeError("listen() is already awaited")
+        while not self._messages_ended:
+            queue.waiter = self._loop.create_future()
+            try:
+                await queue.waiter
+            finally:
+                queue.waiter = None
+        if self._failure is not None:
+            raise self._failure.with_traceback(None)
+
+    @property
+    def incoming_ended(self) -> bool:
+        """Whether no further message will arrive; some may still wait."""
+        return self._messages_ended
+
+    @property
+    def incoming_full(self) -> bool:
+        """Whether reading is paused because ``incoming`` has reached its limits."""
+        return self._queue.full
+
+
+mark_coroutine_functions(ManagedReceiving, "receive")

@@ -1,0 +1,129 @@
+"""The sending half of a raw session.
+
+One source, two builds: as it stands, and compiled with the types in ``raw_sending.pxd``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from ..errors import ChannelOverflow
+from ..wire.codec import Frame, is_prepared
+from . import surface
+from .awaitables import sending
+from .surface import Sendable, as_frame, mark_coroutine_functions
+
+
+class RawSending(surface.Surface):
+    """A raw session as far as it sends."""
+
+    __slots__ = ()
+
+    def send(self, item: Sendable) -> Coroutine[Any, Any, None]:
+        """Send a frame (str: Text, bytes: Binary). Nothing happens before it is awaited.
+
+        It waits only while ``outgoing`` is full, and lets other tasks run once per MiB. Frames of concurrent senders go
+        out whole, in the order in which the sends start. A call that is cancelled while it waits for room sends
+        nothing; once its frame was accepted it has sent it.
+
+        After a data frame with ``fin=False`` the next Frame of the same kind goes out as its continuation.
+
+        Raises:
+            SessionClosed: A Close frame was sent, or the session has ended.
+            ConnectionLost: The connection is gone.
+            ChannelOverflow: ``outgoing`` is full, and its ``on_overflow`` is "close".
+            RuntimeError: A frame of another kind, or a str, bytes or PreparedFrame, inside an open message.
+        """
+        return sending(self, item, None)
+
+    def start_sending(self, item: Any, compress: bool | None) -> Coroutine[Any, Any, object] | None:
+        connection = self._connection
+        if connection.is_congested() and connection.must_wait(as_frame(item)):
+            return self._send_in_turn(item)
+        before = connection.bytes_sent
+        self._put(item)
+        if self._should_yield(connection.bytes_sent - before):
+            return asyncio.sleep(0)
+        return None
+
+    def send_nowait(self, item: Sendable) -> None:
+        """Send at once, without waiting. Raises as ``send()``.
+
+        Raises:
+            ChannelOverflow: ``send()`` would have waited. The session goes on.
+        """
+        connection = self._connection
+        if connection.is_congested() and connection.must_wait(as_frame(item)):
+            text = f"outgoing is full: {connection.unsent()} frames wait for the peer to read"
+            raise connection.own(ChannelOverflow(text))
+        self._put(item)
+
+    def can_send_now(self, item: Sendable) -> bool:
+        """Whether ``send()`` of ``item`` would not have to wait."""
+        return not self._connection.must_wait(as_frame(item))
+
+    def _put(self, item: Any) -> None:
+        if type(item) is Frame:  # in two thirds of the time of isinstance(); as_frame() knows subclasses
+            self._connection.send_frame(item)
+        elif is_prepared(item):
+            self._connection.send_prepared(item)
+        else:
+            frame = as_frame(item)
+            if self._connection.encoder.mid_message and not isinstance(item, Frame):
+                self._connection.check_whole(frame)
+            self._connection.send_frame(frame)
+
+    async def _send_in_turn(self, item: Any) -> None:
+        connection = self._connection
+        turn = connection.take_turn()
+        try:
+            await turn
+            self._put(item)
+        finally:
+            connection.finish_turn(turn)
+
+    def send_raw(self, header: bytes, payload: bytes | bytearray | memoryview = b"") -> None:
+        """Send a frame with a header of your making, right or wrong, and the payload as it is, unmasked.
+
+        Nothing is checked and no state is kept: not whether the header fits, not whether a Close was sent. For servers
+        that must misbehave; ``encode_header`` makes headers to start from.
+        """
+        self._connection.send_bytes(bytes(header) + bytes(payload))
+
+    def write_bytes(self, data: bytes | bytearray | memoryview) -> None:
+        """Send bytes that are no frame at all, or half of one, in order with the frames."""
+        self._connection.send_bytes(bytes(data))
+
+    @property
+    def batching(self) -> bool:
+        """Set it while more is to be sent soon: frames are then collected, for one iteration of the loop or 64 KiB at
+        most. Received frames that wait to be taken have the same effect by themselves."""
+        return self._connection.batching
+
+    @batching.setter
+    def batching(self, value: bool) -> None:
+        self._connection.batching = value
+
+    async def flush(self) -> None:
+        """Wait until everything sent so far is with the transport, and that is below its high-water mark.
+
+        Returns without error when the session has ended.
+        """
+        waiter = self._connection.drained()
+        if waiter is not None:
+            await waiter
+
+    @property
+    def frames_unsent(self) -> int:
+        """Frames accepted by ``send()`` that wait for the transport to take bytes again."""
+        return self._connection.unsent()
+
+    @property
+    def outgoing_full(self) -> bool:
+        """Whether ``send()`` of a data frame would wait now."""
+        return self._connection.is_full()
+
+
+mark_coroutine_functions(RawSending, "send")

@@ -1,0 +1,155 @@
+"""What the receiving side of a connection is made of: pausing the transport, waking whoever waits, reporting the end.
+
+One source, two builds: as it stands, and compiled with the types in ``reading.pxd``. ``incoming.py`` moves the frames.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..wire.codec import Frame, FrameParser
+from .awaitables import wake
+from .life import wake_all
+from .outgoing import OutgoingHalf
+from .phases import Event, ReceivePhase
+from .queues import IncomingQueue
+
+if TYPE_CHECKING:
+    from .options import SessionOptions
+
+OPEN, CLOSING, DONE = map(int, ReceivePhase)
+
+
+def call_guarded(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *arguments: object) -> None:
+    """Call what an application gave us. An exception goes to the loop's exception handler and no further."""
+    try:
+        callback(*arguments)
+    except Exception as exc:
+        loop.call_exception_handler({"message": f"Error in the callback {callback!r}", "exception": exc})
+
+
+class ReadingHalf(OutgoingHalf):
+    """The state of the receiving side, on top of the sending side."""
+
+    __slots__ = (
+        "_close_delay", "_close_timeout", "_delivering", "_done_waiters", "_on_done", "_overflow_in_closes",
+        "_pending_close", "_reading_paused", "_untransformed", "answers_violations", "failure_reported",
+        "frames_received", "in_place", "listen_awaited", "listener", "parser", "paused_by_user", "queue",
+    )
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        server: bool,
+        options: SessionOptions,
+        new_masking_key: Callable[[], bytes] | None,
+    ) -> None:
+        incoming = options.incoming
+        self.queue = IncomingQueue(incoming.capacity, incoming.max_bytes)
+        masking = not server if options.masking is None else options.masking
+        super().__init__(transport, loop, options, masking, self.queue, new_masking_key)
+        self.parser = FrameParser(masked=server, strict=options.strict, max_frame_size=options.max_frame_size)
+        self._overflow_in_closes = incoming.on_overflow == "close"
+        self._untransformed: list[Any] | None = None
+        self.listener: Callable[[Any], object] | None = None
+        self.in_place = True  # the listener answers in place, so it has to wait while outgoing is full
+        self._delivering = False
+        self.listen_awaited = False  # somebody awaits ``listen()``
+        self._on_done: Callable[[], object] | None = None
+        self._done_waiters: list[asyncio.Future[None]] | None = None
+        self.failure_reported = False  # ``failure`` has been raised or logged
+        self.paused_by_user = False
+        self._reading_paused = False
+        self.answers_violations = options.on_violation == "close"
+        self._close_timeout = options.close_timeout
+        self._pending_close: Frame | None = None  # the answer to a violation
+        self._close_delay: asyncio.TimerHandle | None = None
+        self.frames_received = 0
+
+    # ---- pausing ----------------------------------------------------------------------
+
+    def update_reading(self) -> None:
+        """Pause or resume the transport, as the reasons to pause now are."""
+        wanted = self.receive_phase == OPEN and (
+            self.queue.full or self.paused_by_user or (self.listener is not None and self.in_place and self.is_full())
+        )
+        if wanted != self._reading_paused and not self.eof and not self.is_lost():
+            self._reading_paused = wanted
+            if wanted:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
+
+    # ---- waking -----------------------------------------------------------------------
+
+    def is_awaited(self) -> bool:
+        """Whether a task waits for an item that is there now."""
+        queue = self.consumer_queue
+        return queue.waiter is not None and queue.count() > 0 and not queue.has_listener
+
+    def wake_receiver(self) -> None:
+        if self.is_awaited():
+            wake(self.consumer_queue)
+
+    def wake_at_end(self) -> None:
+        """Wake the task that receives: it takes what waits, or hears of the end."""
+        if self.queue.waiter is not None:
+            wake(self.queue)
+
+    # ---- the end of the input ---------------------------------------------------------
+
+    def _finish_input(self, event: Event) -> None:
+        self.move(event)
+        self.wake_at_end()
+        if self.queue.has_listener:
+            self.send_pending_close()
+        if self._done_waiters is not None:
+            waiters, self._done_waiters = self._done_waiters, None
+            wake_all(waiters)
+        self.update_reading()
+        on_done, self._on_done = self._on_done, None
+        if on_done is not None:
+            call_guarded(self._loop, on_done)
+        self.release()
+
+    def release(self) -> None:
+        """Let go of the layer above when it will hear nothing more: it refers to this connection, too."""
+        if self.receive_phase == DONE and self.is_lost():
+            self.listener = None
+            self.observer = None
+
+    def when_done(self, callback: Callable[[], object]) -> None:
+        """Call ``callback()`` once, when the receiving side is DONE; now if it is."""
+        if self._on_done is not None:
+            raise RuntimeError("on_end() has a callback already")
+        if self.receive_phase == DONE:
+            call_guarded(self._loop, callback)
+        else:
+            self._on_done = callback
+
+    def until_done(self) -> asyncio.Future[None] | None:
+        """A future for the phase DONE of the receiving side; None if it is reached."""
+        if self.receive_phase == DONE:
+            return None
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        if self._done_waiters is None:
+            self._done_waiters = []
+        self._done_waiters.append(waiter)
+        return waiter
+
+    # ---- the answer to a violation ----------------------------------------------------
+
+    def delay_pending_close(self, delay: float) -> None:
+        self._close_delay = self._loop.call_later(min(delay, self._close_timeout), self.send_pending_close)
+
+    def send_pending_close(self) -> None:
+        """Send the Close that answers a violation: the frames before it have been taken, or took too long."""
+        if self._close_delay is not None:
+            self._close_delay.cancel()
+            self._close_delay = None
+        close, self._pending_close = self._pending_close, None
+        if close is not None and not self.send_phase:
+            self.send_frame(close)

@@ -1,0 +1,149 @@
+"""How a handler runs in a session, and how the session ends with it: the rules of raw and of managed sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from ..errors import ChannelOverflow
+from ..wire.codes import CloseCode
+from .managed import DefaultWebSocketSession
+from .raw import WebSocketSession
+from .reasons import leaves_of, reason_for_payload
+from .timeouts import OnLimit, limit_of, report_limit, start_timers
+
+logger = logging.getLogger("aiohttp_rawws")
+
+RawT = TypeVar("RawT", bound=WebSocketSession)
+ManagedT = TypeVar("ManagedT", bound=DefaultWebSocketSession)
+
+
+def was_cancelled_by_its_session(raw: WebSocketSession) -> bool:
+    """Whether a CancelledError left the handler because it awaited a task of its session, which ended with that.
+
+    Python 3.10 cannot tell that from a cancellation of the handler itself, and counts it as one.
+    """
+    task = asyncio.current_task()
+    return (
+        sys.version_info >= (3, 11) and task is not None and not task.cancelling() and raw.has_cancelled_tasks
+    )
+
+
+def is_overflow(exc: BaseException) -> bool:
+    return any(isinstance(leaf, ChannelOverflow) for leaf in leaves_of(exc))
+
+
+async def run_session(
+    session: RawT, handle: Callable[[RawT], Awaitable[object]], *, on_limit: OnLimit | None = None
+) -> None:
+    """Await ``handle(session)`` and end the session by the raw rules. Raises CancelledError only.
+
+    If the handler returns, what it sent is delivered and the TCP stream ends, *without a Close frame of ours*. If it
+    raises, that is logged, and the connection is aborted, or closed with 1011 (option ``on_error``). What this session
+    raised from ``receive()`` or ``send()``, because it ended or its peer broke the protocol, is not an error of the
+    handler; what another session raised is. If it is cancelled, the connection is aborted, and the cancellation goes
+    on.
+
+    Meanwhile ``idle_timeout`` and ``max_lifetime`` hold.
+
+    Args:
+        on_limit: Called with the name of the option whose limit ended the session.
+    """
+    timers = start_timers(session, on_limit)
+    overflow: BaseException | None = None
+    try:
+        await handle(session)
+    except Exception as exc:
+        if not session.owns(exc):
+            logger.exception("Error in the handler of %r", session)
+            if session.options.on_error == "close-1011":
+                session.close_nowait(CloseCode.INTERNAL_ERROR)
+            else:
+                session.abort()
+        elif is_overflow(exc):
+            overflow = exc
+            session.abort()
+        else:
+            logger.debug("%r ended: %s", session, exc)
+    except asyncio.CancelledError:
+        if not was_cancelled_by_its_session(session):
+            session.abort()
+            raise
+    except BaseException:
+        session.abort()
+        raise
+    finally:
+        if timers is not None:
+            timers.stop()
+        await session.cancel_tasks()
+    await session.end()
+    connection = session.connection
+    option = connection.limit or limit_of(connection.failure)
+    if option is not None:
+        report_limit(session, option, connection.limit_text or connection.failure, on_limit)
+    elif overflow is not None:
+        report_limit(session, "outgoing", overflow, on_limit)
+
+
+async def run_managed(
+    session: ManagedT, handle: Callable[[ManagedT], Awaitable[object]], *, on_limit: OnLimit | None = None
+) -> None:
+    """Await ``handle(session)``, then do the closing handshake. Raises CancelledError only.
+
+    The Close is 1000 if the handler returns, and 1011 if it raises, which is logged. What this session raised is not an
+    error of the handler, see ``run_session``. What a payload of the peer's causes (text that is not UTF-8, a value that
+    the converter cannot read) closes with 1007, or 1003 for a frame of the wrong kind. If the handler is cancelled, the
+    connection is aborted, and the cancellation goes on.
+
+    Meanwhile ``idle_timeout`` and ``max_lifetime`` hold.
+
+    Args:
+        on_limit: Called with the name of the option whose limit ended the session.
+    """
+    raw = session.raw
+    session.begin()
+    timers = start_timers(session, on_limit)
+    overflow = False
+    try:
+        await handle(session)
+    except Exception as exc:
+        payload = reason_for_payload(exc)
+        if session.owns(exc):
+            overflow = is_overflow(exc)
+            logger.debug("%r ended: %s", session, exc)
+            session.close_nowait(CloseCode.VIOLATED_POLICY if overflow else CloseCode.NORMAL)
+        elif payload is not None:
+            logger.info("%r is closed with %s for a payload of its peer: %s", session, payload.code, ascii(str(exc)))
+            session.close_nowait(payload)
+        else:
+            logger.exception("Error in the handler of %r", session)
+            session.close_nowait(CloseCode.INTERNAL_ERROR)
+    except asyncio.CancelledError:
+        if not was_cancelled_by_its_session(raw):
+            session.abort()
+            raise
+        session.close_nowait()
+    except BaseException:
+        session.abort()
+        raise
+    else:
+        session.close_nowait()
+    finally:
+        if timers is not None:
+            timers.stop()
+        await raw.cancel_tasks()
+    try:
+        await session.wait_closed()
+    except BaseException:
+        session.abort()
+        raise
+    connection = raw.connection
+    connection.discard_input()  # nobody takes what still waits, and it would keep the session alive
+    option = session.limit or connection.limit or limit_of(connection.failure)
+    if option is not None:
+        report_limit(session, option, connection.limit_text or session.close_state, on_limit)
+    elif overflow:
+        report_limit(session, "outgoing", session.close_state, on_limit)

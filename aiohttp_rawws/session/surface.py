@@ -1,0 +1,255 @@
+"""What raw and managed sessions have in common, word for word.
+
+One source, two builds: as it stands, and compiled with the types in ``surface.pxd``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+from collections.abc import Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any, cast
+
+from ..extensions.base import ExtensionPipeline
+from ..wire.codec import Frame, PreparedFrame
+from . import endpoint
+from .awaitables import receiving
+from .channels import Incoming, Outgoing
+from .connection import Connection
+from .converters import deserialized, needs_converter, serialized
+from .options import SessionOptions
+from .reasons import leaves_of, reason_for_exception
+from .state import CloseState, SessionStats
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Sendable = Frame | PreparedFrame | str | bytes | bytearray | memoryview
+
+YIELD_EVERY_BYTES = 2**20  # a sender that never has to wait lets other tasks run after so many
+
+
+def as_frame(item: Sendable) -> Frame:
+    """The frame that ``send()`` makes of its argument: str becomes Text, bytes become Binary."""
+    if isinstance(item, Frame):
+        return item
+    if isinstance(item, PreparedFrame):
+        return item.frame
+    if isinstance(item, str):
+        return Frame.text(item)
+    if isinstance(item, (bytes, bytearray, memoryview)):
+        return Frame.binary(item)
+    raise TypeError(f"a Frame, PreparedFrame, str or bytes can be sent, not {type(item).__name__}")
+
+
+class Surface(endpoint.Endpoint):
+    """The part of a session that does not depend on its kind."""
+
+    __slots__ = ("_connection", "_options", "_sent_since_yield")
+
+    _connection: Connection
+    _options: SessionOptions
+    _sent_since_yield: int  # payload bytes
+
+    # ---- receiving --------------------------------------------------------------------
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Coroutine[Any, Any, Frame]:
+        return receiving(self, True)
+
+    def receive_nowait(self) -> Frame | None:
+        """The next frame if one waits, else None."""
+        if self._queue.waiter is not None or not self._queue.count():
+            return None
+        return cast(Frame, self._take())
+
+    @property
+    def incoming(self) -> Incoming:
+        """What was received and not taken yet, as a channel."""
+        return Incoming(self)
+
+    @property
+    def frames_waiting(self) -> int:
+        """How many frames were received and not taken yet; on a managed session, messages."""
+        return self._queue.count()
+
+    # ---- sending ----------------------------------------------------------------------
+
+    @property
+    def outgoing(self) -> Outgoing:
+        """What was sent and the transport has not taken yet, as a channel."""
+        return Outgoing(self)
+
+    @property
+    def outgoing_ended(self) -> bool:
+        """Whether nothing more can be sent: a Close was, the connection ends, or the channel overflowed."""
+        return bool(self._connection.send_phase)
+
+    def cork(self) -> Cork:
+        """``with session.cork(): ...`` collects what is sent inside and writes it at the end, in pieces of 64 KiB."""
+        return Cork(self._connection)
+
+    async def wait_writable(self) -> None:
+        """Wait until ``outgoing`` has room, before a ``send_nowait()``.
+
+        Returns when nothing more can be sent, too. If several tasks wait, each has to look again: the first to send may
+        fill it.
+        """
+        while (room := self._connection.room()) is not None:
+            await room
+
+    def _should_yield(self, size: int) -> bool:
+        self._sent_since_yield += size
+        if self._sent_since_yield <= YIELD_EVERY_BYTES:
+            return False
+        self._sent_since_yield = 0
+        return True
+
+    # ---- values -----------------------------------------------------------------------
+
+    async def send_serialized(self, value: Any) -> None:
+        """Send the frame that the option ``converter`` makes of ``value``.
+
+        Raises:
+            ConverterNotFound: There is no converter.
+        """
+        await self.send(serialized(self._options.converter, value))  # type: ignore[attr-defined]
+
+    async def receive_deserialized(self, expected: Any = None) -> Any:
+        """Receive one frame, on a managed session one message, and return the value in it.
+
+        Args:
+            expected: A class that the value must be of, or a tuple of them. Default: None (anything).
+
+        Raises:
+            ConverterNotFound: There is no converter.
+            DeserializeError: The converter does not take this frame, or the value is a wrong one. The frame is taken
+                all the same, and is in the error.
+        """
+        needs_converter(self._options.converter)
+        return deserialized(self._options.converter, await receiving(self, False), expected)
+
+    # ---- the end ----------------------------------------------------------------------
+
+    async def close_exceptionally(self, exc: BaseException) -> None:
+        """``close()`` with the reason that ``exc`` stands for.
+
+        1000 for a cancellation, a PeerError's own code, else 1011 with the exception's text, cut to 123 bytes.
+        """
+        await self.close(reason_for_exception(exc))  # type: ignore[attr-defined]
+
+    def owns(self, exc: BaseException) -> bool:
+        """Whether this session raised ``exc``: because it ended, its peer broke the protocol, or a limit was reached.
+
+        False for the errors of other sessions, and for what a handler raises about a payload. A group of exceptions is
+        the session's if each of them is.
+        """
+        connection = self._connection
+        leaves = list(leaves_of(exc))
+        return bool(leaves) and all(connection.owns(leaf) for leaf in leaves)
+
+    @property
+    def close_state(self) -> CloseState:
+        """How far closing has come, or how the session ended, as of now."""
+        return self._connection.state()
+
+    # ---- what it is -------------------------------------------------------------------
+
+    @property
+    def connection(self) -> Connection:
+        """The connection underneath. For layers of this package; its methods may change in any release."""
+        return self._connection
+
+    @property
+    def options(self) -> SessionOptions:
+        """The options it was made with; ``masking`` and the limits on sizes may have been changed since."""
+        return self._options
+
+    @property
+    def masking(self) -> bool:
+        """Whether outgoing frames are masked. May be set at any time; holds from the next frame on."""
+        return self._connection.encoder.masking
+
+    @masking.setter
+    def masking(self, value: bool) -> None:
+        self._connection.encoder.masking = value
+
+    @property
+    def max_frame_size(self) -> int | None:
+        """Payload bytes that a received frame may have. None: unlimited. Holds from the next header on."""
+        return self._connection.parser.max_frame_size
+
+    @max_frame_size.setter
+    def max_frame_size(self, value: int | None) -> None:
+        self._connection.parser.max_frame_size = self._options.replace(max_frame_size=value).max_frame_size
+
+    @property
+    def stats(self) -> SessionStats:
+        """Counters of frames and bytes on the wire, as of now."""
+        connection = self._connection
+        return SessionStats(
+            connection.frames_received, connection.bytes_received, connection.frames_sent, connection.bytes_sent
+        )
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What the transport knows (``peername``, ``sslcontext``, ``socket``...); ``default`` once it is gone."""
+        connection = self._connection
+        return default if connection.is_lost() else connection.transport.get_extra_info(name, default)
+
+
+def find_extension(extensions: tuple[Any, ...], factory: Any) -> Any:
+    """The extension that ``factory`` stands for: a factory, or the class of a factory or an extension.
+
+    Raises:
+        LookupError: There is none.
+    """
+    found = ExtensionPipeline(extensions).find(factory)
+    if found is None:
+        raise LookupError(f"{factory!r} was not negotiated on this session")
+    return found
+
+
+def checked_listener(name: str, listener: object) -> None:
+    """Raise TypeError for what cannot be called for each frame."""
+    if not callable(listener) or inspect.iscoroutinefunction(listener):
+        raise TypeError(f"{name} must be a plain function, not {listener!r}")
+
+
+class Listening:
+    """What ``listen()`` returns: awaiting it waits for the end of the input."""
+
+    __slots__ = ("_until_heard",)
+
+    def __init__(self, until_heard: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._until_heard = until_heard
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._until_heard().__await__()
+
+
+class Cork:
+    """What ``cork()`` returns."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.cork()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._connection.uncork()
+
+
+def mark_coroutine_functions(cls: type, *names: str) -> None:
+    """Let ``iscoroutinefunction()``, and so mocks and frameworks, see that these methods return coroutines."""
+    for name in names:
+        function = vars(cls)[name]
+        if sys.version_info >= (3, 12):
+            inspect.markcoroutinefunction(function)
+        else:
+            function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
