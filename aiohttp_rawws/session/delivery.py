@@ -107,7 +107,7 @@ class DeliveryTimer:
     """
 
     __slots__ = (
-        "_delay", "_delivered_at", "_grace", "_handle", "_loop", "_on_overdue", "_samples", "_sender", "_timeout",
+        "_delivered_at", "_grace", "_handle", "_loop", "_on_overdue", "_samples", "_sender", "_timeout", "_waited",
     )
 
     def __init__(
@@ -125,7 +125,7 @@ class DeliveryTimer:
         self._on_overdue = on_overdue
         self._samples: deque[tuple[float, int]] = deque([(loop.time(), sender.bytes_taken())])
         self._delivered_at: float | None = None
-        self._delay = timeout / 1024  # of the next check, and then longer: most peers take everything at once
+        self._waited = 0.0  # seconds from the start to the next check
         self._handle: asyncio.TimerHandle | None = None
         self._check()
 
@@ -147,5 +147,7 @@ class DeliveryTimer:
         elif has_stalled(self._samples, now, self._sender.bytes_taken(), timeout):
             self._on_overdue(True)
         else:
-            self._handle = self._loop.call_later(self._delay, self._check)
-            self._delay = min(2 * self._delay, timeout / STEPS)
+            # Soon, and then later and later: most peers take everything at once. One check is after ``timeout``.
+            delay = min(max(self._waited, timeout / 1024), timeout / STEPS)
+            self._waited += delay
+            self._handle = self._loop.call_later(delay, self._check)
