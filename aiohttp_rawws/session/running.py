@@ -142,8 +142,6 @@ async def run_managed(
         raise
     connection = raw.connection
     connection.discard_input()  # nobody takes what still waits, and it would keep the session alive
-    option = session.limit or connection.limit or limit_of(connection.failure)
+    option = session.limit or ("outgoing" if overflow else connection.limit) or limit_of(connection.failure)
     if option is not None:
         report_limit(session, option, connection.limit_text or session.close_state, on_limit)
-    elif overflow:
-        report_limit(session, "outgoing", session.close_state, on_limit)
