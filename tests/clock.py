@@ -96,3 +96,9 @@ async def advance(seconds: float) -> None:
     await idle()
     await asyncio.sleep(seconds)
     await idle()
+
+
+def is_time_of(limit: float, began: float) -> bool:
+    """Whether as many seconds have passed since ``began`` as a limit takes: not fewer, and at most a quarter more."""
+    passed = asyncio.get_running_loop().time() - began
+    return limit * 0.999 <= passed <= limit * 1.25 + 1e-6
