@@ -21,7 +21,7 @@ from aiohttp_rawws.session.options import Periodic, WhenIdle, bounded
 from aiohttp_rawws.wire.codec import Frame, encode_header
 from aiohttp_rawws.wire.codes import CloseReason, Opcode
 
-from .clock import advance, idle
+from .clock import advance, idle, is_time_of
 from .waiting import settle
 
 
@@ -67,6 +67,7 @@ async def test_ping_is_answered_while_nobody_receives():
         assert [(await client.receive()).payload for _ in range(5)] == [bytes([number]) for number in range(5)]
 
 
+@pytest.mark.loops("clock")
 async def test_hooks_and_switches():
     async with managed() as (session, client):
         seen = []
@@ -86,13 +87,13 @@ async def test_hooks_and_switches():
         assert [frame.opcode async for frame in client] == [Opcode.CLOSE]
 
 
-async def test_the_peer_closes_first():
+async def test_the_peer_closes_first_and_the_reply_repeats_code_and_reason():
     async with managed() as (session, client):
         await client.send("last")
         await client.close(4000, "enough")
         assert [message.text async for message in session] == ["last"]
         assert (await session.close_reason) == CloseReason(4000, "enough")
-        assert [frame.close_reason async for frame in client] == [CloseReason(4000)]
+        assert [frame.close_reason async for frame in client] == [CloseReason(4000, "enough")]
         assert session.close_state.clean and session.close_state.first == "peer"
         await client.end()
         await session.wait_closed()
@@ -180,11 +181,10 @@ async def test_we_close_first_and_what_arrives_meanwhile_is_still_received():
 
 @pytest.mark.loops("clock")
 async def test_close_is_bounded_when_the_peer_does_not_answer():
-    loop = asyncio.get_running_loop()
     async with managed(close_timeout=5) as (session, _):
-        began = loop.time()
+        began = asyncio.get_running_loop().time()
         await session.close()
-        assert loop.time() - began == pytest.approx(5)
+        assert is_time_of(5, began)
         assert session.close_state.lost
         assert session.close_state.received is None
 
@@ -197,11 +197,11 @@ async def test_close_is_bounded_when_the_peer_does_not_read():
             session.send_nowait(bytes(30_000))
         began = asyncio.get_running_loop().time()
         await session.close()
-        assert asyncio.get_running_loop().time() - began == pytest.approx(5)
+        assert is_time_of(5, began)
         assert session.close_state.lost
 
 
-async def test_end_without_close_sends_nothing_and_is_1006():
+async def test_a_peer_that_half_closes_is_1006_here_and_gets_our_close_all_the_same():
     async with managed() as (session, client):
         waiting = asyncio.ensure_future(session.receive())
         await settle()
@@ -209,7 +209,20 @@ async def test_end_without_close_sends_nothing_and_is_1006():
         with pytest.raises(ConnectionLost):
             await waiting
         assert (await session.close_reason).code == 1006
-        assert [frame async for frame in client] == [], "nothing is sent to a half-closed peer"
+        await session.send("it still reads")
+        await session.close()
+        assert [frame async for frame in client] == [Frame.text("it still reads"), Frame.close(1000)]
+        assert (await session.close_reason).code == 1006
+
+
+@pytest.mark.loops("clock")
+async def test_a_half_closed_connection_on_which_nothing_moves_is_ended_without_a_close():
+    async with managed(close_timeout=5) as (session, client):
+        began = asyncio.get_running_loop().time()
+        client.transport.write_eof()
+        assert [frame async for frame in client] == []
+        await session.wait_closed()
+        assert is_time_of(5, began)
 
 
 @pytest.mark.parametrize(
@@ -464,17 +477,17 @@ async def test_two_managed_sessions_talk():
     assert a.close_state.clean and b.close_state.clean
 
 
+@pytest.mark.loops("clock")
 async def test_an_interval_that_is_set_as_another_one_ends_is_counted_in_full():
-    raw, peer = memory_pair(ping_interval=20, timeout=None)
-    session = DefaultWebSocketSession(raw)
-    session.start()
-    pinger = session._pinger
-    assert pinger is not None
-    ended = pinger._group
-    session.ping_interval = 30  # begun anew before what the clock has called comes to run
-    pinger.due(ended)
-    assert raw.stats.frames_sent == 0
-    raw.abort()
-    peer.abort()
-    await raw.wait_closed()
-    await peer.wait_closed()
+    loop = asyncio.get_running_loop()
+    async with managed(ping_interval=20, timeout=None) as (session, client):
+        ends = loop.time() + 20 + 20 / 32  # when the timer that sessions share calls the pingers
+
+        def change() -> None:
+            session.ping_interval = 30
+
+        loop.call_at(ends + loop._clock_resolution / 2, change)  # in the same iteration, behind that timer
+        await advance(20 + 29)
+        assert client.receive_nowait() is None
+        assert (await client.receive()).opcode is Opcode.PING
+        assert 30 <= loop.time() - ends <= 31
