@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from aiohttp_rawws import (
     Frame,
     FrameTooBig,
     InvalidPayload,
+    JSONConverter,
     Opcode,
     ProtocolViolation,
     SessionClosed,
@@ -95,21 +97,51 @@ async def listen_and_raise(session: Session) -> None:
     await session.listen(lambda frame: frame.text)
 
 
-FOREIGN = [take_text, lose_another, overflow_another, raise_a_closed_error, listen_and_raise]
+async def deserialize(session: Session) -> None:
+    await session.receive_deserialized()
 
 
-@pytest.mark.parametrize("handle", FOREIGN, ids=lambda handle: handle.__name__)
+async def raise_in_a_group(session: Session) -> None:
+    """As a task group does. Python 3.10 has none."""
+    try:
+        await take_text(session)
+    except InvalidPayload as exc:
+        if sys.version_info >= (3, 11):
+            raise ExceptionGroup("of tasks", [exc]) from None  # noqa: F821  # the linter takes it for 3.10
+        raise
+
+
+FOREIGN = [lose_another, overflow_another, raise_a_closed_error]
+OF_THE_PAYLOAD = {take_text: 1007, listen_and_raise: 1007, raise_in_a_group: 1007, deserialize: 1003}
+
+
+def named(handle: Any) -> str:
+    return str(handle.__name__)
+
+
 class TestErrorsOfTheHandler:
-    """They are told of and answered like any other, whatever their class."""
+    """They are reported and answered like any other, whatever their class."""
 
+    @pytest.mark.parametrize("handle", FOREIGN, ids=named)
     async def test_managed(self, handle: Any, caplog: pytest.LogCaptureFixture) -> None:
         (close,) = await run("managed", handle, Frame.binary(b"\xff"))
         assert close.close_reason is not None and close.close_reason.code == 1011
         assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
+    @pytest.mark.parametrize("handle", OF_THE_PAYLOAD, ids=named)
+    async def test_what_a_payload_causes_on_a_managed_session_is_one_line_at_info(
+        self, handle: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A client must not make the server write tracebacks."""
+        caplog.set_level(logging.INFO, "aiohttp_rawws")
+        (close,) = await run("managed", handle, Frame.binary(b"\xff"), converter=JSONConverter())
+        assert close.close_reason is not None and close.close_reason.code == OF_THE_PAYLOAD[handle]
+        assert [(record.levelno, record.exc_info) for record in caplog.records] == [(logging.INFO, None)]
+
+    @pytest.mark.parametrize("handle", [*FOREIGN, *OF_THE_PAYLOAD], ids=named)
     @pytest.mark.parametrize("on_error", ["abort", "close-1011"])
     async def test_raw(self, handle: Any, on_error: str, caplog: pytest.LogCaptureFixture) -> None:
-        received = await run("raw", handle, Frame.binary(b"\xff"), on_error=on_error)
+        received = await run("raw", handle, Frame.binary(b"\xff"), on_error=on_error, converter=JSONConverter())
         codes = [frame.close_reason.code for frame in received if frame.close_reason is not None]
         assert codes == ([1011] if on_error == "close-1011" else [])
         assert [record.levelno for record in caplog.records] == [logging.ERROR]

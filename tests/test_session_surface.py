@@ -17,6 +17,7 @@ from aiohttp_rawws import (
     memory_pair,
 )
 
+from .clock import is_time_of
 from .waiting import eventually, settle
 
 
@@ -115,13 +116,24 @@ class TestListen:
         assert server.close_state.clean
         assert await server.close_reason == CloseReason(1000, "bye")
 
-    async def test_a_callback_that_raises(self, pair: Any) -> None:
+    async def test_a_callback_that_raises_ends_the_session_with_1011(self, pair: Any) -> None:
+        def on_message(message: Frame) -> None:
+            raise LookupError("of the callback's own")
+
+        server, client = pair
+        listening = server.listen(on_message)
+        await client.send("x")
+        with pytest.raises(LookupError):
+            await asyncio.wait_for(listening, 20)
+        assert (await client.close_reason).code == 1011
+
+    async def test_what_a_payload_causes_in_a_callback_ends_the_session_with_1007(self, pair: Any) -> None:
         server, client = pair
         listening = server.listen(lambda message: message.text)
         await client.send(b"\xff")
         with pytest.raises(InvalidPayload):
             await asyncio.wait_for(listening, 20)
-        assert (await client.close_reason).code == 1011
+        assert (await client.close_reason).code == 1007
 
     async def test_a_coroutine_function_is_refused(self, pair: Any) -> None:
         async def on_message(message: Frame) -> None:
@@ -170,7 +182,6 @@ class TestClose:
 @pytest.mark.parametrize("fails", [False, True], ids=["returns", "raises"])
 @pytest.mark.loops("clock")
 async def test_async_with_is_bounded_when_the_peer_does_not_read(managed: bool, fails: bool) -> None:
-    loop = asyncio.get_running_loop()
     raw, peer = memory_pair(close_timeout=5)
     peer.pause_reading()
     session: Any = DefaultWebSocketSession(raw) if managed else raw
@@ -182,13 +193,13 @@ async def test_async_with_is_bounded_when_the_peer_does_not_read(managed: bool, 
             if fails:
                 raise LookupError("of the block's own")
 
-    began = loop.time()
+    began = asyncio.get_running_loop().time()
     if fails:
         with pytest.raises(LookupError):
             await use()
     else:
         await use()
-    assert loop.time() - began == pytest.approx(5)
+    assert is_time_of(5, began)
     assert raw.close_state.lost
     peer.abort()
     await peer.wait_closed()
