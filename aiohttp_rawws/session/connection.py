@@ -188,6 +188,11 @@ class ConnectionCore(IncomingHalf):
         if self._previous_protocol is not None:
             self._previous_protocol.resume_writing()
         self.drain()
+        if self.listener is not None or self.connection_phase:
+            # A transport of asyncio that is closed or aborted in here would report its loss twice.
+            self._loop.call_soon(self._go_on_after_pause)
+
+    def _go_on_after_pause(self) -> None:
         self.continue_listening()
         if self.connection_phase:
             self._continue_disconnecting()
