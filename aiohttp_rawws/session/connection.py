@@ -253,7 +253,9 @@ class ConnectionCore(IncomingHalf):
             if self.encoder.size:
                 self.write_batch()
             self.move(Event.OUTPUT_ENDED)
-            if not self.eof and transport.can_write_eof() and not transport.is_closing():
+            if transport.is_closing():  # since the peer's end of the stream; once more would break a TLS transport
+                return
+            if not self.eof and transport.can_write_eof():
                 # close() with input unread makes TCP send a reset, which can overtake our last frames.
                 try:
                     transport.write_eof()
@@ -261,7 +263,7 @@ class ConnectionCore(IncomingHalf):
                     self.abort()
             else:
                 transport.close()
-        elif self.eof:
+        elif self.eof and not transport.is_closing():
             transport.close()
 
     def _disconnect_overdue(self, undelivered: bool) -> None:

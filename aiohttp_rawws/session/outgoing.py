@@ -252,7 +252,7 @@ class OutgoingHalf(Life):
 
     def undelivered(self) -> int:
         """Bytes that were accepted and that the peer has not taken, as far as this system tells."""
-        if self.is_lost():
+        if self.dropped:
             return 0
         waiting = 0 if self._queue_out is None else self._queue_out.size_of_all()
         held = self.transport.get_write_buffer_size() + kernel_queue(self.transport)
@@ -260,7 +260,7 @@ class OutgoingHalf(Life):
 
     def bytes_taken(self) -> int:
         """Bytes that the peer has taken so far, as far as this system tells."""
-        if self.is_lost():
+        if self.dropped:
             return int(self.bytes_sent)
         held = self.transport.get_write_buffer_size() + kernel_queue(self.transport)
         return int(self.bytes_sent - held)
