@@ -395,6 +395,7 @@ async def test_the_handler_raises(on_error: str, caplog: pytest.LogCaptureFixtur
             else:
                 with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
                     await peer.read(1)
+            await peer.close()
             await served.idle()
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert [(record.name, type(record.exc_info[1])) for record in errors if record.exc_info] == [
