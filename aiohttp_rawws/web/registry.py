@@ -161,8 +161,9 @@ class WebSockets:
         if await live.is_over_within(timeout):
             return
         if not session.close_state.lost:
-            logger.info("%r did not end within %s seconds of shutdown and is aborted (close_timeout)", session, timeout)
-            if isinstance(session, WebSocketSession):  # a managed one tells of its own Close
+            if session.connection.limit is None:  # else it has just ended by itself, and reports that
+                text = "%r did not end within %s seconds of shutdown and is aborted (close_timeout)"
+                logger.info(text, session, timeout)
                 self.on_limit("close_timeout")
             session.abort()
         if await live.is_over_within(timeout):
