@@ -543,7 +543,7 @@ async def test_end_meets_a_reset_that_the_loop_has_not_heard_of(monkeypatch: pyt
 
 @pytest.mark.parametrize("managed", [False, True], ids=["raw", "managed"])
 async def test_the_connection_is_lost_while_frames_wait_for_the_peer_to_read(managed: bool) -> None:
-    """What was received is delivered all the same, and then the session is over. A managed one has read on meanwhile."""
+    """What was received is delivered all the same, and then the session is over. A managed one read on meanwhile."""
     one = rawws.bounded(1)
     server, client = rawws.memory_pair(server_options=rawws.SessionOptions(outgoing=one))
     client.pause_reading()

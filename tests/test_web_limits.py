@@ -308,7 +308,8 @@ LIMITS = [
     Limit("max_ratio", deflate(max_ratio=2), 1009, deflated(2**20)),
     Limit("incoming", {"incoming": CLOSING}, 1008, frame(TEXT) * 3, take_nothing),
     Limit("incoming", {"incoming": CLOSING}, None, frame(TEXT) * 3, wait_and_take, managed=False),
-    Limit("outgoing", {"outgoing": CLOSING}, None, b"", overflow, reads=False),
+    # No Close can be sent any more, and what was accepted is delivered if the peer takes it within close_timeout.
+    Limit("outgoing", {"outgoing": CLOSING, "close_timeout": 0.2}, None, b"", overflow, reads=False),
     Limit("outgoing", {"outgoing": CLOSING}, None, b"", flood, managed=False, reads=False),
     *(Limit("idle_timeout", {"idle_timeout": 0.2}, 1001, managed=m) for m in (True, False)),
     *(Limit("max_lifetime", {"max_lifetime": 0.2}, 1001, managed=m) for m in (True, False)),
