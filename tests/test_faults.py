@@ -146,6 +146,7 @@ async def test_a_flood_of_pings_whose_pongs_are_not_read(path: str) -> None:
             raws = [getattr(session, "raw", session) for session in running.sessions]
             await eventually(lambda: any(raw.stats.frames_received > 5000 for raw in raws))
             await asyncio.sleep(0.5)
+            assert not running.ends, "no handler failed"
             assert all(raw.frames_unsent <= 2100 and raw.frames_waiting <= 2100 for raw in raws), raws
             await reset(peer)
         await running.quiet()

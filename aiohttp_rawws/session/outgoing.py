@@ -242,8 +242,8 @@ class OutgoingHalf(Life):
         """Whether ``send()`` of this frame would wait. A Close never does, a ping or pong only in a flood of them."""
         if self.send_phase or is_close(frame):
             return False
-        if is_control(frame):
-            return self._queue_out is not None and not self._queue_out.has_room_for_control()
+        if is_control(frame):  # those that cannot overtake wait among the data
+            return self._queue_out is not None and not self._queue_out.has_room_for_control() and self.is_full()
         return self.is_full() and (self._turns is not None or not self._overflow_out_closes)
 
     def unsent(self) -> int:
