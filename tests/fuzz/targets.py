@@ -23,7 +23,8 @@ from aiohttp_rawws.web.origins import Origin
 from aiohttp_rawws.wire import codec
 from aiohttp_rawws.wire.codes import may_be_sent
 
-from ..wire_vectors import MODULES, load, seen
+from ..twins import CODECS
+from ..wire_vectors import seen
 
 LIMIT = 4096
 
@@ -58,9 +59,9 @@ def parser(data: bytes) -> None:
     }
     cut, budget = taps(256), (-1, 1, 3)[taps(3)]
     stream = taps.rest
-    whole = [parsed(name, options, [stream], -1) for name in MODULES]
+    whole = [parsed(name, options, [stream], -1) for name in CODECS]
     pieces = [stream[start : start + cut + 1] for start in range(0, len(stream), cut + 1)]
-    pieced = [parsed(name, options, pieces, budget) for name in MODULES]
+    pieced = [parsed(name, options, pieces, budget) for name in CODECS]
     assert whole.count(whole[0]) == len(whole), whole
     assert pieced.count(pieced[0]) == len(pieced), pieced
     if options["chunk_above"] is None:
@@ -72,7 +73,7 @@ def parser(data: bytes) -> None:
 
 
 def parsed(name: str, options: dict[str, Any], pieces: list[bytes], budget: int) -> tuple[Any, ...]:
-    parser = load(MODULES[name][0]).FrameParser(**options)
+    parser = CODECS[name].FrameParser(**options)
     items: list[Any] = []
     for piece in [*pieces, b""]:
         target = parser.target()
