@@ -34,6 +34,7 @@ from .faults import (
     reset,
 )
 from .peers import BINARY, PING, PONG, TEXT, close_frame, eventually, frame
+from .waiting import settle
 
 KINDS = ("/raw", "/listen", "/managed")
 UNREAD = 100_000_000  # more than the buffers of a connection take
@@ -565,3 +566,47 @@ async def test_the_connection_is_lost_while_frames_wait_for_the_peer_to_read(man
     if managed:
         taken = [message.payload async for message in session]
     assert taken == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("how", ["end", "a listener that aborts"])
+async def test_a_transport_is_not_ended_inside_resume_writing(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """asyncio would report the loss of the connection once more."""
+    server, client = rawws.memory_pair(outgoing=rawws.bounded(1))
+    client.pause_reading()
+    while not server.outgoing_full:
+        server.send_nowait(BLOCK)
+    resuming, ended = False, []
+    relieve = MemoryTransport._relieve_writer
+
+    def relieve_writer(self: MemoryTransport) -> None:
+        nonlocal resuming
+        resuming = True
+        relieve(self)
+        resuming = False
+
+    def watched(name: str) -> Callable[[MemoryTransport], None]:
+        def end(self: MemoryTransport) -> None:
+            ended.append((name, resuming))
+            call(self)
+
+        call: Callable[[MemoryTransport], None] = getattr(MemoryTransport, name)
+        return end
+
+    monkeypatch.setattr(MemoryTransport, "_relieve_writer", relieve_writer)
+    for name in ("write_eof", "close", "abort"):
+        monkeypatch.setattr(MemoryTransport, name, watched(name))
+    if how == "end":
+        ending = asyncio.create_task(server.end())
+    else:
+        client.send_nowait("x")
+        await settle()
+        server.listen(lambda frame: server.abort())  # it gets nothing while outgoing is full
+        ending = asyncio.create_task(server.wait_closed())
+    await settle()
+    assert not ended
+    client.resume_reading()
+    await eventually(lambda: ended)
+    client.abort()
+    await ending
+    await client.wait_closed()
+    assert not [name for name, inside in ended if inside]
