@@ -31,11 +31,14 @@ def python_only(why: object) -> None:
     print(f"{PACKAGE}: no compiled core, everything runs in Python ({why})", file=sys.stderr)
 
 
+def stem(module: str) -> Path:
+    return ROOT.joinpath(PACKAGE, *module.split("."))
+
+
 def source(module: str) -> str:
     """The Cython source of ``module`` if it has one, else its Python source, with the types in the .pxd beside it."""
-    stem = ROOT.joinpath(PACKAGE, *module.split("."))
-    path = stem.with_suffix(".pyx") if stem.with_suffix(".pyx").exists() else stem.with_suffix(".py")
-    return str(path.relative_to(ROOT))
+    path = stem(module).with_suffix(".pyx")
+    return str((path if path.exists() else path.with_suffix(".py")).relative_to(ROOT))
 
 
 def extensions() -> list[Extension]:
@@ -48,6 +51,7 @@ def extensions() -> list[Extension]:
         python_only("Cython is not installed")
         return []
     modules = runpy.run_path(str(ROOT / PACKAGE / "_build.py"))["MODULES"]
+    headers = [str(path.relative_to(ROOT)) for path in ROOT.glob(f"{PACKAGE}/*/*.h")]
     # cythonize() does not track what one .pxd takes from another: compile all again when any of them has changed.
     newest_pxd = max(path.stat().st_mtime for path in ROOT.glob(f"{PACKAGE}/*/*.pxd"))
     generated = [path.stat().st_mtime for path in ROOT.glob("build/cython/**/*.c")]
@@ -57,7 +61,13 @@ def extensions() -> list[Extension]:
     def compiled(layer: str, directives: dict[str, object]) -> list[Extension]:
         return cythonize(
             [
-                Extension(f"{PACKAGE}.{module}", [source(module)], extra_compile_args=flags)
+                Extension(
+                    f"{PACKAGE}.{module}",
+                    [source(module)],
+                    include_dirs=[str(stem(module).parent.relative_to(ROOT))],
+                    depends=headers,
+                    extra_compile_args=flags,
+                )
                 for module in modules
                 if module.startswith(f"{layer}.")
             ],

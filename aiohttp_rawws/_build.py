@@ -20,8 +20,12 @@ ROOT = Path(__file__).resolve().parent
 
 # The only list of them, in the order of their imports; setup.py reads it too. A .pyx is the source where there is one.
 MODULES = (
+    "wire.masking_keys",
+    "wire.masking",
+    "wire.headers",
     "wire.frames",
-    "wire.framing",
+    "wire.parser",
+    "wire.encoder",
     "session.queues",
     "session.endpoint",
     "session.awaitables",

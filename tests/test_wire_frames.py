@@ -125,10 +125,6 @@ class TestConstruction:
             with pytest.raises(TypeError, match=text):
                 frame.text(payload)
 
-    def test_a_masking_key_has_to_be_a_buffer(self, frames: ModuleType) -> None:
-        with pytest.raises(TypeError, match=r"^masking_key must be bytes-like, not str$"):
-            frames.encode_header(1, 0, masking_key="abcd")
-
 
 class TestReading:
     def test_text(self, frames: ModuleType) -> None:

@@ -6,7 +6,7 @@ from aiohttp_rawws.session.queues cimport IncomingQueue as IncomingQueueC
 from aiohttp_rawws.session.queues cimport OutgoingQueue as OutgoingQueueC
 from aiohttp_rawws.wire.frames cimport Frame as FrameC, PreparedFrame as PreparedFrameC
 from aiohttp_rawws.wire.frames cimport is_close, is_control
-from aiohttp_rawws.wire.framing cimport FrameEncoder as FrameEncoderC
+from aiohttp_rawws.wire.encoder cimport FrameEncoder as FrameEncoderC
 
 cdef Py_ssize_t BATCH
 cdef Py_ssize_t UNJOINED

@@ -5,7 +5,7 @@ from aiohttp_rawws.session.awaitables cimport wake
 from aiohttp_rawws.session.life cimport wake_all
 from aiohttp_rawws.session.outgoing cimport OutgoingHalf
 from aiohttp_rawws.session.queues cimport IncomingQueue as IncomingQueueC
-from aiohttp_rawws.wire.framing cimport FrameParser as FrameParserC
+from aiohttp_rawws.wire.parser cimport FrameParser as FrameParserC
 
 cdef int OPEN
 cdef int CLOSING

@@ -1,24 +1,25 @@
-"""Frames and their codec in one place, for those who import from here: the names of ``frames`` and ``framing``."""
+"""Frames and their codec in one place, for those who import from here: the names of the other modules."""
 
 from __future__ import annotations
 
 from .._build import COMPILED
+from .encoder import FrameEncoder
 from .frames import (
     Frame,
     FrameChunk,
     FrameHeader,
     PreparedFrame,
-    encode_header,
     is_close,
     is_control,
     is_prepared,
     is_text,
     is_whole_message,
-    new_masking_key,
     payload_size,
     with_payload,
 )
-from .framing import FrameEncoder, FrameParser, apply_mask
+from .headers import encode_header
+from .masking import apply_mask, new_masking_key
+from .parser import FrameParser
 
 __all__ = [
     "COMPILED",

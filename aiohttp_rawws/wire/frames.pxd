@@ -1,6 +1,8 @@
 # The types that make frames.py a compiled module; its behaviour is all in the .py.
 cimport cython
 
+from aiohttp_rawws.wire.headers cimport copied, head_byte, header_bytes
+
 cdef int FIN
 cdef int RSV1
 cdef int RSV2
@@ -12,16 +14,11 @@ cdef int BINARY
 cdef int CLOSE
 cdef int PING
 cdef int PONG
-cdef int MASKED
-cdef int LENGTH_16
-cdef int LENGTH_64
 cdef int UNMASKED
 cdef int MAX_CONTROL_PAYLOAD
 cdef int SHOWN
 
 cdef tuple OPCODES
-cdef bytes _pool
-cdef Py_ssize_t _used
 
 
 cdef class _Text:
@@ -43,11 +40,9 @@ cdef class PreparedFrame:
     cdef bytes _wire
 
 
-cdef int _head_byte(int opcode, bint fin, bint rsv1, bint rsv2, bint rsv3) except -1
 cdef int _check_control(int head, Py_ssize_t size) except -1
 cdef int _checked_kind(int opcode, int kind) except -1
 cdef bytes _as_bytes(payload)
-cdef bytes _copied(data, str name)
 cdef Frame _data_frame(int opcode, bytes payload, bint fin, bint rsv1, bint rsv2, bint rsv3)
 cdef Frame _control_frame(int opcode, bytes payload)
 cdef str _decoded(Frame frame)
@@ -58,9 +53,6 @@ cdef bytes _wire_of(Frame frame)
 cpdef Frame make_frame(int head, int kind, bytes payload, long long key)
 cpdef Frame with_payload(Frame frame, bytes payload, bint rsv1)
 cpdef object header_of(int head, int kind, long long length, long long key)
-cpdef bytes header_bytes(int head, long long length, bytes masking_key)
-cpdef bytes checked_key(bytes masking_key)
-cpdef bytes new_masking_key()
 @cython.locals(frame=Frame)
 cpdef Py_ssize_t payload_size(item) except -1
 cpdef bint is_prepared(item) noexcept

@@ -6,51 +6,19 @@ attributes that the .pxd does not name.
 
 from __future__ import annotations
 
-import os
-import secrets
-import struct
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard, cast, overload
 
 from ..errors import InvalidPayload
-from .codes import OPCODES, CloseReason, Opcode, may_be_sent
+from .codes import MAX_CONTROL_PAYLOAD, OPCODES, CloseReason, Opcode, may_be_sent
+from .header_bits import BINARY, CLOSE, CONTROL, FIN, OPCODE, PING, PONG, RSV1, RSV2, RSV3, TEXT, UNMASKED
+from .headers import copied, head_byte, header_bytes
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-# The first byte of a frame.
-FIN = 0x80
-RSV1 = 0x40
-RSV2 = 0x20
-RSV3 = 0x10
-OPCODE = 0x0F
-CONTROL = 0x08
-TEXT = 0x1
-BINARY = 0x2
-CLOSE = 0x8
-PING = 0x9
-PONG = 0xA
-# The second.
-MASKED = 0x80
-LENGTH_16 = 126
-LENGTH_64 = 127
-
-UNMASKED = -1  # instead of a masking key
-MAX_CONTROL_PAYLOAD = 125
 SHOWN = 24  # bytes of a payload in a repr
-
-# Headers, less the key, by the form of their length.
-_SHORT = struct.Struct("!BB")
-_MEDIUM = struct.Struct("!BBH")
-_LONG = struct.Struct("!BBQ")
-
-
-def _head_byte(opcode: int, fin: bool, rsv1: bool, rsv2: bool, rsv3: bool) -> int:
-    if not 0 <= opcode <= OPCODE:
-        raise ValueError(f"{int(opcode)} is not an opcode")
-    return (FIN if fin else 0) | (RSV1 if rsv1 else 0) | (RSV2 if rsv2 else 0) | (RSV3 if rsv3 else 0) | int(opcode)
 
 
 def _check_control(head: int, size: int) -> None:
@@ -70,20 +38,11 @@ def _checked_kind(opcode: int, kind: int) -> int:
 
 
 def _as_bytes(payload: Buffer) -> bytes:
-    return payload if type(payload) is bytes else _copied(payload, "payload")
-
-
-def _copied(data: Any, name: str) -> bytes:
-    try:
-        view = memoryview(data)
-    except TypeError:
-        hint = "; Frame.text() takes str" if isinstance(data, str) and name == "payload" else ""
-        raise TypeError(f"{name} must be bytes-like, not {type(data).__name__}{hint}") from None
-    return bytes(view)
+    return payload if type(payload) is bytes else copied(payload, "payload")
 
 
 def _data_frame(opcode: int, payload: bytes, fin: bool, rsv1: bool, rsv2: bool, rsv3: bool) -> Frame:
-    return make_frame(_head_byte(opcode, fin, rsv1, rsv2, rsv3), opcode, payload, UNMASKED)
+    return make_frame(head_byte(opcode, fin, rsv1, rsv2, rsv3), opcode, payload, UNMASKED)
 
 
 def _text_frame(
@@ -161,7 +120,7 @@ class Frame:
         kind: int | None = None,
     ) -> None:
         self._payload = _as_bytes(payload)
-        self._head = _head_byte(opcode, fin, rsv1, rsv2, rsv3)
+        self._head = head_byte(opcode, fin, rsv1, rsv2, rsv3)
         if self._head & CONTROL:
             _check_control(self._head, len(self._payload))
         self._kind = self._head & OPCODE if kind is None else _checked_kind(self._head & OPCODE, kind)
@@ -398,71 +357,6 @@ def _wire_of(frame: Frame) -> bytes:
     if not frame._head & FIN or not frame._head & OPCODE:
         raise ValueError("only a whole message can be prepared, not a fragment")
     return header_bytes(frame._head, len(frame._payload), None) + frame._payload
-
-
-def header_bytes(head: int, length: int, masking_key: bytes | None) -> bytes:
-    """A header with the shortest form of ``length``, as section 5.2 demands."""
-    mask = 0 if masking_key is None else MASKED
-    if length < LENGTH_16:
-        header = _SHORT.pack(head, mask | length)
-    elif length <= 0xFFFF:
-        header = _MEDIUM.pack(head, mask | LENGTH_16, length)
-    else:
-        header = _LONG.pack(head, mask | LENGTH_64, length)
-    return header if masking_key is None else header + masking_key
-
-
-def encode_header(
-    opcode: int,
-    length: int,
-    *,
-    fin: bool = True,
-    rsv1: bool = False,
-    rsv2: bool = False,
-    rsv3: bool = False,
-    masking_key: Buffer | None = None,
-) -> bytes:
-    """The header of a frame (section 5.2), of 2 to 14 bytes, whether or not the RFC allows such a frame.
-
-    length: bytes of the payload that will follow. masking_key: 4 bytes, for a payload that ``apply_mask`` has masked.
-    Raises ValueError for a number that does not fit its field.
-    """
-    if not 0 <= length < 1 << 63:
-        raise ValueError(f"a frame cannot be {length} bytes long")
-    key = None if masking_key is None else checked_key(_copied(masking_key, "masking_key"))
-    return header_bytes(_head_byte(opcode, fin, rsv1, rsv2, rsv3), length, key)
-
-
-def checked_key(masking_key: bytes) -> bytes:
-    if len(masking_key) != 4:
-        raise ValueError(f"a masking key is 4 bytes long, not {len(masking_key)}")
-    return masking_key
-
-
-# Keys must be unpredictable (section 5.3). Asking the system for many at once costs a hundredth of asking for each; a
-# forked child must not go on with the same ones.
-_pool = b""
-_used = 0
-
-
-def new_masking_key() -> bytes:
-    """4 bytes from the system's source of randomness."""
-    global _pool, _used
-    if _used >= len(_pool):
-        _pool = secrets.token_bytes(1024)
-        _used = 0
-    key = _pool[_used : _used + 4]
-    _used += 4
-    return key
-
-
-def _forget_pool() -> None:
-    global _pool
-    _pool = b""
-
-
-if sys.platform != "win32":
-    os.register_at_fork(after_in_child=_forget_pool)
 
 
 def payload_size(item: Any) -> int:

@@ -1,19 +1,20 @@
-"""The reference codec: bytes to frames and back (RFC 6455, section 5), in plain Python.
+"""The reference parser: bytes to frames (RFC 6455, section 5), in plain Python.
 
-``framing.pyx`` is the same compiled. What changes here changes there; ``tests/test_codec_parity.py`` compares them.
+``parser.pyx`` is the same compiled. What changes here changes there; ``tests/test_codec_parity.py`` compares them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .. import errors
 from . import _rules as rules
-from .codes import MAX_CONTROL_PAYLOAD, OPCODES
-from .frames import (
+from .codes import MAX_CONTROL_PAYLOAD
+from .frames import Frame, FrameChunk, FrameHeader, header_of, make_frame
+from .header_bits import (
     BINARY,
     CLOSE,
+    CONTINUATION,
     CONTROL,
     FIN,
     LENGTH_16,
@@ -22,34 +23,14 @@ from .frames import (
     OPCODE,
     TEXT,
     UNMASKED,
-    Frame,
-    FrameChunk,
-    FrameHeader,
-    PreparedFrame,
-    checked_key,
-    encode_header,
-    header_bytes,
-    header_of,
-    make_frame,
-    new_masking_key,
 )
+from .masking import mask_in_place, masked
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = [
-    "Frame",
-    "FrameChunk",
-    "FrameEncoder",
-    "FrameHeader",
-    "FrameParser",
-    "PreparedFrame",
-    "apply_mask",
-    "encode_header",
-    "new_masking_key",
-]
+__all__ = ["FrameParser"]
 
-CONTINUATION = 0
 RESERVED = frozenset({*range(0x3, 0x8), *range(0xB, 0x10)})
 
 # The first bytes of frames that are a whole message, with any extension bits. Most frames begin with one of these, and
@@ -59,48 +40,7 @@ WHOLE = frozenset(FIN | rsv | opcode for rsv in range(0, 0x80, 0x10) for opcode 
 # A payload of unknown honesty gets this much room at first, and then twice what it has filled.
 FIRST_ROOM = 64 * 1024
 
-# Per byte of the key, a table that maps each byte to what it is masked to. With those a long payload takes a third of
-# the time that one xor of two large integers does; a short one is the other way about.
-_XOR = [bytes(byte ^ key for byte in range(256)) for key in range(256)]
-_LONG = 1024
-# Per number of 32-bit words, the integer in which each of them is 1: a key times that is the key repeated.
-_ONES = [sum(1 << 32 * word for word in range(words)) for words in range(_LONG // 4 + 1)]
-
 _number = int.from_bytes  # looked up once: a tenth of a short payload's time
-
-
-def apply_mask(payload: Buffer, masking_key: Buffer, offset: int = 0) -> bytes:
-    """Mask or unmask ``payload`` (RFC 6455, section 5.3).
-
-    payload: any contiguous buffer of n bytes; left as it was.
-    masking_key: 4 bytes.
-    offset: bytes of this frame's payload handled before this call, so a frame may come in pieces.
-    Returns n new bytes. Raises ValueError if ``masking_key`` is not 4 bytes long.
-    """
-    key = checked_key(bytes(memoryview(masking_key)))
-    if offset < 0:
-        raise ValueError(f"offset is {offset}, and cannot be negative")
-    with memoryview(payload) as view:
-        return _masked(view.tobytes(), key, offset)
-
-
-def _masked(payload: bytes, key: bytes, offset: int = 0) -> bytes:
-    size = len(payload)
-    if turn := offset & 3:
-        key = key[turn:] + key[:turn]
-    if size < _LONG:
-        words = (size + 3) // 4
-        keys = _number(key, "little") * _ONES[words]
-        return (_number(payload, "little") ^ keys).to_bytes(4 * words, "little")[:size]
-    result = bytearray(payload)
-    _mask_in_place(result, key, 0, size)
-    return bytes(result)
-
-
-def _mask_in_place(payload: bytearray, key: bytes, start: int, stop: int) -> None:
-    for index in range(start, min(start + 4, stop)):  # an empty slice could not be set while there is a view
-        part = slice(index, stop, 4)
-        payload[part] = payload[part].translate(_XOR[key[index & 3]])
 
 
 def _octets(data: Buffer, length: int) -> bytes:
@@ -129,7 +69,7 @@ class _Open:
         """``data`` follows the bytes received so far."""
         if self.key == UNMASKED:
             return data
-        return _masked(data, self.key.to_bytes(4, "big"), self.received)
+        return masked(data, self.key.to_bytes(4, "big"), self.received)
 
     def grow(self, least: int) -> None:
         """Make room for ``least`` bytes or more. In a new object: the loop may still hold a view of this one."""
@@ -256,7 +196,7 @@ class FrameParser:
                     payload, key = data[start:stop], UNMASKED
                     if expected:
                         masking_key = data[start - 4 : start]
-                        payload, key = _masked(payload, masking_key), _number(masking_key, "big")
+                        payload, key = masked(payload, masking_key), _number(masking_key, "big")
                     items.append(make_frame(head, head & OPCODE, payload, key))
                     position, produced = stop, produced + length
                     continue
@@ -290,7 +230,7 @@ class FrameParser:
         start = frame.received
         stop = start + rules.checked_advance(count, len(frame.payload) - start)
         if frame.key != UNMASKED:
-            _mask_in_place(frame.payload, frame.key.to_bytes(4, "big"), start, stop)
+            mask_in_place(frame.payload, frame.key.to_bytes(4, "big"), start, stop)
         frame.received = stop
         if stop == frame.length:
             self._deliver(frame.frame(), items)
@@ -308,9 +248,9 @@ class FrameParser:
             self._check_head(opcode, bool(head & FIN))
         if size < 2:
             return None, 0
-        masked, length = data[start + 1] & MASKED, data[start + 1] & ~MASKED
+        is_masked, length = data[start + 1] & MASKED, data[start + 1] & ~MASKED
         if self.strict:
-            if self.masked is not None and bool(masked) != self.masked:
+            if self.masked is not None and bool(is_masked) != self.masked:
                 raise errors.ProtocolViolation(rules.NEEDS_MASK if self.masked else rules.NEEDS_NO_MASK)
             if opcode & CONTROL and length > MAX_CONTROL_PAYLOAD:
                 raise errors.ProtocolViolation(rules.LONG_CONTROL)
@@ -328,7 +268,7 @@ class FrameParser:
         if length > self._limit:
             raise errors.FrameTooBig(length, self._limit)
         key = UNMASKED
-        if masked:
+        if is_masked:
             if len(data) < position + 4:
                 return None, 0
             key = int.from_bytes(data[position : position + 4], "big")
@@ -393,107 +333,3 @@ class FrameParser:
         self._open = None
         self.closed = frame._head & OPCODE == CLOSE
         items.append(frame)
-
-
-class FrameEncoder:
-    """Turns the frames of one direction of a connection into bytes, one by one or in batches. One caller at a time.
-
-    masking: mask what is sent, as a client must (section 5.3); settable at any time. Payloads are copied, not changed.
-    strict: refuse frames that do not continue the message which was begun; otherwise send opcodes as they stand.
-    new_masking_key: where the keys come from, 4 bytes each.
-
-    A message is continued with opcode 0 whether the frame says so or repeats the message's kind (section 5.4).
-    mid_message: the last data frame sent was not the last of its message. size: bytes in the batch.
-    """
-
-    def __init__(
-        self,
-        *,
-        masking: bool = False,
-        strict: bool = True,
-        new_masking_key: Callable[[], bytes] = new_masking_key,
-    ) -> None:
-        self.masking = masking
-        self.strict = strict
-        self._new_masking_key = new_masking_key
-        self._message = CONTINUATION
-        self._batch: list[bytes] = []
-        self.size = 0
-
-    @property
-    def mid_message(self) -> bool:
-        return self._message != CONTINUATION
-
-    def encode(self, frame: Frame | PreparedFrame) -> bytes:
-        """The bytes of ``frame``, which go out before those of the next one.
-
-        Raises RuntimeError, and forgets the frame, if it does not fit into the message that was begun.
-        """
-        if isinstance(frame, PreparedFrame):
-            self._begin_whole(frame.frame._head)
-            if not self.masking:
-                return frame.wire
-            head, payload = frame.frame._head, frame.frame._payload
-        else:
-            head, payload = self._begin(frame), frame._payload
-        if not self.masking:
-            return header_bytes(head, len(payload), None) + payload
-        key = checked_key(self._new_masking_key())
-        return header_bytes(head, len(payload), key) + _masked(payload, key)
-
-    def append(self, frame: Frame | PreparedFrame) -> int:
-        """Put ``frame`` at the end of the batch, as ``encode`` would give it; returns its size in bytes."""
-        wire = self.encode(frame)
-        self._batch.append(wire)
-        self.size += len(wire)
-        return len(wire)
-
-    def append_bytes(self, data: Buffer) -> int:
-        """Put bytes of the caller's own making at the end of the batch; returns how many."""
-        wire = data if type(data) is bytes else b"" + memoryview(data)  # what the caller may change is copied
-        self._batch.append(wire)
-        self.size += len(wire)
-        return len(wire)
-
-    def append_header(self, frame: Frame) -> int:
-        """Put the header alone at the end of the batch, for a payload that follows unjoined; returns its size.
-
-        Raises RuntimeError while masking, when the payload has to be changed on its way.
-        """
-        if self.masking:
-            raise RuntimeError(rules.HEADER_WHILE_MASKING)
-        return self.append_bytes(header_bytes(self._begin(frame), len(frame._payload), None))
-
-    def take(self) -> bytes:
-        """The batch, which is empty then."""
-        batch, self._batch, self.size = self._batch, [], 0
-        return b"".join(batch)  # which copies nothing where there is but one
-
-    def _begin(self, frame: Frame) -> int:
-        """The first byte to send for ``frame``; keeps track of the message."""
-        if not isinstance(frame, Frame):
-            raise TypeError(f"{rules.NOT_A_FRAME}{type(frame).__name__}")
-        head = frame._head
-        if head in WHOLE and self._message == CONTINUATION:
-            return head
-        opcode = head & OPCODE
-        if opcode & CONTROL:
-            return head
-        kind = self._message if opcode == CONTINUATION and frame._kind == CONTINUATION else frame._kind
-        if self.strict:
-            if opcode == CONTINUATION and self._message == CONTINUATION:
-                raise RuntimeError(rules.BEGIN_FIRST)
-            if self._message not in (CONTINUATION, kind):
-                raise RuntimeError(rules.FINISH_FIRST.format(OPCODES[kind].name, OPCODES[self._message].name))
-        if kind == self._message:
-            head &= ~OPCODE
-        self._message = CONTINUATION if head & FIN else kind
-        return head
-
-    def _begin_whole(self, head: int) -> None:
-        """A prepared frame goes out as it is, so it cannot become a part of another message."""
-        if head & CONTROL:
-            return
-        if self.strict and self._message != CONTINUATION:
-            raise RuntimeError(rules.WHOLE_INSIDE.format(OPCODES[self._message].name))
-        self._message = CONTINUATION

@@ -1,0 +1,27 @@
+# What other compiled modules call as C. The methods and their meaning are those of encoder.py.
+cimport cython
+from cpython.object cimport PyObject
+
+
+@cython.final
+cdef class FrameEncoder:
+    cdef public bint masking
+    cdef public bint strict
+    cdef readonly bint mid_message
+    cdef readonly Py_ssize_t size
+    cdef object _new_masking_key  # None: that of masking_keys, called as C
+    cdef int _message
+    cdef PyObject* _batch  # a bytes object of ``_room`` bytes, of which ``size`` are in use
+    cdef Py_ssize_t _room
+    cdef Py_ssize_t _usual  # size of the last batch: what the next one probably needs
+
+    cpdef bytes encode(self, frame)
+    cpdef Py_ssize_t append(self, frame) except -1
+    cpdef Py_ssize_t append_bytes(self, data) except -1
+    cpdef Py_ssize_t append_header(self, frame) except -1
+    cpdef bytes take(self)
+
+    cdef int _begin(self, frame) except -1
+    cdef int _begin_whole(self, int head) except -1
+    cdef bytes _next_key(self)
+    cdef unsigned char* _reserve(self, Py_ssize_t count) except NULL

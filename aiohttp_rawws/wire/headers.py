@@ -1,0 +1,68 @@
+"""The header of a frame on the wire (RFC 6455, section 5.2).
+
+One source, two builds: as it stands, and compiled with the types that ``headers.pxd`` adds.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+from .header_bits import FIN, LENGTH_16, LENGTH_64, MASKED, OPCODE, RSV1, RSV2, RSV3
+from .masking_keys import checked_key
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+# Headers, less the key, by the form of their length.
+_SHORT = struct.Struct("!BB")
+_MEDIUM = struct.Struct("!BBH")
+_LONG = struct.Struct("!BBQ")
+
+
+def head_byte(opcode: int, fin: bool, rsv1: bool, rsv2: bool, rsv3: bool) -> int:
+    if not 0 <= opcode <= OPCODE:
+        raise ValueError(f"{int(opcode)} is not an opcode")
+    return (FIN if fin else 0) | (RSV1 if rsv1 else 0) | (RSV2 if rsv2 else 0) | (RSV3 if rsv3 else 0) | int(opcode)
+
+
+def copied(data: Any, name: str) -> bytes:
+    try:
+        view = memoryview(data)
+    except TypeError:
+        hint = "; Frame.text() takes str" if isinstance(data, str) and name == "payload" else ""
+        raise TypeError(f"{name} must be bytes-like, not {type(data).__name__}{hint}") from None
+    return bytes(view)
+
+
+def header_bytes(head: int, length: int, masking_key: bytes | None) -> bytes:
+    """A header with the shortest form of ``length``, as section 5.2 demands."""
+    mask = 0 if masking_key is None else MASKED
+    if length < LENGTH_16:
+        header = _SHORT.pack(head, mask | length)
+    elif length <= 0xFFFF:
+        header = _MEDIUM.pack(head, mask | LENGTH_16, length)
+    else:
+        header = _LONG.pack(head, mask | LENGTH_64, length)
+    return header if masking_key is None else header + masking_key
+
+
+def encode_header(
+    opcode: int,
+    length: int,
+    *,
+    fin: bool = True,
+    rsv1: bool = False,
+    rsv2: bool = False,
+    rsv3: bool = False,
+    masking_key: Buffer | None = None,
+) -> bytes:
+    """The header of a frame (section 5.2), of 2 to 14 bytes, whether or not the RFC allows such a frame.
+
+    length: bytes of the payload that will follow. masking_key: 4 bytes, for a payload that ``apply_mask`` has masked.
+    Raises ValueError for a number that does not fit its field.
+    """
+    if not 0 <= length < 1 << 63:
+        raise ValueError(f"a frame cannot be {length} bytes long")
+    key = None if masking_key is None else checked_key(copied(masking_key, "masking_key"))
+    return header_bytes(head_byte(opcode, fin, rsv1, rsv2, rsv3), length, key)
