@@ -24,6 +24,8 @@ MODULES = (
     "wire.masking",
     "wire.headers",
     "wire.frames",
+    "wire.header_reader",
+    "wire.open_frame",
     "wire.parser",
     "wire.encoder",
     "session.queues",

@@ -66,13 +66,14 @@ def plain(module: ModuleType, items: Any) -> list[Any]:
 
 def state(parser: Any) -> Any:
     error = parser.error
+    target = parser.target()
     return (
         parser.pending,
         parser.mid_frame,
         parser.closed,
         type(error),
         str(error),
-        parser.target() is None,
+        None if target is None else len(target),
     )
 
 
@@ -87,7 +88,7 @@ def parse(module: ModuleType, options: dict[str, Any], steps: list[tuple[Any, ..
             count = min(len(data), len(target))
             target[:count] = data[:count]
             del target
-            items = parser.advance(count) + parser.feed(data[count:])
+            items = parser.advance(count) + parser.feed(data[count:], -1, max_frames, max_bytes)
         log.append((plain(module, items), state(parser)))
     return log
 
@@ -176,6 +177,78 @@ def encode(codec: ModuleType, strict: bool, steps: list[Any]) -> list[Any]:
 @given(options, feeds())
 def test_parsers(options: dict[str, Any], steps: list[tuple[Any, ...]]) -> None:
     logs = [parse(codec, options, steps) for codec in CODECS.values()]
+    assert all(log == logs[0] for log in logs)
+
+
+def frame_bytes(opcode: int, size: int, *, fin: bool = True, key: bytes | None = None) -> bytes:
+    payload = bytes(range(1, 252)) * (size // 251 + 1)
+    return encode_header(opcode, size, fin=fin, masking_key=key) + payload[:size]
+
+
+# Short streams in which a frame that is open ends beside frames of every kind.
+STREAMS = {
+    "fragments": frame_bytes(2, 5, fin=False) + frame_bytes(0, 0, fin=False) + frame_bytes(0, 3) + frame_bytes(1, 1),
+    "masked": frame_bytes(1, 4, key=b"1234") + frame_bytes(2, 0, key=b"abcd") + frame_bytes(2, 2, key=b"\0\0\0\0"),
+    "control": frame_bytes(2, 6, fin=False) + frame_bytes(9, 4) + frame_bytes(0, 0) + frame_bytes(10, 0),
+    "close": frame_bytes(2, 3) + frame_bytes(8, 2) + frame_bytes(2, 3),
+    "refused": frame_bytes(1, 3, fin=False) + frame_bytes(2, 2) + frame_bytes(2, 1),
+    "16 bits": frame_bytes(2, 130) + frame_bytes(2, 0) + frame_bytes(1, 126),
+}
+BUDGETS = list(itertools.product((-1, 0, 1, 2), (-1, 0, 1, 2, 6)))
+
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("chunk_above", [None, 0, 3])
+@pytest.mark.parametrize("name", STREAMS)
+def test_limits_at_every_cut(name: str, chunk_above: int | None, strict: bool) -> None:
+    """What is open goes on; nothing else is begun once so many items or bytes were produced."""
+    stream = STREAMS[name]
+    cuts = [cut for cut in range(len(stream) + 1) if cut < 25 or cut % 7 == 0 or cut > len(stream) - 10]
+    for cut, (max_frames, max_bytes) in itertools.product(cuts, BUDGETS):
+        logs = []
+        for codec in CODECS.values():
+            parser = codec.FrameParser(masked=None, strict=strict, chunk_above=chunk_above)
+            log = [(plain(codec, parser.feed(stream[:cut], -1, 1, -1)), state(parser))]
+            for data in (stream[cut:], b"", b""):
+                was_open = parser.mid_frame and not parser.pending
+                items = parser.feed(data, -1, max_frames, max_bytes)
+                begun = items[1:] if was_open else items  # the first item may be of the frame that was open
+                if begun:
+                    before = items[: len(items) - 1]
+                    assert max_frames < 0 or len(before) < max_frames
+                    assert max_bytes < 0 or sum(len(item.payload) for item in before) < max_bytes
+                log.append((plain(codec, items), state(parser)))
+            log.append((plain(codec, parser.feed(b"")), state(parser)))
+            logs.append(log)
+        assert all(log == logs[0] for log in logs), (cut, max_frames, max_bytes)
+
+
+@pytest.mark.parametrize("size", [16 * 1024 + 10, 64 * 1024, 70_000, 300_000, 1_200_000])
+@pytest.mark.parametrize("first", [14, 22, 40_000, 66_000])
+@pytest.mark.parametrize("max_frames", [-1, 0, 1, 2])
+def test_a_frame_that_is_read_in_place_ends_at_the_same_call(size: int, first: int, max_frames: int) -> None:
+    """So the targets are of the same size, too."""
+    stream = frame_bytes(2, size, fin=False, key=b"1234") + frame_bytes(2, 0, fin=False, key=b"abcd") * 2
+    logs = []
+    for codec in CODECS.values():
+        parser = codec.FrameParser(strict=False)
+        log: list[Any] = [plain(codec, parser.feed(stream[:first])), state(parser)]
+        position = min(first, len(stream))
+        while position < len(stream):
+            target = parser.target()
+            count = min(100_000, len(stream) - position)
+            if target is None:
+                items = parser.feed(stream[position : position + count], -1, max_frames, -1)
+            else:
+                count = min(count, len(target))
+                target[:count] = stream[position : position + count]
+                del target
+                items = parser.advance(count)
+            position += count
+            log.append((position, plain(codec, items), state(parser)))
+        log.append((plain(codec, parser.feed(b"")), state(parser)))
+        logs.append(log)
     assert all(log == logs[0] for log in logs)
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import _rules as rules
+from . import _shared as rules
 from .codes import OPCODES
 from .frames import Frame, PreparedFrame
 from .header_bits import CONTINUATION, CONTROL, FIN, OPCODE
 from .headers import header_bytes
 from .masking import masked
 from .masking_keys import checked_key, new_masking_key
-from .parser import WHOLE
+from .parser import WHOLE_MESSAGE_HEADS
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -102,7 +102,7 @@ class FrameEncoder:
         if not isinstance(frame, Frame):
             raise TypeError(f"{rules.NOT_A_FRAME}{type(frame).__name__}")
         head = frame._head
-        if head in WHOLE and self._message == CONTINUATION:
+        if head in WHOLE_MESSAGE_HEADS and self._message == CONTINUATION:
             return head
         opcode = head & OPCODE
         if opcode & CONTROL:

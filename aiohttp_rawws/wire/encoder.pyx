@@ -12,7 +12,7 @@ from aiohttp_rawws.wire.frames cimport Frame, PreparedFrame
 from aiohttp_rawws.wire.masking cimport rawws_mask_copy
 from aiohttp_rawws.wire.masking_keys cimport checked_key, new_masking_key as make_masking_key
 
-from . import _rules as rules
+from . import _shared as rules
 from . import header_bits as bits
 from .codes import OPCODES
 from .masking_keys import new_masking_key

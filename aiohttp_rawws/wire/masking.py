@@ -36,7 +36,7 @@ def apply_mask(payload: Buffer, masking_key: Buffer, offset: int = 0) -> bytes:
         return masked(view.tobytes(), key, offset)
 
 
-def masked(payload: bytes, key: bytes, offset: int = 0) -> bytes:
+def masked(payload: bytes | bytearray, key: bytes | bytearray, offset: int = 0) -> bytes:
     size = len(payload)
     if turn := offset & 3:
         key = key[turn:] + key[:turn]
@@ -49,7 +49,7 @@ def masked(payload: bytes, key: bytes, offset: int = 0) -> bytes:
     return bytes(result)
 
 
-def mask_in_place(payload: bytearray, key: bytes, start: int, stop: int) -> None:
+def mask_in_place(payload: bytearray, key: bytes | bytearray, start: int, stop: int) -> None:
     for index in range(start, min(start + 4, stop)):  # an empty slice could not be set while there is a view
         part = slice(index, stop, 4)
         payload[part] = payload[part].translate(_XOR[key[index & 3]])

@@ -1,12 +1,15 @@
-"""What both codecs go by: the sizes that decide, and the words in which they refuse."""
+"""Constants, error texts and argument checks that both builds of the codec share."""
 
 from __future__ import annotations
 
 import operator
 import sys
+from typing import Any
 
-# A payload of which more than this is missing is read in place; below, one read may well bring the next frames too.
+# Read a payload in place if more bytes than this are missing. If fewer are, one read may bring the next frames too.
 LARGE = 16 * 1024
+# Room for a payload that has just begun. The length in the header is not trusted: the room doubles as bytes arrive.
+FIRST_ROOM = 64 * 1024
 NO_LIMIT = sys.maxsize
 
 NEEDS_MASK = "Frame is not masked"
@@ -28,7 +31,19 @@ NO_TARGET = "there is no target to advance in"
 
 
 def checked_limit(name: str, value: int | None) -> int:
-    """An option that is a number of bytes, with ``NO_LIMIT`` for None."""
+    """Check an option that is a number of bytes.
+
+    Args:
+        name: The option, for the error.
+        value: The number of bytes. None: any number.
+
+    Returns:
+        The number, or ``NO_LIMIT`` for None.
+
+    Raises:
+        ValueError: The number is negative.
+        TypeError: It is not an int.
+    """
     if value is None:
         return NO_LIMIT
     number = operator.index(value)
@@ -38,13 +53,29 @@ def checked_limit(name: str, value: int | None) -> int:
 
 
 def checked_length(length: int, size: int) -> int:
-    """How many of ``size`` bytes count, where a negative ``length`` means all."""
+    """Return how many of ``size`` bytes count: ``length`` of them, or all if ``length`` is negative."""
     if length > size:
         raise ValueError(f"length is {length}, and there are {size} bytes")
     return size if length < 0 else length
 
 
 def checked_advance(count: int, room: int) -> int:
+    """Return ``count`` if the target has room for so many bytes. Otherwise raise ValueError."""
     if not 0 <= count <= room:
         raise ValueError(f"cannot advance by {count}, for which the target has no room")
     return count
+
+
+def copied(data: Any, name: str) -> bytes:
+    """Copy a buffer to bytes. Raises a TypeError that names the argument ``name`` if it is not a buffer."""
+    try:
+        view = memoryview(data)
+    except TypeError:
+        hint = "; Frame.text() takes str" if isinstance(data, str) and name == "payload" else ""
+        raise TypeError(f"{name} must be bytes-like, not {type(data).__name__}{hint}") from None
+    return bytes(view)
+
+
+def not_made(item: object) -> AttributeError:
+    """The error for an object whose ``__init__`` did not run, as Python reports a missing attribute."""
+    return AttributeError(f"{type(item).__name__} has no content: its __init__ was not called")

@@ -1,0 +1,30 @@
+# What the compiled parser calls as C. The methods and their meaning are those of open_frame.py.
+cimport cython
+from cpython.object cimport PyObject
+
+from aiohttp_rawws.wire.frames cimport Frame
+from aiohttp_rawws.wire.header_reader cimport Header
+
+
+@cython.final
+cdef class OpenFrame:
+    cdef Header _header
+    cdef int _kind
+    cdef readonly object announced
+    cdef readonly long long received
+    cdef PyObject* _payload  # a bytes object, of which ``received`` are there
+    cdef Py_ssize_t _room  # bytes of it that may be written to
+    cdef Py_ssize_t _allocated  # bytes of it
+
+    cdef object chunk(self, const unsigned char* data, Py_ssize_t size)
+    cdef int write(self, const unsigned char* data, Py_ssize_t size) except -1
+    cdef object target(self)
+    cdef int advance(self, Py_ssize_t count) except -1
+    cdef Frame frame(self)
+    cdef long long missing(self) noexcept
+
+    cdef int _grow(self, Py_ssize_t least) except -1
+    cdef int _reallocate(self, Py_ssize_t size) except -1
+
+
+cdef OpenFrame open_frame(Header* header, int kind, Py_ssize_t size, bint in_chunks)
