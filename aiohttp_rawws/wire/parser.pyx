@@ -19,9 +19,14 @@ from . import header_bits as bits
 __all__ = ["FrameParser"]
 
 cdef extern from "_frame_pool.h":
-    void rawws_keep_frames(type type)
+    void rawws_keep_frames(type type, frame, payload)
 
-rawws_keep_frames(Frame)
+cdef int _keep_frames() except -1:
+    cdef Frame example = make_frame(0, 0, b"example", 0)
+    rawws_keep_frames(Frame, example, example._payload)
+    return 0
+
+_keep_frames()
 
 cdef int CONTINUATION = bits.CONTINUATION
 cdef int TEXT = bits.TEXT
