@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -74,7 +75,7 @@ class TestEncode:
         encoder.masking = True
         assert encoder.encode(prepared)[1] == 0x82
         encoder.append(codec.Frame.binary(b"", fin=False))
-        with pytest.raises(RuntimeError, match="a prepared message cannot be sent inside a BINARY message"):
+        with pytest.raises(RuntimeError, match="a whole message cannot be sent inside a BINARY message"):
             encoder.append(prepared)
         encoder.append(codec.PreparedFrame(codec.Frame.ping()))
         assert encoder.mid_message
@@ -141,3 +142,88 @@ class TestEncode:
         assert encoder.take() == b"\x89\x80\x00\x00\x00\x01\x89\x80\x00\x00\x00\x02"
         with pytest.raises(ValueError, match="4 bytes long, not 3"):
             codec.FrameEncoder(masking=True, new_masking_key=lambda: b"abc").encode(codec.Frame.ping())
+
+
+def failing() -> bytes:
+    raise OSError("no randomness")
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("masking", [True, False])
+class TestOpenMessage:
+    """Section 5.4: which message is open, and what is refused inside it."""
+
+    def begun(self, codec: ModuleType, masking: bool, strict: bool) -> Any:
+        encoder = codec.FrameEncoder(masking=masking, strict=strict)
+        encoder.append(codec.Frame.text("a", fin=False))
+        assert encoder.mid_message
+        return encoder
+
+    @pytest.mark.parametrize("call", ["encode", "append"])
+    def test_a_prepared_message_inside(self, codec: ModuleType, masking: bool, strict: bool, call: str) -> None:
+        """Refused; a lenient encoder sends it, and the message that was open is forgotten."""
+        encoder = self.begun(codec, masking, strict)
+        size = encoder.size
+        for frame in (codec.Frame.text("b"), codec.Frame.binary(b"b")):
+            prepared = codec.PreparedFrame(frame)
+            if strict:
+                with pytest.raises(RuntimeError, match="a whole message cannot be sent inside a TEXT message"):
+                    getattr(encoder, call)(prepared)
+                assert encoder.mid_message and encoder.size == size
+            else:
+                getattr(encoder, call)(prepared)
+                assert not encoder.mid_message
+        assert encoder.append(codec.PreparedFrame(codec.Frame.ping(b"p"))) == 3 + 4 * masking
+        assert encoder.mid_message is strict
+
+    def test_refuse_whole_message(self, codec: ModuleType, masking: bool, strict: bool) -> None:
+        encoder = self.begun(codec, masking, strict)
+        if strict:
+            with pytest.raises(RuntimeError, match="a whole message cannot be sent inside a TEXT message"):
+                encoder.refuse_whole_message()
+        else:
+            assert encoder.refuse_whole_message() is None
+        encoder.append(codec.Frame.text("b"))  # continues it
+        assert encoder.refuse_whole_message() is None
+
+    @pytest.mark.parametrize("call", ["encode", "append", "append_header"])
+    def test_after_each_call(self, codec: ModuleType, masking: bool, strict: bool, call: str) -> None:
+        encoder = codec.FrameEncoder(masking=masking, strict=strict)
+        if masking and call == "append_header":
+            with pytest.raises(RuntimeError):
+                encoder.append_header(codec.Frame.text("a", fin=False))
+            assert not encoder.mid_message
+            return
+        for opcode, fin in ((2, True), (2, False), (9, True), (0, False), (2, False), (10, True), (0, True), (1, True)):
+            before = encoder.mid_message
+            getattr(encoder, call)(codec.Frame(opcode, b"x", fin=fin))
+            assert encoder.mid_message is (before if opcode > 7 else not fin)
+
+    @pytest.mark.parametrize("call", ["encode", "append", "append_header"])
+    def test_an_error_changes_nothing(self, codec: ModuleType, masking: bool, strict: bool, call: str) -> None:
+        encoder = self.begun(codec, masking, strict)
+        size = encoder.size
+        refused = [None, "text", codec.FrameHeader(Opcode.TEXT, 1, Opcode.TEXT)]
+        if strict:
+            refused += [codec.Frame.binary(b"x"), codec.Frame.binary(b"x", fin=False)]
+        for frame in refused:
+            with pytest.raises((TypeError, RuntimeError)):
+                getattr(encoder, call)(frame)
+            assert encoder.mid_message and encoder.size == size
+        encoder.append(codec.Frame(0, b"b"))
+        assert not encoder.mid_message
+
+    def test_without_a_masking_key(self, codec: ModuleType, masking: bool, strict: bool) -> None:
+        """The frame was not encoded, so no message has begun or ended."""
+        encoder = codec.FrameEncoder(masking=True, strict=strict, new_masking_key=failing)
+        for call in (encoder.encode, encoder.append):
+            with pytest.raises(OSError, match="no randomness"):
+                call(codec.Frame.text("a", fin=False))
+            assert not encoder.mid_message and not encoder.size
+        encoder.masking = False
+        encoder.append(codec.Frame.text("a", fin=False))
+        encoder.masking = True
+        for frame in (codec.Frame.text("b"), codec.Frame.text("b", fin=False)):
+            with pytest.raises(OSError, match="no randomness"):
+                encoder.append(frame)
+            assert encoder.mid_message and encoder.size == 3

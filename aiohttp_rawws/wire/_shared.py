@@ -24,7 +24,7 @@ NEGATIVE_LENGTH = "Length has its most significant bit set"
 
 BEGIN_FIRST = "a continuation frame cannot be sent: no message has been begun"
 FINISH_FIRST = "a {} frame cannot be sent inside a {} message: finish that first"
-WHOLE_INSIDE = "a prepared message cannot be sent inside a {} message: finish that first"
+WHOLE_INSIDE = "a whole message cannot be sent inside a {} message: finish that first"
 HEADER_WHILE_MASKING = "the header of a masked frame cannot be sent by itself: its payload has to be masked with it"
 NOT_A_FRAME = "a Frame can be encoded, not "
 NO_TARGET = "there is no target to advance in"

@@ -1,6 +1,6 @@
 """The reference encoder: frames to bytes (RFC 6455, section 5), in plain Python.
 
-``encoder.pyx`` is the same compiled. What changes here changes there; ``tests/test_codec_parity.py`` compares them.
+``encoder.pyx`` is the same compiled. A change here is a change there; ``tests/test_codec_parity.py`` compares them.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import _shared as rules
+from . import _shared as shared
 from .codes import OPCODES
 from .frames import Frame, PreparedFrame
 from .header_bits import CONTINUATION, CONTROL, FIN, OPCODE
@@ -24,14 +24,18 @@ __all__ = ["FrameEncoder"]
 
 
 class FrameEncoder:
-    """Turns the frames of one direction of a connection into bytes, one by one or in batches. One caller at a time.
+    """Turns the frames of one direction of a connection into bytes, one by one or in batches.
 
-    masking: mask what is sent, as a client must (section 5.3); settable at any time. Payloads are copied, not changed.
-    strict: refuse frames that do not continue the message which was begun; otherwise send opcodes as they stand.
-    new_masking_key: where the keys come from, 4 bytes each.
+    A fragment continues the message that is open with opcode 0, whether it says so itself or repeats the kind of the
+    message (section 5.4). An encoder that raises has not changed: neither the batch nor the message that is open.
 
-    A message is continued with opcode 0 whether the frame says so or repeats the message's kind (section 5.4).
-    mid_message: the last data frame sent was not the last of its message. size: bytes in the batch.
+    One caller at a time.
+
+    Attributes:
+        masking: The option. It can be set at any time.
+        strict: The option. It can be set at any time.
+        mid_message: A message is open: the last data frame was not the last of its message.
+        size: Bytes in the batch.
     """
 
     def __init__(
@@ -41,10 +45,18 @@ class FrameEncoder:
         strict: bool = True,
         new_masking_key: Callable[[], bytes] = new_masking_key,
     ) -> None:
+        """
+        Args:
+            masking: Mask what is sent, as a client must (section 5.3). Payloads are not changed. Default: False.
+            strict: Refuse a frame that does not continue the message that is open. If False, send it as it stands; a
+                prepared message then takes the place of the one that was open. Default: True.
+            new_masking_key: Makes the masking keys, 4 bytes each. Default: from the system's source of randomness.
+        """
         self.masking = masking
         self.strict = strict
         self._new_masking_key = new_masking_key
-        self._message = CONTINUATION
+        self._message = CONTINUATION  # the kind of the message that is open, CONTINUATION if none is
+        self._message_after = CONTINUATION  # the same behind the frame that is being encoded
         self._batch: list[bytes] = []
         self.size = 0
 
@@ -52,76 +64,128 @@ class FrameEncoder:
     def mid_message(self) -> bool:
         return self._message != CONTINUATION
 
-    def encode(self, frame: Frame | PreparedFrame) -> bytes:
-        """The bytes of ``frame``, which go out before those of the next one.
+    def refuse_whole_message(self) -> None:
+        """Check that a whole message can begin here.
 
-        Raises RuntimeError, and forgets the frame, if it does not fit into the message that was begun.
+        For callers that send whole messages only: a text that is sent inside a fragmented text would become a part of
+        it.
+
+        Raises:
+            RuntimeError: A message is open. Not with ``strict=False``.
+        """
+        if self.strict and self._message != CONTINUATION:
+            raise RuntimeError(shared.WHOLE_INSIDE.format(OPCODES[self._message].name))
+
+    def encode(self, frame: Frame | PreparedFrame) -> bytes:
+        """Encode one frame, which is sent before those that are encoded after it.
+
+        Args:
+            frame: Any frame. A PreparedFrame is used as it is unless ``masking`` is set.
+
+        Returns:
+            The bytes to send.
+
+        Raises:
+            RuntimeError: The frame does not continue the message that is open, or continues none.
+            TypeError: It is not a frame.
         """
         if isinstance(frame, PreparedFrame):
-            self._begin_whole(frame.frame._head)
-            if not self.masking:
-                return frame.wire
             head, payload = frame.frame._head, frame.frame._payload
+            self._check_whole(head)
+            wire = b"" if self.masking else frame.wire
         else:
-            head, payload = self._begin(frame), frame._payload
-        if not self.masking:
-            return header_bytes(head, len(payload), None) + payload
-        key = checked_key(self._new_masking_key())
-        return header_bytes(head, len(payload), key) + masked(payload, key)
+            head = self._check(frame)
+            payload, wire = frame._payload, b""
+        if self.masking:
+            key = checked_key(self._new_masking_key())
+            wire = header_bytes(head, len(payload), key) + masked(payload, key)
+        elif not wire:
+            wire = header_bytes(head, len(payload), None) + payload
+        self._message = self._message_after
+        return wire
 
     def append(self, frame: Frame | PreparedFrame) -> int:
-        """Put ``frame`` at the end of the batch, as ``encode`` would give it; returns its size in bytes."""
+        """Put a frame at the end of the batch.
+
+        Args:
+            frame: As for ``encode()``.
+
+        Returns:
+            Its size in bytes, with the header.
+
+        Raises:
+            RuntimeError: As for ``encode()``.
+            TypeError: As for ``encode()``.
+        """
         wire = self.encode(frame)
         self._batch.append(wire)
         self.size += len(wire)
         return len(wire)
 
     def append_bytes(self, data: Buffer) -> int:
-        """Put bytes of the caller's own making at the end of the batch; returns how many."""
-        wire = data if type(data) is bytes else b"" + memoryview(data)  # what the caller may change is copied
+        """Put bytes of the caller's own making at the end of the batch.
+
+        Args:
+            data: Any contiguous buffer. It is copied unless it is bytes.
+
+        Returns:
+            How many bytes these are.
+        """
+        wire = data if type(data) is bytes else b"" + memoryview(data)
         self._batch.append(wire)
         self.size += len(wire)
         return len(wire)
 
     def append_header(self, frame: Frame) -> int:
-        """Put the header alone at the end of the batch, for a payload that follows unjoined; returns its size.
+        """Put the header of a frame at the end of the batch, for a payload that is sent behind it without a copy.
 
-        Raises RuntimeError while masking, when the payload has to be changed on its way.
+        Args:
+            frame: Any frame but a PreparedFrame.
+
+        Returns:
+            The size of the header in bytes.
+
+        Raises:
+            RuntimeError: As for ``encode()``, or ``masking`` is set: the payload has to be changed on its way.
+            TypeError: It is not a frame.
         """
         if self.masking:
-            raise RuntimeError(rules.HEADER_WHILE_MASKING)
-        return self.append_bytes(header_bytes(self._begin(frame), len(frame._payload), None))
+            raise RuntimeError(shared.HEADER_WHILE_MASKING)
+        count = self.append_bytes(header_bytes(self._check(frame), len(frame._payload), None))
+        self._message = self._message_after
+        return count
 
     def take(self) -> bytes:
-        """The batch, which is empty then."""
+        """Return the batch, and begin a new one."""
         batch, self._batch, self.size = self._batch, [], 0
-        return b"".join(batch)  # which copies nothing where there is but one
+        return b"".join(batch)  # which copies nothing if there is only one
 
-    def _begin(self, frame: Frame) -> int:
-        """The first byte to send for ``frame``; keeps track of the message."""
+    def _check(self, frame: Frame) -> int:
+        """Return the first byte to send for ``frame``. Sets ``_message_after``."""
         if not isinstance(frame, Frame):
-            raise TypeError(f"{rules.NOT_A_FRAME}{type(frame).__name__}")
+            raise TypeError(f"{shared.NOT_A_FRAME}{type(frame).__name__}")
         head = frame._head
-        if head in WHOLE_MESSAGE_HEADS and self._message == CONTINUATION:
+        message = self._message_after = self._message
+        if head in WHOLE_MESSAGE_HEADS and message == CONTINUATION:
             return head
         opcode = head & OPCODE
         if opcode & CONTROL:
             return head
-        kind = self._message if opcode == CONTINUATION and frame._kind == CONTINUATION else frame._kind
+        kind = message if opcode == CONTINUATION and frame._kind == CONTINUATION else frame._kind
         if self.strict:
-            if opcode == CONTINUATION and self._message == CONTINUATION:
-                raise RuntimeError(rules.BEGIN_FIRST)
-            if self._message not in (CONTINUATION, kind):
-                raise RuntimeError(rules.FINISH_FIRST.format(OPCODES[kind].name, OPCODES[self._message].name))
-        if kind == self._message:
+            if opcode == CONTINUATION and message == CONTINUATION:
+                raise RuntimeError(shared.BEGIN_FIRST)
+            if message not in (CONTINUATION, kind):
+                raise RuntimeError(shared.FINISH_FIRST.format(OPCODES[kind].name, OPCODES[message].name))
+        if kind == message:
             head &= ~OPCODE
-        self._message = CONTINUATION if head & FIN else kind
+        self._message_after = CONTINUATION if head & FIN else kind
         return head
 
-    def _begin_whole(self, head: int) -> None:
-        """A prepared frame goes out as it is, so it cannot become a part of another message."""
-        if head & CONTROL:
-            return
-        if self.strict and self._message != CONTINUATION:
-            raise RuntimeError(rules.WHOLE_INSIDE.format(OPCODES[self._message].name))
-        self._message = CONTINUATION
+    def _check_whole(self, head: int) -> None:
+        """Check a prepared frame: it goes out as it is, so it cannot become a part of a message. Sets
+        ``_message_after``."""
+        self._message_after = self._message
+        if not head & CONTROL:
+            self.refuse_whole_message()
+            self._message_after = CONTINUATION

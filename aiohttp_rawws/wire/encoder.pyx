@@ -12,7 +12,7 @@ from aiohttp_rawws.wire.frames cimport Frame, PreparedFrame
 from aiohttp_rawws.wire.masking cimport rawws_mask_copy
 from aiohttp_rawws.wire.masking_keys cimport checked_key, new_masking_key as make_masking_key
 
-from . import _shared as rules
+from . import _shared as shared
 from . import header_bits as bits
 from .codes import OPCODES
 from .masking_keys import new_masking_key
@@ -33,6 +33,7 @@ cdef int LENGTH_16 = bits.LENGTH_16
 cdef int LENGTH_64 = bits.LENGTH_64
 
 cdef enum:
+    NOT_MADE = -1  # instead of a kind of message
     KEPT_ROOM = 64 * 1024
 
 cdef object DEFAULT_KEYS = new_masking_key
@@ -51,34 +52,72 @@ cdef inline PyObject* _new_bytes(Py_ssize_t size) except NULL:
 
 @cython.final
 cdef class FrameEncoder:
-    """Turns the frames of one direction of a connection into bytes, one by one or in batches. One caller at a time.
+    """Turns the frames of one direction of a connection into bytes, one by one or in batches.
 
-    masking: mask what is sent, as a client must (section 5.3); settable at any time. Payloads are copied, not changed.
-    strict: refuse frames that do not continue the message which was begun; otherwise send opcodes as they stand.
-    new_masking_key: where the keys come from, 4 bytes each.
+    A fragment continues the message that is open with opcode 0, whether it says so itself or repeats the kind of the
+    message (section 5.4). An encoder that raises has not changed: neither the batch nor the message that is open.
 
-    A message is continued with opcode 0 whether the frame says so or repeats the message's kind (section 5.4).
-    mid_message: the last data frame sent was not the last of its message. size: bytes in the batch.
+    One caller at a time.
+
+    Attributes:
+        masking: The option. It can be set at any time.
+        strict: The option. It can be set at any time.
+        mid_message: A message is open: the last data frame was not the last of its message.
+        size: Bytes in the batch.
     """
 
+    def __cinit__(self):
+        self._message = self._message_after = NOT_MADE  # until __init__ has run
+
     def __init__(self, *, masking=False, strict=True, new_masking_key=new_masking_key):
+        """
+        Args:
+            masking: Mask what is sent, as a client must (section 5.3). Payloads are not changed. Default: False.
+            strict: Refuse a frame that does not continue the message that is open. If False, send it as it stands; a
+                prepared message then takes the place of the one that was open. Default: True.
+            new_masking_key: Makes the masking keys, 4 bytes each. Default: from the system's source of randomness.
+        """
         self.masking = masking
         self.strict = strict
         self._new_masking_key = None if new_masking_key is DEFAULT_KEYS else new_masking_key
+        self._message = CONTINUATION
 
     def __dealloc__(self):
         Py_XDECREF(self._batch)
 
-    cpdef bytes encode(self, frame):
-        """The bytes of ``frame``, which go out before those of the next one.
+    cpdef void refuse_whole_message(self) except *:
+        """Check that a whole message can begin here.
 
-        Raises RuntimeError, and forgets the frame, if it does not fit into the message that was begun.
+        For callers that send whole messages only: a text that is sent inside a fragmented text would become a part of
+        it.
+
+        Raises:
+            RuntimeError: A message is open. Not with ``strict=False``.
         """
-        cdef int head = self._begin(frame)
+        if self._message == NOT_MADE:
+            raise shared.not_made(self)
+        if self.strict and self._message != CONTINUATION:
+            raise RuntimeError(shared.WHOLE_INSIDE.format(OPCODES[self._message].name))
+
+    cpdef bytes encode(self, frame):
+        """Encode one frame, which is sent before those that are encoded after it.
+
+        Args:
+            frame: Any frame. A PreparedFrame is used as it is unless ``masking`` is set.
+
+        Returns:
+            The bytes to send.
+
+        Raises:
+            RuntimeError: The frame does not continue the message that is open, or continues none.
+            TypeError: It is not a frame.
+        """
+        cdef int head = self._check(frame)
         cdef bytes payload, wire, key = None
         cdef Py_ssize_t size
         if isinstance(frame, PreparedFrame):
             if not self.masking:
+                self._commit()
                 return (<PreparedFrame>frame)._wire
             frame = (<PreparedFrame>frame)._frame
         payload = (<Frame>frame)._payload
@@ -87,34 +126,61 @@ cdef class FrameEncoder:
             key = self._next_key()
         wire = <bytes>PyBytes_FromStringAndSize(NULL, _wire_size(size, key))
         _write(<unsigned char*>PyBytes_AS_STRING(wire), head, payload, size, key)
+        self._commit()
         return wire
 
     cpdef Py_ssize_t append(self, frame) except -1:
-        """Put ``frame`` at the end of the batch, as ``encode`` would give it; returns its size in bytes."""
+        """Put a frame at the end of the batch.
+
+        Args:
+            frame: As for ``encode()``.
+
+        Returns:
+            Its size in bytes, with the header.
+
+        Raises:
+            RuntimeError: As for ``encode()``.
+            TypeError: As for ``encode()``.
+        """
         cdef int head = 0
-        cdef bytes payload, key = None
+        cdef bytes payload = None, key = None
         cdef Py_ssize_t size, count
         if type(frame) is Frame:
             head = (<Frame>frame)._head
-        if self._message != CONTINUATION or (head != (FIN | TEXT) and head != (FIN | BINARY)):
-            head = self._begin(frame)  # else it is a whole message between others
-        if isinstance(frame, PreparedFrame):
-            if not self.masking:
-                return self.append_bytes((<PreparedFrame>frame)._wire)
-            frame = (<PreparedFrame>frame)._frame
-        payload = (<Frame>frame)._payload
+            payload = (<Frame>frame)._payload
+        if self._message != CONTINUATION or payload is None or (head != (FIN | TEXT) and head != (FIN | BINARY)):
+            head = self._check(frame)
+            if isinstance(frame, PreparedFrame):
+                if not self.masking:
+                    count = self.append_bytes((<PreparedFrame>frame)._wire)
+                    self._commit()
+                    return count
+                frame = (<PreparedFrame>frame)._frame
+            payload = (<Frame>frame)._payload
+        else:  # a whole message while none is open
+            self._message_after = CONTINUATION
         size = PyBytes_GET_SIZE(payload)
         if self.masking:
             key = self._next_key()
         count = _wire_size(size, key)
         _write(self._reserve(count), head, payload, size, key)
         self.size += count
+        self._commit()
         return count
 
     cpdef Py_ssize_t append_bytes(self, data) except -1:
-        """Put bytes of the caller's own making at the end of the batch; returns how many."""
+        """Put bytes of the caller's own making at the end of the batch.
+
+        Args:
+            data: Any contiguous buffer. It is copied unless it is bytes.
+
+        Returns:
+            How many bytes these are.
+        """
         cdef Py_buffer view
         cdef Py_ssize_t count
+        if self._message == NOT_MADE:
+            raise shared.not_made(self)
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
             count = view.len
@@ -126,27 +192,38 @@ cdef class FrameEncoder:
             PyBuffer_Release(&view)
 
     cpdef Py_ssize_t append_header(self, frame) except -1:
-        """Put the header alone at the end of the batch, for a payload that follows unjoined; returns its size.
+        """Put the header of a frame at the end of the batch, for a payload that is sent behind it without a copy.
 
-        Raises RuntimeError while masking, when the payload has to be changed on its way.
+        Args:
+            frame: Any frame but a PreparedFrame.
+
+        Returns:
+            The size of the header in bytes.
+
+        Raises:
+            RuntimeError: As for ``encode()``, or ``masking`` is set: the payload has to be changed on its way.
+            TypeError: It is not a frame.
         """
         cdef int head
         cdef Py_ssize_t size, count
         if self.masking:
-            raise RuntimeError(rules.HEADER_WHILE_MASKING)
+            raise RuntimeError(shared.HEADER_WHILE_MASKING)
         if not isinstance(frame, Frame):
-            raise TypeError(f"{rules.NOT_A_FRAME}{type(frame).__name__}")
-        head = self._begin(frame)
+            raise TypeError(f"{shared.NOT_A_FRAME}{type(frame).__name__}")
+        head = self._check(frame)
         size = PyBytes_GET_SIZE((<Frame>frame)._payload)
         count = _wire_size(size, None) - size
         _write_header(self._reserve(count), head, size, None)
         self.size += count
+        self._commit()
         return count
 
     cpdef bytes take(self):
-        """The batch, which is empty then."""
+        """Return the batch, and begin a new one."""
         cdef bytes batch
         if self._batch == NULL:
+            if self._message == NOT_MADE:
+                raise shared.not_made(self)
             return b""
         if self.size != self._room:
             _PyBytes_Resize(&self._batch, self.size)
@@ -157,39 +234,51 @@ cdef class FrameEncoder:
         self.size = 0
         return batch
 
-    cdef int _begin(self, frame) except -1:
-        """The first byte to send for ``frame``; keeps track of the message."""
+    cdef int _check(self, frame) except -1:
+        """Return the first byte to send for ``frame``, which has its content. Sets ``_message_after``."""
         cdef int head, opcode, kind
+        cdef int message = self._message
+        self._message_after = message
+        if message == NOT_MADE:
+            raise shared.not_made(self)
         if not isinstance(frame, Frame):
             if not isinstance(frame, PreparedFrame):
-                raise TypeError(f"{rules.NOT_A_FRAME}{type(frame).__name__}")
-            return self._begin_whole((<PreparedFrame>frame)._frame._head)
+                raise TypeError(f"{shared.NOT_A_FRAME}{type(frame).__name__}")
+            return self._check_whole(<PreparedFrame>frame)
+        if (<Frame>frame)._payload is None:
+            raise shared.not_made(frame)
         head = (<Frame>frame)._head
         kind = (<Frame>frame)._kind
         opcode = head & OPCODE
         if opcode & CONTROL:
             return head
         if opcode == CONTINUATION and kind == CONTINUATION:
-            kind = self._message
+            kind = message
         if self.strict:
-            if opcode == CONTINUATION and self._message == CONTINUATION:
-                raise RuntimeError(rules.BEGIN_FIRST)
-            if self._message != CONTINUATION and self._message != kind:
-                raise RuntimeError(rules.FINISH_FIRST.format(OPCODES[kind].name, OPCODES[self._message].name))
-        if kind == self._message:
+            if opcode == CONTINUATION and message == CONTINUATION:
+                raise RuntimeError(shared.BEGIN_FIRST)
+            if message != CONTINUATION and message != kind:
+                raise RuntimeError(shared.FINISH_FIRST.format(OPCODES[kind].name, OPCODES[message].name))
+        if kind == message:
             head &= ~OPCODE
-        self._message = CONTINUATION if head & FIN else kind
-        self.mid_message = self._message != CONTINUATION
+        self._message_after = CONTINUATION if head & FIN else kind
         return head
 
-    cdef int _begin_whole(self, int head) except -1:
-        """A prepared frame goes out as it is, so it cannot become a part of another message."""
+    cdef int _check_whole(self, PreparedFrame prepared) except -1:
+        """Check a prepared frame: it goes out as it is, so it cannot become a part of a message."""
+        cdef int head
+        if prepared._wire is None:
+            raise shared.not_made(prepared)
+        head = prepared._frame._head
         if not head & CONTROL:
-            if self.strict and self._message != CONTINUATION:
-                raise RuntimeError(rules.WHOLE_INSIDE.format(OPCODES[self._message].name))
-            self._message = CONTINUATION
-            self.mid_message = False
+            self.refuse_whole_message()
+            self._message_after = CONTINUATION
         return head
+
+    cdef inline void _commit(self) noexcept:
+        """The frame is encoded."""
+        self._message = self._message_after
+        self.mid_message = self._message != CONTINUATION
 
     cdef bytes _next_key(self):
         if self._new_masking_key is None:
@@ -197,7 +286,7 @@ cdef class FrameEncoder:
         return checked_key(self._new_masking_key())
 
     cdef unsigned char* _reserve(self, Py_ssize_t count) except NULL:
-        """Where the next ``count`` bytes of the batch go."""
+        """Return where the next ``count`` bytes of the batch go."""
         cdef Py_ssize_t needed = self.size + count
         if self._batch == NULL:
             self._room = max(needed, self._usual)
@@ -218,7 +307,7 @@ cdef inline Py_ssize_t _wire_size(Py_ssize_t size, bytes key) noexcept:
 
 
 cdef inline unsigned char* _write_header(unsigned char* to, int head, Py_ssize_t size, bytes key) noexcept:
-    """Returns where the payload goes."""
+    """Return where the payload goes."""
     cdef int mask = 0 if key is None else MASKED
     cdef int shift
     to[0] = head
