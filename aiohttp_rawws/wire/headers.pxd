@@ -11,5 +11,4 @@ cdef int LENGTH_16
 cdef int LENGTH_64
 
 cpdef int head_byte(int opcode, bint fin, bint rsv1, bint rsv2, bint rsv3) except -1
-cpdef bytes copied(data, str name)
 cpdef bytes header_bytes(int head, long long length, bytes masking_key)

@@ -6,8 +6,9 @@ One source, two builds: as it stands, and compiled with the types that ``headers
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ._shared import copied
 from .header_bits import FIN, LENGTH_16, LENGTH_64, MASKED, OPCODE, RSV1, RSV2, RSV3
 from .masking_keys import checked_key
 
@@ -24,15 +25,6 @@ def head_byte(opcode: int, fin: bool, rsv1: bool, rsv2: bool, rsv3: bool) -> int
     if not 0 <= opcode <= OPCODE:
         raise ValueError(f"{int(opcode)} is not an opcode")
     return (FIN if fin else 0) | (RSV1 if rsv1 else 0) | (RSV2 if rsv2 else 0) | (RSV3 if rsv3 else 0) | int(opcode)
-
-
-def copied(data: Any, name: str) -> bytes:
-    try:
-        view = memoryview(data)
-    except TypeError:
-        hint = "; Frame.text() takes str" if isinstance(data, str) and name == "payload" else ""
-        raise TypeError(f"{name} must be bytes-like, not {type(data).__name__}{hint}") from None
-    return bytes(view)
 
 
 def header_bytes(head: int, length: int, masking_key: bytes | None) -> bytes:
