@@ -46,6 +46,9 @@ class Marker(WebSocketExtension):
         word = f"<{self.name}{'' if compress is None else int(compress)}>".encode()
         return frame.replace(payload=frame.payload + word, **dict.fromkeys(self.bits(), True))
 
+    def transform_whole(self, frame: Frame) -> Frame:
+        return frame.replace(payload=frame.payload + f">{self.name} whole".encode())
+
     def process_incoming(self, item: Frame | FrameChunk) -> Iterable[Frame | FrameChunk]:
         mark = f"<{self.name}>".encode()
         assert isinstance(item, Frame)
@@ -150,6 +153,30 @@ class TestPipeline:
         assert pipeline(Factory("a"), Factory("b", slow=True)).needs_thread(Frame.text("1234"))
         assert not pipeline(Factory("a"), Factory("b", slow=True)).needs_thread(Frame.text("123"))
         assert not pipeline(Factory("a")).needs_thread(Frame.text("1234"))
+
+    def test_a_whole_message_for_several_connections(self) -> None:
+        both = pipeline(Factory("a", key=1), Factory("b", key="x"))
+        assert both.outgoing_whole(Frame.text("m")).payload == b"m>a whole>b whole"
+        ping = Frame.ping(b"p")
+        assert both.outgoing_whole(ping) is ping
+        for fragment in (Frame.text("m", fin=False), Frame(0, b"m")):
+            with pytest.raises(ValueError, match="not a fragment"):
+                both.outgoing_whole(fragment)
+        with pytest.raises(ValueError, match="RSV2 is for an extension to set"):
+            pipeline(Factory("a", "2", key=1)).outgoing_whole(Frame(1, b"m", rsv2=True))
+
+    def test_a_whole_message_without_a_key_is_for_one_connection(self) -> None:
+        with pytest.raises(RuntimeError, match="depends on what this connection sent before"):
+            pipeline(Factory("a", key=1), Factory("b")).outgoing_whole(Frame.text("m"))
+
+    def test_a_key_needs_transform_whole(self) -> None:
+        """Else a broadcast would silently skip the extension."""
+
+        class Forgetful(WebSocketExtension):
+            outgoing_key = 1  # type: ignore[assignment]
+
+        with pytest.raises(NotImplementedError, match="Forgetful has an outgoing_key"):
+            ExtensionPipeline([Forgetful(Factory("a"))]).outgoing_whole(Frame.text("m"))
 
     def test_outgoing_key(self) -> None:
         assert pipeline(Factory("a", key=1), Factory("b", key="x")).outgoing_key == (1, "x")

@@ -269,6 +269,63 @@ class TestOutgoing:
         assert ExtensionPipeline([one]).outgoing_key == (one.outgoing_key,)
 
 
+class TestWholeMessages:
+    """``transform_whole``: one result for all connections with the same key, whatever each of them is sending."""
+
+    SIZES = (0, 1, 100, 2048, 2049, 100_000)
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_inside_a_message_in_fragments(self, backend: Any, size: int) -> None:
+        config = PerMessageDeflate(server_no_context_takeover=True, backend=backend)
+        (one, peer), (fresh, other) = pair(config), pair(config)
+        message = Frame.text(("some words " * (size // 11 + 1))[:size])
+        expected = fresh.transform_whole(message)
+        first = one.process_outgoing(Frame.binary(b"a story in ", fin=False))
+        assert one.transform_whole(message) == expected
+        last = one.process_outgoing(Frame.binary(b"two parts"))
+        assert inflate(peer, *over_the_wire(first, last)) == b"a story in two parts"
+        assert expected.rsv1 and expected.fin and expected.opcode is Opcode.TEXT
+        assert inflate(other, *over_the_wire(expected)) == message.payload
+        assert one.transform_whole(message) == expected == fresh.process_outgoing(message)
+
+    def test_nothing_of_the_connection_is_looked_at_or_changed(self) -> None:
+        config = PerMessageDeflate(server_no_context_takeover=True, compress_if_bigger_than=10)
+        server = pair(config)[0]
+        short, long = Frame.text("short"), Frame.text("longer than ten bytes")
+        server.process_outgoing(Frame.text("the message that is open here is compressed", fin=False))
+        assert server.transform_whole(short) is short
+        assert server.transform_whole(long).rsv1
+        assert server.needs_thread(Frame(0, bytes(100_000)))  # still open
+        server.process_outgoing(Frame(0, b"end"))
+        server.process_outgoing(Frame.text("not", fin=False))  # this one is not compressed
+        assert server.transform_whole(long).rsv1
+        assert not server.process_outgoing(Frame(0, b"compressed at all, and long")).rsv1
+
+    def test_other_frames(self) -> None:
+        server = pair(PerMessageDeflate(server_no_context_takeover=True))[0]
+        reserved = Frame(3, b"x" * 100)
+        assert server.transform_whole(reserved) is reserved
+
+    def test_while_another_thread_sends(self) -> None:
+        config = PerMessageDeflate(server_no_context_takeover=True)
+        server, peer = pair(config)
+        message = Frame.text("some words " * 5000)
+        expected = pair(config)[0].transform_whole(message)
+        parts = [b"%d " % number * 1000 for number in range(60)]
+        sent: list[Frame] = []
+
+        def send() -> None:
+            for number, part in enumerate(parts):
+                sent.append(server.process_outgoing(Frame.binary(part, fin=number == len(parts) - 1)))
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        while thread.is_alive():
+            assert server.transform_whole(message) == expected
+        thread.join()
+        assert inflate(peer, *over_the_wire(*sent)) == b"".join(parts)
+
+
 class TestIncoming:
     def test_uncompressed_messages_come_between(self) -> None:
         extension = single()

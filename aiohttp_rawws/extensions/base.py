@@ -1,4 +1,4 @@
-"""What an extension is, and the pipeline that frames go through (RFC 6455, section 9)."""
+"""The interface of an extension, and the pipeline that frames pass through (RFC 6455, section 9)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from ..wire.codec import Frame, FrameChunk, FrameHeader
 from ..wire.codes import Opcode
 from .header import WebSocketExtensionHeader
 
-CLOSE = Opcode.CLOSE  # The first control frame: comparing with it takes a third of the time of `is_control`.
+FIRST_CONTROL = Opcode.CLOSE  # comparing with it takes a third of the time of `is_control`
 NO_BITS = (False, False, False)
 
 
 class WebSocketExtensionFactory(ABC):
-    """One extension as the application configures it; it makes a ``WebSocketExtension`` for each connection.
+    """An extension as the application configures it. It makes a ``WebSocketExtension`` for each connection.
 
-    Immutable once it is in use: all connections share it. A subclass says what it owns:
+    All connections share it, so it must not change once it is in use. A subclass sets these attributes.
 
-    name: the token it is negotiated under.
-    rsv1, rsv2, rsv3: the reserved bits of data frames that it uses.
+    Attributes:
+        name: The token that it is negotiated under.
+        rsv1: It uses the first reserved bit of data frames. Default: False.
+        rsv2: It uses the second reserved bit. Default: False.
+        rsv3: It uses the third reserved bit. Default: False.
     """
 
     name: ClassVar[str]
@@ -32,7 +35,7 @@ class WebSocketExtensionFactory(ABC):
 
     @property
     def rsv(self) -> tuple[bool, bool, bool]:
-        """The reserved bits it owns."""
+        """The reserved bits that it uses."""
         return (self.rsv1, self.rsv2, self.rsv3)
 
     # ---- the server's side
@@ -40,15 +43,19 @@ class WebSocketExtensionFactory(ABC):
     def accept_offer(
         self, offers: Sequence[WebSocketExtensionHeader]
     ) -> tuple[WebSocketExtensionHeader, WebSocketExtension] | None:
-        """Choose among the client's offers of this name, which come in the client's order of preference.
+        """Choose among the offers of a client. Unless overridden, choose the first that ``accept()`` takes.
 
-        Returns the header to answer with and the extension of this connection; None = all are declined, and
-        the connection goes on without. As it stands the first offer that ``accept`` takes is chosen.
+        Args:
+            offers: The offers of this name, in the client's order of preference.
+
+        Returns:
+            The header to answer with and the extension of this connection. None: decline all offers, and go on without
+            the extension.
         """
         for offer in offers:
             try:
                 accepted = self.accept(offer)
-            except HandshakeError:  # an offer that makes no sense is declined like any other
+            except HandshakeError:  # an invalid offer is declined like any other
                 continue
             if accepted is not None:
                 return accepted
@@ -58,28 +65,48 @@ class WebSocketExtensionFactory(ABC):
     def accept(
         self, offer: WebSocketExtensionHeader
     ) -> tuple[WebSocketExtensionHeader, WebSocketExtension] | None:
-        """Take one offer of a client, or decline it with None or a HandshakeError. See ``accept_offer``."""
+        """Accept or decline one offer of a client.
+
+        Args:
+            offer: The offer.
+
+        Returns:
+            As ``accept_offer()``. None declines the offer.
+
+        Raises:
+            HandshakeError: The offer is invalid, which declines it as well.
+        """
 
     # ---- the client's side
 
     @abstractmethod
     def client_offers(self) -> Sequence[WebSocketExtensionHeader]:
-        """What a client offers, all under ``name``, the most wanted first; empty = nothing is offered."""
+        """Return what a client offers, all under ``name``, the most preferred first. Empty: offer nothing."""
 
     @abstractmethod
     def accept_response(self, response: WebSocketExtensionHeader) -> WebSocketExtension:
         """Make the extension of this connection from the server's answer.
 
-        Raises HandshakeError for an answer that does not fit what ``client_offers`` gave.
+        Args:
+            response: The answer.
+
+        Returns:
+            The extension.
+
+        Raises:
+            HandshakeError: The answer does not fit what ``client_offers()`` returned.
         """
 
 
 class WebSocketExtension:
-    """An extension at work on one connection. As it stands it changes nothing.
+    """An extension on one connection. This base class changes nothing.
 
-    Only data frames come here, never control frames. ``process_outgoing`` is called by one caller at a time and
-    ``process_incoming`` by one caller at a time, but the two may run at the same time in different threads: what
-    they keep must be kept apart. It ends with its connection; there is nothing to close.
+    It receives data frames only, never control frames. Sending and receiving may run at the same time in different
+    threads, so they must not share anything that changes; of each, one call is made at a time. An extension ends with
+    its connection: there is nothing to close.
+
+    Attributes:
+        factory: The configuration that made it.
     """
 
     def __init__(self, factory: WebSocketExtensionFactory) -> None:
@@ -87,41 +114,72 @@ class WebSocketExtension:
 
     @property
     def name(self) -> str:
-        """The token it was negotiated under."""
+        """The token that it was negotiated under."""
         return self.factory.name
 
     def process_outgoing(self, frame: Frame, compress: bool | None = None) -> Frame:
-        """Transform a whole message or a fragment on its way out.
+        """Transform a frame that is sent: a whole message or a fragment.
 
-        compress: the sender's word for this message, None = whatever is configured; looked at on the first
-            frame of a message. Extensions that do not compress have no use for it.
+        Args:
+            frame: The frame.
+            compress: The sender asks to compress this message, or not to. It counts on the first frame of a message,
+                and only for extensions that compress. Default: None (as configured).
+
+        Returns:
+            The frame to send.
         """
         return frame
 
-    def process_incoming(self, item: Frame | FrameChunk) -> Iterable[Frame | FrameChunk]:
-        """Transform what arrived: a frame, or a part of a frame that is still arriving.
+    def transform_whole(self, frame: Frame) -> Frame:
+        """Transform a whole message for any number of connections, whatever this connection is sending.
 
-        Returns what the next one is to see: nothing, the item itself, or several. They may be computed while
-        they are taken; the caller takes all of them before it hands in the next item. A frame may become
-        chunks of that frame: the last one has ``last`` set, ``offset`` counts what comes out, and their header
-        is that of the frame without the extension's bits and with length 0 where the length is not known yet.
-        Raises PeerError, after which nothing more is handed in.
+        It is only called if ``outgoing_key`` is not None, and the result is sent to all connections with that key. So
+        it must depend on the frame and the key alone, and change nothing: a message in fragments may be open here.
+
+        Args:
+            frame: A text or binary message in one frame.
+
+        Returns:
+            The frame to send.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has an outgoing_key, and needs a transform_whole()")
+
+    def process_incoming(self, item: Frame | FrameChunk) -> Iterable[Frame | FrameChunk]:
+        """Transform what was received.
+
+        A frame may become chunks of that frame. Then their header is that of the frame without the bits of this
+        extension, with length 0 if the length is not known yet; ``offset`` counts the bytes that come out, and the last
+        chunk has ``last`` set.
+
+        Args:
+            item: A frame, or a piece of a frame that is still arriving.
+
+        Returns:
+            What the next extension receives: nothing, the item itself, or several items. They may be computed while
+            they are taken. The caller takes all of them before it passes the next item.
+
+        Raises:
+            PeerError: The peer sent something invalid. No more items are passed then.
         """
         return (item,)
 
     def needs_thread(self, frame: Frame, compress: bool | None = None) -> bool:
-        """Whether ``process_outgoing`` takes so long for this frame that a thread should do it.
+        """Return whether ``process_outgoing()`` takes so long for this frame that it should run in a thread.
 
-        Where this is True the caller passes ``compress=True`` on, so that the question is not asked again there.
+        If this is True, the caller passes ``compress=True`` on, so that the question is not asked again.
+
+        Args:
+            frame: The frame.
+            compress: As for ``process_outgoing()``.
         """
         return False
 
     @property
     def outgoing_key(self) -> Hashable | None:
-        """What alone decides how a whole outgoing message is transformed.
+        """What the result for a whole message depends on, besides the message.
 
-        Extensions with the same key turn the same whole message into the same frame, so that it need be done
-        only once for many connections. None: it depends on what was sent before.
+        Connections whose keys are equal send the same bytes for the same message, so one ``transform_whole()`` serves
+        all of them. None: the result depends on what this connection sent before.
         """
         return None
 
@@ -129,12 +187,18 @@ class WebSocketExtension:
 class ExtensionPipeline:
     """The extensions of one connection, in the order of the server's answer (RFC 6455, section 9.1).
 
-    Outgoing frames go through them in that order, incoming ones in the reverse order. Control frames pass by.
-    ``outgoing`` and ``incoming`` may run at the same time, each one call at a time.
-    Raises ValueError for extensions that do not go together.
+    Frames that are sent pass through them in that order, received ones in reverse order. Control frames pass unchanged.
+    Sending and receiving may run at the same time; of each, one call is made at a time.
     """
 
     def __init__(self, extensions: Iterable[WebSocketExtension] = ()) -> None:
+        """
+        Args:
+            extensions: The extensions. Default: none.
+
+        Raises:
+            ValueError: Two of them have the same name or use the same reserved bit.
+        """
         self._extensions = tuple(extensions)
         self._reversed = self._extensions[::-1]
         self._only = self._extensions[0] if len(self._extensions) == 1 else None
@@ -151,7 +215,14 @@ class ExtensionPipeline:
     def find(
         self, which: str | WebSocketExtensionFactory | type[WebSocketExtensionFactory | WebSocketExtension]
     ) -> WebSocketExtension | None:
-        """The extension with this name, made by this factory, or of this class; None if there is none."""
+        """Find an extension.
+
+        Args:
+            which: Its name, its factory, or a class that it or its factory is an instance of.
+
+        Returns:
+            The first that fits, or None.
+        """
         for extension in self._extensions:
             if isinstance(which, type):
                 if isinstance(extension, which) or isinstance(extension.factory, which):
@@ -161,28 +232,72 @@ class ExtensionPipeline:
         return None
 
     def outgoing(self, frame: Frame, compress: bool | None = None) -> Frame:
-        """Transform one frame on its way out; a control frame comes back as it is.
+        """Transform a frame that is sent.
 
-        compress: see ``WebSocketExtension.process_outgoing``.
-        Raises ValueError when a data frame has a reserved bit set that an extension is to set.
+        Args:
+            frame: The frame. A control frame is returned as it is.
+            compress: As for ``WebSocketExtension.process_outgoing()``.
+
+        Returns:
+            The frame to send.
+
+        Raises:
+            ValueError: A data frame has a reserved bit set that belongs to an extension.
         """
-        if not self._extensions or frame.opcode >= CLOSE:
+        if not self._extensions or frame.opcode >= FIRST_CONTROL:
             return frame
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
-            for number, is_set, owned in zip((1, 2, 3), (frame.rsv1, frame.rsv2, frame.rsv3), self._owned):
-                if is_set and owned:
-                    raise ValueError(f"RSV{number} is for an extension to set, not for the sender")
+            self._check_bits(frame)
         for extension in self._extensions:
             frame = extension.process_outgoing(frame, compress)
         return frame
 
-    def incoming(self, item: Frame | FrameChunk) -> Iterable[Frame | FrameChunk]:
-        """Transform what arrived; see ``WebSocketExtension.process_incoming`` for what to do with the result.
+    def outgoing_whole(self, frame: Frame) -> Frame:
+        """Transform a whole message for all connections with the same ``outgoing_key``.
 
-        Raises ProtocolViolation when a reserved bit is set that no extension uses there (section 5.2).
+        It does not matter whether this connection has a message open, and nothing changes here.
+
+        Args:
+            frame: A message in one frame. A control frame is returned as it is.
+
+        Returns:
+            The frame to send.
+
+        Raises:
+            ValueError: The frame is a fragment, or has a reserved bit set that belongs to an extension.
+            RuntimeError: ``outgoing_key`` is None: the result would be valid for this connection only.
+        """
+        if frame.opcode >= FIRST_CONTROL:
+            return frame
+        if not frame.fin or frame.opcode is Opcode.CONTINUATION:
+            raise ValueError("only a whole message can be transformed for several connections, not a fragment")
+        if self.outgoing_key is None:
+            raise RuntimeError("what an extension makes of a message depends on what this connection sent before")
+        self._check_bits(frame)
+        for extension in self._extensions:
+            frame = extension.transform_whole(frame)
+        return frame
+
+    def _check_bits(self, frame: Frame) -> None:
+        for number, is_set, owned in zip((1, 2, 3), (frame.rsv1, frame.rsv2, frame.rsv3), self._owned):
+            if is_set and owned:
+                raise ValueError(f"RSV{number} is for an extension to set, not for the sender")
+
+    def incoming(self, item: Frame | FrameChunk) -> Iterable[Frame | FrameChunk]:
+        """Transform what was received.
+
+        Args:
+            item: A frame, or a piece of a frame that is still arriving.
+
+        Returns:
+            What is left to deliver. Take all of it before the next call; it may be computed meanwhile, and raise then.
+
+        Raises:
+            ProtocolViolation: A reserved bit is set that no extension uses (section 5.2).
+            PeerError: As for ``WebSocketExtension.process_incoming()``.
         """
         header = item.header if isinstance(item, FrameChunk) else item
-        is_control = header.opcode >= CLOSE
+        is_control = header.opcode >= FIRST_CONTROL
         allowed = rsv1, rsv2, rsv3 = NO_BITS if is_control else self._owned
         if header.rsv1 > rsv1 or header.rsv2 > rsv2 or header.rsv3 > rsv3:
             raise _violation(header, allowed)
@@ -196,8 +311,8 @@ class ExtensionPipeline:
         return items
 
     def needs_thread(self, frame: Frame, compress: bool | None = None) -> bool:
-        """Whether ``outgoing`` should run in a thread for this frame; see ``WebSocketExtension.needs_thread``."""
-        if frame.opcode < CLOSE:
+        """Return whether ``outgoing()`` should run in a thread; see ``WebSocketExtension.needs_thread()``."""
+        if frame.opcode < FIRST_CONTROL:
             for extension in self._extensions:  # any() takes three times as long, for its generator
                 if extension.needs_thread(frame, compress):
                     return True
@@ -205,16 +320,16 @@ class ExtensionPipeline:
 
     @property
     def outgoing_key(self) -> Hashable | None:
-        """What alone decides how ``outgoing`` transforms a whole message; see ``WebSocketExtension``.
+        """What the result for a whole message depends on, besides the message; see ``WebSocketExtension``.
 
-        An empty tuple when there are no extensions, None when it depends on what was sent before.
+        An empty tuple if there are no extensions. None: the result depends on what this connection sent before.
         """
         keys = tuple(extension.outgoing_key for extension in self._extensions)
         return None if None in keys else keys
 
 
 def _violation(header: Frame | FrameHeader, allowed: tuple[bool, ...]) -> ProtocolViolation:
-    """What to raise where a reserved bit is set that is not allowed."""
+    """The error for a reserved bit that is set and not allowed."""
     bits = zip((1, 2, 3), (header.rsv1, header.rsv2, header.rsv3), allowed)
     number = next(number for number, is_set, is_allowed in bits if is_set and not is_allowed)
     where = "on a control frame" if header.opcode.is_control else "but no extension uses it"
@@ -222,7 +337,14 @@ def _violation(header: Frame | FrameHeader, allowed: tuple[bool, ...]) -> Protoc
 
 
 def check_conflicts(factories: Iterable[WebSocketExtensionFactory]) -> None:
-    """Raise ValueError where two extensions have one name or use the same reserved bit."""
+    """Check that extensions go together.
+
+    Args:
+        factories: The extensions.
+
+    Raises:
+        ValueError: Two of them have the same name or use the same reserved bit.
+    """
     names: set[str] = set()
     owners: dict[int, str] = {}
     for factory in factories:

@@ -24,12 +24,12 @@ MIN_WINDOW_BITS = 9  # zlib has no smaller one for raw DEFLATE
 KIB = 1024
 MIB = 1024 * KIB
 
-# A message up to here is one DEFLATE block for a compressor of memory level 5, too. Behind each message the hash table
-# is cleared, which takes a fifth of the time of a message of 1 KiB at level 8: 64 KiB against 8.
+# A message of at most so many bytes is one DEFLATE block even at memory level 5. Behind each message the hash table is
+# cleared; at level 8 it has 64 KiB instead of 8, which is a fifth of the time of a message of 1 KiB.
 SMALL = 2 * KIB
 SMALL_MEM_LEVEL = 5
 
-# In Python 3.11 it takes longer to get a member from its class than to call a function.
+# Members of enums as names of the module: in Python 3.11 `Opcode.TEXT` takes longer than calling a function.
 CONTINUATION, TEXT, BINARY = Opcode.CONTINUATION, Opcode.TEXT, Opcode.BINARY
 
 Predicate = Callable[[Frame], bool]
@@ -37,26 +37,36 @@ Predicate = Callable[[Frame], bool]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PerMessageDeflate(WebSocketExtensionFactory):
-    """Configuration of permessage-deflate, for any number of connections of either side. Immutable.
+    """Configuration of permessage-deflate, for servers and clients. All connections share it; it is immutable.
 
-    client_no_context_takeover, server_no_context_takeover: that side begins each message with an empty window, which
-        compresses less and holds no window (up to 300 KiB for sending, 44 for receiving) between messages: for
-        sending, all connections share a few. What our own side is told here it does whatever the peer wants; of the
-        peer it is asked in the handshake.
-    server_max_window_bits, client_max_window_bits: that side's window is at most 2 ** bits bytes, 9 to 15. A server
-        uses the smaller of this and what a client asks for; one that does not let itself be told keeps 15.
-    compression_level: as the backend has it (zlib: -1 to 9); None = the backend's default.
-    mem_level: memory of the compressor, 1 to 9; None = the backend's default (zlib: 8, 128 KiB).
-    compress_if_bigger_than: only messages of more bytes than this are compressed; None = all.
-    compress_if: a predicate or several, which all have to say yes. They see the first frame of the message, and so
-        does ``compress_if_bigger_than``.
-    max_inflated_size: bytes of one received message, inflated; checked while inflating; None = unlimited. 4 MiB.
-    max_ratio: inflated bytes of one received message for each compressed byte, at any point of it behind the first
-        64 KiB; None = any. DEFLATE reaches 1032.
-    executor_above: payloads of more bytes than this are to be deflated in a thread; None = none. 16 KiB.
-    backend: an object with module zlib's ``compressobj`` and ``decompressobj``; None = zlib, or what the layer above
-        puts here.
-    Raises ValueError or TypeError for an option out of range, naming it.
+    *Context takeover* means that a side keeps its window from one message to the next. That compresses better, and
+    holds memory for each connection: up to 300 KiB for sending and 44 KiB for receiving. Without it, connections share
+    a few compressors. For our own side a setting is a decision; for the peer it is a request made in the handshake.
+
+    Args:
+        client_no_context_takeover: The client begins each message with an empty window. Default: False.
+        server_no_context_takeover: The server begins each message with an empty window. Default: False.
+        server_max_window_bits: The server's window is at most 2 ** bits bytes, 9 to 15. A server uses the smaller of
+            this and what the client asks for. Default: None (15).
+        client_max_window_bits: The client's window is at most 2 ** bits bytes, 9 to 15. A client that did not offer the
+            parameter keeps 15. Default: None (15).
+        compression_level: The level of the backend; for zlib -1 to 9. Default: None (the default of the backend).
+        mem_level: How much memory a compressor uses, 1 to 9. Default: None (the default of the backend; for zlib 8,
+            which is 128 KiB).
+        compress_if_bigger_than: Compress only messages of more bytes than this. Default: None (all messages).
+        compress_if: A function, or a list of functions, that get the first frame of a message. Compress the message if
+            all of them return true. ``compress_if_bigger_than`` looks at the first frame, too. Default: none.
+        max_inflated_size: Bytes that a received message may have when inflated. It is checked while inflating. None:
+            any number. Default: 4 MiB.
+        max_ratio: Inflated bytes that each compressed byte of a received message may give, checked at any point behind
+            the first 64 KiB. DEFLATE reaches 1032. Default: None (any number).
+        executor_above: Compress payloads of more bytes than this in a thread. None: none of them. Default: 16 KiB.
+        backend: A module with the functions ``compressobj`` and ``decompressobj`` of zlib. Default: None (on routes the
+            backend that aiohttp uses, elsewhere zlib).
+
+    Raises:
+        ValueError: An option is out of range. The error names it.
+        TypeError: An option has the wrong type. The error names it.
     """
 
     name: ClassVar[str] = NAME
@@ -74,7 +84,7 @@ class PerMessageDeflate(WebSocketExtensionFactory):
     max_ratio: float | None = None
     executor_above: int | None = 16 * KIB
     backend: ZlibBackend | None = None
-    # by window bits, and whether for small messages
+    # by window bits, and whether they are for small messages
     _pools: dict[tuple[int, bool], CompressorPool] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -96,14 +106,18 @@ class PerMessageDeflate(WebSocketExtensionFactory):
             raise ValueError(f"max_ratio must be at least 1, or None for any, not {ratio!r}")
         for function in ("compressobj", "decompressobj"):
             if not callable(getattr(self.zlib, function, None)):
-                raise TypeError(f"backend needs a function {function}(), which {self.backend!r} has not")
-        try:  # here and not with the first message: isal, for one, has the levels 0 to 3 only
+                raise TypeError(f"backend needs a function {function}(), which {self.backend!r} does not have")
+        try:  # now, not with the first message: isal, for example, has the levels 0 to 3 only
             self.new_compressor(MAX_WINDOW_BITS)
         except ValueError as error:
             raise ValueError(f"backend refuses compression_level or mem_level: {error}") from error
 
     def replace(self, **changes: Any) -> PerMessageDeflate:
-        """The same configuration with other values for the options named."""
+        """Make a configuration that differs in the options given.
+
+        Args:
+            changes: Options of ``PerMessageDeflate()``.
+        """
         return dataclasses.replace(self, **changes)
 
     @property
@@ -113,7 +127,7 @@ class PerMessageDeflate(WebSocketExtensionFactory):
 
     @property
     def parameters(self) -> DeflateParameters:
-        """What this configuration wants of a connection."""
+        """The parameters that this configuration asks for."""
         return DeflateParameters(
             self.server_no_context_takeover,
             self.client_no_context_takeover,
@@ -122,7 +136,12 @@ class PerMessageDeflate(WebSocketExtensionFactory):
         )
 
     def new_compressor(self, window_bits: int, *, small: bool = False) -> Compressor:
-        """A compressor with these options and an empty window. small: for a message of ``SMALL`` bytes at most."""
+        """Make a compressor with an empty window.
+
+        Args:
+            window_bits: The window is 2 ** bits bytes.
+            small: It is for a message of at most ``SMALL`` bytes. Default: False.
+        """
         options = {"wbits": -window_bits}
         if self.compression_level is not None:
             options["level"] = self.compression_level
@@ -133,7 +152,8 @@ class PerMessageDeflate(WebSocketExtensionFactory):
         return self.zlib.compressobj(**options)
 
     def compressor_pool(self, window_bits: int, *, small: bool = False) -> CompressorPool:
-        """What the connections that keep no compressor borrow theirs from."""
+        """Return the pool from which connections without context takeover borrow. Arguments as for
+        ``new_compressor()``."""
         pool = self._pools.get((window_bits, small))
         if pool is None:
             compressor = self.new_compressor(window_bits, small=small)
@@ -142,7 +162,7 @@ class PerMessageDeflate(WebSocketExtensionFactory):
         return pool
 
     def compresses(self, frame: Frame) -> bool:
-        """Whether a message that begins with ``frame`` is to be compressed."""
+        """Return whether to compress a message that begins with ``frame``."""
         threshold = self.compress_if_bigger_than
         if threshold is not None and len(frame.payload) <= threshold:
             return False
@@ -169,27 +189,30 @@ class PerMessageDeflate(WebSocketExtensionFactory):
 
 
 class _Message(Enum):
-    """What is under way in one direction."""
+    """The message that is open in one direction."""
 
     NONE = "no message"
     PLAIN = "a message that is not compressed"
     COMPRESSED = "a compressed message"
 
 
-NONE, PLAIN, COMPRESSED = _Message  # for the same reason as the opcodes above
+NONE, PLAIN, COMPRESSED = _Message
 
 
 class WebSocketDeflateExtension(WebSocketExtension):
     """permessage-deflate on one connection.
 
-    parameters: what was agreed on in the handshake.
-    compressor_bits, decompressor_bits: the window of what is sent and of what is received.
-    keeps_compressor, keeps_decompressor: whether that window is kept from one message to the next.
+    Sending and receiving share nothing that changes, so ``process_outgoing()`` may run in a thread meanwhile. A
+    compressor or decompressor is made when the first message needs it. Without context takeover it is borrowed from the
+    configuration for each message. With context takeover a frame that ``process_outgoing()`` has returned must be sent,
+    because later frames build on it.
 
-    Sending and receiving share nothing that changes: ``process_outgoing`` may run in a thread meanwhile. A compressor
-    or decompressor is made when the first message needs it; one that is not kept for the connection is borrowed from
-    its configuration for the time of a message. A frame that ``process_outgoing`` has returned must be sent: with
-    context, what comes later builds on it.
+    Attributes:
+        parameters: What was agreed on in the handshake.
+        compressor_bits: The window for sending is 2 ** bits bytes.
+        decompressor_bits: The window for receiving is 2 ** bits bytes.
+        keeps_compressor: The window for sending is kept from one message to the next.
+        keeps_decompressor: The window for receiving is kept from one message to the next.
     """
 
     factory: PerMessageDeflate
@@ -204,8 +227,8 @@ class WebSocketDeflateExtension(WebSocketExtension):
             self.keeps_compressor = not parameters.server_no_context_takeover
             self.keeps_decompressor = not parameters.client_no_context_takeover
         else:
-            # What the client was told for itself it does even where the server's answer does not mention it; in the
-            # offer it was a hint that it would (sections 7.1.1.2 and 7.1.2.2).
+            # A client keeps to its own settings even if the server's answer does not mention them; in the offer they
+            # were a hint that it would (sections 7.1.1.2 and 7.1.2.2).
             self.compressor_bits = min(client_bits, factory.client_max_window_bits or MAX_WINDOW_BITS)
             self.decompressor_bits = server_bits
             self.keeps_compressor = not (
@@ -240,11 +263,11 @@ class WebSocketDeflateExtension(WebSocketExtension):
         begins = self._outgoing is NONE
         if begins:
             if opcode not in (TEXT, BINARY):
-                return frame  # a reserved opcode, or a continuation of nothing: not a message of ours
+                return frame  # a reserved opcode, or a continuation of nothing
             compressed = self._compresses(frame, compress)
             self._outgoing_kind = opcode
         elif opcode not in (CONTINUATION, self._outgoing_kind):
-            return frame  # another message inside this one: the encoder refuses it, and nothing is spoilt here
+            return frame  # another message inside this one: the encoder refuses it, and nothing changes here
         else:
             compressed = self._outgoing is COMPRESSED
         if frame.fin:
@@ -255,6 +278,11 @@ class WebSocketDeflateExtension(WebSocketExtension):
             return frame
         # "RSV1 ... set on the first frame of a compressed message" (section 6.1), and on no other.
         return with_payload(frame, self._deflate(frame.payload, frame.fin), rsv1=begins)
+
+    def transform_whole(self, frame: Frame) -> Frame:
+        if frame.opcode not in (TEXT, BINARY) or not self._compresses(frame, None):
+            return frame
+        return with_payload(frame, self._deflate_whole(frame.payload), rsv1=True)
 
     def needs_thread(self, frame: Frame, compress: bool | None = None) -> bool:
         threshold = self.factory.executor_above
@@ -269,7 +297,7 @@ class WebSocketDeflateExtension(WebSocketExtension):
         return None if self.keeps_compressor else (self.factory, self.compressor_bits)
 
     def _compresses(self, frame: Frame, compress: bool | None) -> bool:
-        # A server may answer with client_max_window_bits=8. zlib cannot keep to that, but any message may be sent
+        # A server may answer with client_max_window_bits=8, which zlib does not support. Any message may be sent
         # uncompressed (section 6), so all of them are.
         if self.compressor_bits < MIN_WINDOW_BITS:
             return False
@@ -278,18 +306,17 @@ class WebSocketDeflateExtension(WebSocketExtension):
         return compress
 
     def _deflate(self, payload: bytes, fin: bool) -> bytes:
-        """The next piece of one DEFLATE stream per message. Each frame is flushed: it is sent to arrive."""
-        # One that raises is not put back: it may hold a part of what nobody will get.
+        """Compress the next part of a message, and flush it: a fragment is sent to arrive."""
+        # A compressor that raises is dropped: it may hold part of a message that is never sent.
         compressor, self._compressor = self._compressor, None
         pool = self._pool
         if compressor is None:
-            small = pool is not None and fin and len(payload) <= SMALL
-            if small:
-                pool = self._small_pool
+            if fin and pool is not None:
+                return self._deflate_whole(payload)
             if pool is not None:
                 compressor = pool.take()
             if compressor is None:
-                compressor = self.factory.new_compressor(self.compressor_bits, small=small)
+                compressor = self.factory.new_compressor(self.compressor_bits)
         data = compressor.compress(payload)
         if fin and pool is not None:
             flushed = compressor.flush(pool.full_flush)
@@ -297,23 +324,41 @@ class WebSocketDeflateExtension(WebSocketExtension):
         else:
             flushed = compressor.flush(self._sync_flush)
             self._compressor = compressor
-        if not fin:
-            return data + flushed
-        # Section 7.2.1: what ends in an empty uncompressed block loses the last four octets of it; after anything
-        # else such a block is begun, of which one octet remains. A flush of nothing may give nothing.
-        return data + (flushed[:-4] if flushed.endswith(TAIL) else flushed + b"\x00")
+        return _without_tail(data, flushed) if fin else data + flushed
+
+    def _deflate_whole(self, payload: bytes) -> bytes:
+        """Compress a whole message with an empty window, whatever is open on this connection."""
+        small = len(payload) <= SMALL
+        pool = self._small_pool if small else self._pool
+        compressor = None if pool is None else pool.take()
+        if compressor is None:
+            compressor = self.factory.new_compressor(self.compressor_bits, small=small)
+        data = compressor.compress(payload)
+        if pool is None:
+            return _without_tail(data, compressor.flush(self._sync_flush))
+        flushed = compressor.flush(pool.full_flush)
+        pool.give_back(compressor)
+        return _without_tail(data, flushed)
 
     # ---- incoming
 
     def process_incoming(self, item: Frame | FrameChunk) -> Iterable[Frame | FrameChunk]:
         """Inflate the frames of a compressed message.
 
-        Raises ProtocolViolation for RSV1 on a continuation, InvalidPayload for what does not inflate, FrameTooBig
-        when ``max_inflated_size`` or ``max_ratio`` is passed; the last two while the result is being taken, too.
+        Args:
+            item: A frame, or a piece of a frame that is still arriving.
+
+        Returns:
+            The inflated frame, or pieces of it that are inflated while they are taken.
+
+        Raises:
+            ProtocolViolation: RSV1 is set on a continuation.
+            InvalidPayload: The data does not inflate. Also while the pieces are taken.
+            FrameTooBig: ``max_inflated_size`` or ``max_ratio`` was exceeded. Also while the pieces are taken.
         """
         header = item if isinstance(item, Frame) else item.header
         if header.opcode > BINARY:
-            return (item,)  # reserved opcodes, which only lenient sessions pass on
+            return (item,)  # reserved opcodes, which only lenient sessions deliver
         if isinstance(item, Frame):
             if not self._enter(item, ends_message=item.fin):
                 return (item,)
@@ -344,12 +389,12 @@ class WebSocketDeflateExtension(WebSocketExtension):
         return self._chunks(frame, self._offset, pieces, last=item.last)
 
     def _enter(self, header: Frame | FrameHeader, *, ends_message: bool) -> bool:
-        """Note that a frame begins. Returns whether it is compressed."""
+        """Note that a frame begins. Return whether it is compressed."""
         if header.opcode is CONTINUATION:
             if header.rsv1:
                 raise ProtocolViolation("RSV1 is set on a continuation frame")
         else:
-            if self._incoming is COMPRESSED:  # never finished, which only lenient sessions pass on
+            if self._incoming is COMPRESSED:  # it was never finished, which only lenient sessions allow
                 self._inflater.reset()
             self._incoming = COMPRESSED if header.rsv1 else PLAIN
         compressed = self._incoming is COMPRESSED
@@ -371,7 +416,7 @@ class WebSocketDeflateExtension(WebSocketExtension):
 
 
 def _as_header(frame: Frame) -> FrameHeader:
-    """The header of a frame that is passed on in chunks: without RSV1, its length not known yet."""
+    """Return the header of a frame that becomes chunks: without RSV1, and its length is not known yet."""
     return FrameHeader(
         frame.opcode,
         0,
@@ -381,6 +426,13 @@ def _as_header(frame: Frame) -> FrameHeader:
         rsv3=frame.rsv3,
         masking_key=frame.masking_key,
     )
+
+
+def _without_tail(data: bytes, flushed: bytes) -> bytes:
+    """Join the end of a message. Section 7.2.1: a message that ends in an empty uncompressed block loses the last four
+    bytes of it; after anything else such a block is begun, of which one byte remains. A flush of nothing may give
+    nothing."""
+    return data + (flushed[:-4] if flushed.endswith(TAIL) else flushed + b"\x00")
 
 
 def _flush_mode(backend: ZlibBackend, name: str) -> int:
