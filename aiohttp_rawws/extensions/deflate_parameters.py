@@ -1,4 +1,4 @@
-"""The parameters of permessage-deflate, and who may ask for what (RFC 7692, section 7.1)."""
+"""The parameters of permessage-deflate, and how both sides agree on them (RFC 7692, section 7.1)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ _WINDOW_BITS = {str(bits): bits for bits in range(8, MAX_WINDOW_BITS + 1)}
 class DeflateParameters:
     """What an offer asks for, or what was agreed on.
 
-    ..._no_context_takeover: that side begins every message with an empty window.
-    ..._max_window_bits: that side uses a window of at most 2 ** bits bytes; None = not mentioned.
+    Attributes:
+        server_no_context_takeover: The server begins every message with an empty window.
+        client_no_context_takeover: The client begins every message with an empty window.
+        server_max_window_bits: The server's window is at most 2 ** bits bytes. None: not mentioned.
+        client_max_window_bits: The client's window is at most 2 ** bits bytes. None: not mentioned.
     """
 
     server_no_context_takeover: bool = False
@@ -28,7 +31,7 @@ class DeflateParameters:
     client_max_window_bits: int | None = None
 
     def to_header(self) -> WebSocketExtensionHeader:
-        """The header that says so, as an answer has it: window bits have a value."""
+        """Return these parameters as the header of an answer, in which window bits have a value."""
         parameters: list[tuple[str, str | None]] = []
         if self.server_no_context_takeover:
             parameters.append(("server_no_context_takeover", None))
@@ -41,25 +44,34 @@ class DeflateParameters:
         return WebSocketExtensionHeader(NAME, parameters)
 
     def to_offer(self) -> WebSocketExtensionHeader:
-        """The header of a client that wants this. ``client_max_window_bits`` is always there, so that the server
-        may ask for a smaller window (section 7.1.2.2); without a value where nothing is asked for."""
+        """Return these parameters as the header of an offer.
+
+        ``client_max_window_bits`` is always in it, so that the server may ask for a smaller window (section 7.1.2.2);
+        it has no value if the client does not limit its window itself.
+        """
         header = self.to_header()
         if self.client_max_window_bits is not None:
             return header
         return WebSocketExtensionHeader(NAME, [*header.parameters, ("client_max_window_bits", None)])
 
     def accept(self, offer: DeflateParameters) -> DeflateParameters | None:
-        """What a server that wants ``self`` agrees on with a client that offers ``offer``; None = declines.
+        """Find what a server that wants these parameters answers to a client.
 
-        The server may add to what it answers any parameter but client_max_window_bits, which the client has to
-        have offered; where it has not, the wish for a smaller client window goes without.
+        A server may add any parameter to its answer except client_max_window_bits, which the client must have offered;
+        if it was not offered, our wish for a smaller client window is dropped.
+
+        Args:
+            offer: What the client offers.
+
+        Returns:
+            What both sides then use, or None: decline the offer.
         """
         agreed = DeflateParameters(
             server_no_context_takeover=self.server_no_context_takeover or offer.server_no_context_takeover,
             client_no_context_takeover=self.client_no_context_takeover or offer.client_no_context_takeover,
             server_max_window_bits=_smaller(self.server_max_window_bits, offer.server_max_window_bits),
         )
-        # zlib has no window of 256 bytes for raw DEFLATE, so what the client asks for cannot be promised.
+        # zlib has no window of 256 bytes for raw DEFLATE, so this cannot be promised.
         if agreed.server_max_window_bits == 8:
             return None
         if offer.client_max_window_bits is None:
@@ -69,7 +81,14 @@ class DeflateParameters:
         return replace(agreed, client_max_window_bits=None if client == MAX_WINDOW_BITS else client)
 
     def check_answer(self, answer: DeflateParameters) -> None:
-        """Raise HandshakeError when a client that offered ``self`` cannot go on with the server's ``answer``."""
+        """Check the server's answer to a client that offered these parameters.
+
+        Args:
+            answer: What the server answered.
+
+        Raises:
+            HandshakeError: The answer does not fit the offer.
+        """
         if self.server_no_context_takeover and not answer.server_no_context_takeover:
             raise HandshakeError(400, f"{NAME}: the server did not agree to server_no_context_takeover")
         for name, offered, answered in (
@@ -83,12 +102,20 @@ class DeflateParameters:
 
 
 def read_offer(header: WebSocketExtensionHeader) -> DeflateParameters:
-    """Read a client's offer. Raises HandshakeError for an unknown, repeated or invalid parameter."""
+    """Read a client's offer.
+
+    Raises:
+        HandshakeError: A parameter is unknown, repeated or invalid.
+    """
     return _read(header, needs_value=False)
 
 
 def read_answer(header: WebSocketExtensionHeader) -> DeflateParameters:
-    """Read a server's answer. Raises HandshakeError for an unknown, repeated or invalid parameter."""
+    """Read a server's answer.
+
+    Raises:
+        HandshakeError: A parameter is unknown, repeated or invalid.
+    """
     return _read(header, needs_value=True)
 
 

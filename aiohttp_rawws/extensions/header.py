@@ -1,4 +1,4 @@
-"""The value of ``Sec-WebSocket-Extensions``: reading and writing it (RFC 6455, section 9.1)."""
+"""Reading and writing the header ``Sec-WebSocket-Extensions`` (RFC 6455, section 9.1)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ..errors import HandshakeError
 HEADER_NAME = "Sec-WebSocket-Extensions"
 MAX_HEADER_SIZE = 16 * 1024  # characters, all lines joined; a browser's offer has about 50
 
-# Each pattern is one repeated character class, or alternatives that begin with different characters, so
-# that no input makes `re` go back over what it has read: the time is linear.
+# Each pattern is one repeated character class, or alternatives that begin with different characters. So `re` never
+# goes back over what it has read, and the time is linear.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _QUOTED = re.compile(r'"((?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*)"')
 _ESCAPE = re.compile(r"\\(.)")
@@ -21,18 +21,21 @@ _LIST_GAP = re.compile(r"[ \t,]*")
 
 
 class WebSocketExtensionHeader:
-    """One extension as it stands in the header: its name and its parameters, in order. Immutable.
-
-    name: a token of RFC 7230.
-    parameters: (name, value) pairs, the value None where there is none. A name may occur more than once here:
-        whether it may in earnest is for the extension to say.
-    Raises ValueError for what cannot be written into the header.
-    """
+    """One extension in the header: its name and its parameters, in order. Immutable."""
 
     __slots__ = ("_name", "_parameters")
     __match_args__ = ("name", "parameters")
 
     def __init__(self, name: str, parameters: Iterable[tuple[str, str | None]] = ()) -> None:
+        """
+        Args:
+            name: The name, a token of RFC 9110.
+            parameters: Pairs of name and value, with None for a parameter without a value. A name may occur more than
+                once; whether that is allowed is up to the extension. Default: none.
+
+        Raises:
+            ValueError: This cannot be written into the header.
+        """
         pairs = tuple((key, value) for key, value in parameters)
         _require_token(name, "extension name")
         for key, value in pairs:
@@ -44,14 +47,20 @@ class WebSocketExtensionHeader:
 
     @property
     def name(self) -> str:
+        """The name."""
         return self._name
 
     @property
     def parameters(self) -> tuple[tuple[str, str | None], ...]:
+        """Pairs of name and value (None: without a value), in order."""
         return self._parameters
 
     def parse_parameters(self) -> dict[str, str | None]:
-        """The parameters by name, in their order. Raises HandshakeError (400) when one is given twice."""
+        """Return the parameters by name, in order.
+
+        Raises:
+            HandshakeError: A parameter is given twice (400).
+        """
         by_name: dict[str, str | None] = {}
         for key, value in self._parameters:
             if key in by_name:
@@ -77,12 +86,18 @@ class WebSocketExtensionHeader:
 
 
 def parse_extensions(header_values: Iterable[str]) -> list[WebSocketExtensionHeader]:
-    """Read the extensions that ``Sec-WebSocket-Extensions`` lists, in order.
+    """Read the extensions in ``Sec-WebSocket-Extensions``, in order.
 
-    header_values: every line of that header, in order; they count as one (RFC 7230, section 3.2.2).
-        Empty list elements are passed over (section 7).
-    Raises HandshakeError (400) saying what is wrong and at which character of the joined value, or that the
-    value has more than ``MAX_HEADER_SIZE`` characters.
+    Args:
+        header_values: All lines of that header, in order. They count as one (RFC 9110, section 5.3). Empty list
+            elements are ignored (section 5.6.1).
+
+    Returns:
+        The extensions.
+
+    Raises:
+        HandshakeError: The header is invalid; the error has the character at which. Or it has more than
+            ``MAX_HEADER_SIZE`` characters (400).
     """
     value = ", ".join(header_values)
     if len(value) > MAX_HEADER_SIZE:
@@ -105,7 +120,7 @@ def parse_extensions(header_values: Iterable[str]) -> list[WebSocketExtensionHea
 
 
 def format_extensions(headers: Iterable[WebSocketExtensionHeader]) -> str:
-    """The value of one ``Sec-WebSocket-Extensions`` line that lists ``headers`` in their order."""
+    """Return the value of one ``Sec-WebSocket-Extensions`` line with ``headers`` in their order."""
     return ", ".join(map(str, headers))
 
 
@@ -148,4 +163,4 @@ def _fail(value: str, position: int, expected: str) -> NoReturn:
 
 def _require_token(text: str, what: str) -> None:
     if _TOKEN.fullmatch(text) is None:
-        raise ValueError(f"{what} must be a token (RFC 7230, section 3.2.6), not {text!r}")
+        raise ValueError(f"{what} must be a token (RFC 9110, section 5.6.2), not {text!r}")

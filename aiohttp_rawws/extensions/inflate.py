@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ..errors import FrameTooBig, InvalidPayload
 
 TAIL = b"\x00\x00\xff\xff"  # the end of an empty uncompressed block: section 7.2.1 takes it off, 7.2.2 puts it back
-STEP = 64 * 1024  # bytes materialised at a time
+STEP = 64 * 1024  # bytes inflated at a time
 MAX_FINAL_BLOCKS = 1024  # in one message; see `_walk`
 
 _FINAL_BLOCK = b"\x01\x00\x00\xff\xff"  # an empty uncompressed block that says it is the last one
@@ -33,31 +33,34 @@ class Decompressor(Protocol):
 
 
 class ZlibBackend(Protocol):
-    """What is used of module zlib; isal.isal_zlib, zlib_ng.zlib_ng and aiohttp's ZLibBackend have it too."""
+    """The part of module zlib that is used. isal.isal_zlib, zlib_ng.zlib_ng and aiohttp's ZLibBackend have it too."""
 
     def compressobj(self, *args: Any, **kwargs: Any) -> Compressor: ...
     def decompressobj(self, *args: Any, **kwargs: Any) -> Decompressor: ...
 
 
 class Inflater:
-    """Inflates the messages of one connection that come from its peer, one after the other.
-
-    wbits: the peer's window, 8..15.
-    keep_context: the window is kept from one message to the next; otherwise nothing is held between messages.
-    limit: bytes of one inflated message; None = unlimited.
-    max_ratio: inflated bytes for each compressed byte, looked at above ``STEP`` inflated bytes; None = any.
-    """
+    """Inflates the messages that a peer sends on one connection, one after the other."""
 
     def __init__(
         self, backend: ZlibBackend, wbits: int, *, keep_context: bool, limit: int | None, max_ratio: float | None
     ) -> None:
+        """
+        Args:
+            backend: A module like zlib.
+            wbits: The peer's window is 2 ** wbits bytes, 8 to 15.
+            keep_context: Keep the window from one message to the next. If False, nothing is held between messages.
+            limit: Bytes that a message may have when inflated. None: any number.
+            max_ratio: Inflated bytes that each compressed byte may give, checked above ``STEP`` inflated bytes. None:
+                any number.
+        """
         self._backend = backend
         self._error: type[Exception] = getattr(backend, "error", zlib.error)
         # Some peers that agree on 8 use 9 (zlib did so silently); reading with 9 costs 256 bytes.
         self._wbits = max(wbits, 9)
         self._keep_context = keep_context
-        # Without context the stream is thrown away, so it may be told to end: it does, unless the message stops
-        # inside a block. With context zlib has no way to tell.
+        # Without context the stream is not used again, so a final block is added: the stream ends, unless the message
+        # stops inside a block. With context zlib cannot report that.
         self._tail = TAIL if keep_context else TAIL + _FINAL_BLOCK
         self._limit = limit
         self._max_ratio = max_ratio
@@ -66,16 +69,24 @@ class Inflater:
         self._first_room = self._room()
 
     def inflate(self, data: bytes, *, end: bool) -> bytes | Iterator[bytes]:
-        """Inflate the next ``data`` of a message; ``end``: the message ends with it.
+        """Inflate the next part of a message.
 
-        Returns what ``data`` inflates to where one step does it; else pieces of 1 to ``STEP`` bytes, the first
-        computed now and the others while they are taken; take all before the next call. Raises InvalidPayload for what
-        does not inflate, FrameTooBig when a limit is passed.
+        Args:
+            data: Compressed bytes.
+            end: The message ends with them.
+
+        Returns:
+            The inflated bytes if one step is enough. Otherwise pieces of 1 to ``STEP`` bytes: the first is computed
+            now, the others while they are taken. Take all of them before the next call.
+
+        Raises:
+            InvalidPayload: The data does not inflate. Also while the pieces are taken.
+            FrameTooBig: The message is longer than a limit allows. Also while the pieces are taken.
         """
         if self._taken or not end or not data or len(data) > _INPUT_STEP:
             return self._in_steps(data, end)
-        # Most messages come whole, are small and take a single call; going through the generators doubles the time of
-        # those. Nothing is counted for them: what has left room in the first step has passed no limit.
+        # Most messages come whole, are small and take a single call; the generators would double the time of those.
+        # Nothing is counted for them: what leaves room in the first step has not reached a limit.
         source = data + self._tail
         stream = self._stream
         if stream is None:
@@ -94,25 +105,25 @@ class Inflater:
 
     def _in_steps(self, data: bytes, end: bool) -> Iterator[bytes]:
         if end and not data and self._taken == 0:
-            # A message of no bytes at all lacks the octet that section 7.2.3.6 asks for, but what it means is plain.
+            # Section 7.2.3.6 asks for one byte even in an empty message. No bytes at all are taken as an empty message.
             self._begin()
         elif not end:
             yield from self._walk(data, None)
         elif len(data) <= _INPUT_STEP:
             yield from self._finish(self._walk(data + self._tail, len(data)))
-        else:  # not joined: it may be huge
+        else:  # not joined: the data may be huge
             yield from self._walk(data, None)
             yield from self._finish(self._walk(self._tail, 0))
 
     def _finish(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        """``pieces``, with which the message has to end."""
+        """Pass on ``pieces``, and check that the message ends with them."""
         yield from pieces
         if self._stream is not None and not self._keep_context:
             raise InvalidPayload("the compressed message ends inside a DEFLATE block")
         self._begin()
 
     def reset(self) -> None:
-        """Forget a message that was not finished, and the window with it."""
+        """Drop a message that was not finished, and the window."""
         self._stream = None
         self._begin()
 
@@ -122,20 +133,23 @@ class Inflater:
         self._final_blocks = 0
 
     def _walk(self, data: bytes, tail_at: int | None, first: bytes | None = None) -> Iterator[bytes]:
-        """Inflate ``data``, in which the tail of the message begins at ``tail_at``.
+        """Inflate ``data``.
 
-        first: what a first step has given already, with all of ``data`` handed in.
+        A block with BFINAL set ends a stream of zlib, but not the message (sections 7.2.1 and 7.2.3.4): a new stream
+        with an empty window inflates the rest. Each stream copies what it does not use. So after such a block it gets
+        little at first and then more, and the number of these blocks is limited: otherwise a message of two-byte final
+        blocks would take quadratic time.
 
-        A block with BFINAL set ends a stream of zlib but not the message (sections 7.2.1 and 7.2.3.4): what
-        follows is inflated by a new one, with an empty window. Each copies what it leaves over, so behind such
-        a block it is given a little and then more, and their number is limited: together that keeps a message
-        made of nothing but two-byte final blocks from taking quadratic time.
+        Args:
+            data: Compressed bytes.
+            tail_at: Where in ``data`` the tail of the message begins. None: it is not there.
+            first: The result of a first step that was given all of ``data``.
         """
         view = memoryview(data)
         position, window = 0, _INPUT_STEP if first is None else len(view)
         while position < len(view):
             if position == tail_at and self._stream is None:
-                return  # the last block was final, and without the empty one that section 7.2.1 puts behind it
+                return  # the last block was final, and the empty one that section 7.2.1 puts behind it is missing
             stream = self._open_stream()
             stop = min(position + window, len(view))
             part: bytes | memoryview = view[position:stop]
@@ -173,7 +187,7 @@ class Inflater:
             raise InvalidPayload(f"compressed data does not inflate: {error}") from error
 
     def _room(self) -> int:
-        """Bytes to materialise next: a step, or one more than the limit allows."""
+        """Return how many bytes to inflate next: a step, or one more than the limit allows."""
         return STEP if self._limit is None else min(STEP, self._limit - self._size + 1)
 
     def _count(self, size: int) -> None:

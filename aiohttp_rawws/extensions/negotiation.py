@@ -12,13 +12,18 @@ from .header import HEADER_NAME, WebSocketExtensionHeader, format_extensions, pa
 def negotiate_server(
     factories: Iterable[WebSocketExtensionFactory], header_values: Iterable[str]
 ) -> tuple[list[WebSocketExtension], str | None]:
-    """Choose among what the client offers.
+    """Choose among what the client offers. Unknown and unacceptable offers are declined, which is not an error.
 
-    factories: what is installed; ``base.check_conflicts`` has found nothing against it.
-    header_values: every ``Sec-WebSocket-Extensions`` line of the request, in order.
-    Returns the extensions of this connection in the client's order of preference, and the value of the answer's
-    header, None for no header. Unknown and unacceptable offers are declined, which is not an error.
-    Raises HandshakeError (400) for a header that cannot be read.
+    Args:
+        factories: The installed extensions, which ``check_conflicts()`` accepts.
+        header_values: All ``Sec-WebSocket-Extensions`` lines of the request, in order.
+
+    Returns:
+        The extensions of this connection in the client's order of preference, and the value of the answer's header
+        (None: no header).
+
+    Raises:
+        HandshakeError: The header is invalid (400).
     """
     by_name = {factory.name: factory for factory in factories}
     offers: dict[str, list[WebSocketExtensionHeader]] = {}
@@ -36,19 +41,25 @@ def negotiate_server(
 
 
 def client_offer_header(factories: Iterable[WebSocketExtensionFactory]) -> str | None:
-    """The value of the request's header that offers ``factories`` in their order; None for no header."""
+    """Return the value of the request's header that offers ``factories`` in their order. None: no header."""
     return format_extensions(offer for factory in factories for offer in factory.client_offers()) or None
 
 
 def negotiate_client(
     factories: Iterable[WebSocketExtensionFactory], header_values: Iterable[str]
 ) -> list[WebSocketExtension]:
-    """Take the server's answer to what ``client_offer_header`` offered.
+    """Read the server's answer to what ``client_offer_header()`` offered.
 
-    header_values: every ``Sec-WebSocket-Extensions`` line of the answer, in order.
-    Returns the extensions of this connection in the order of the answer.
-    Raises HandshakeError when the answer cannot be read, names what was not offered, names something twice, or
-    has parameters that do not fit the offer; the connection must then fail (section 4.1).
+    Args:
+        factories: The extensions that were offered.
+        header_values: All ``Sec-WebSocket-Extensions`` lines of the answer, in order.
+
+    Returns:
+        The extensions of this connection in the order of the answer.
+
+    Raises:
+        HandshakeError: The answer is invalid, names an extension that was not offered or names one twice, or has
+            parameters that do not fit the offer. The connection must then fail (section 4.1).
     """
     by_name = {factory.name: factory for factory in factories if factory.client_offers()}
     extensions: list[WebSocketExtension] = []
