@@ -115,6 +115,61 @@ class TestBudget:
         assert len(items) == count
 
 
+class TestSmallPieces:
+    """Time and memory grow with the bytes, not with the pieces."""
+
+    def test_held_bytes_are_added_to_in_linear_time(self, codec: ModuleType) -> None:
+        """Were all that is held copied for each piece, this would move 8 GB."""
+        count, wire = 20_000, wire_of(codec, 36)
+        parser = codec.FrameParser()
+        for _ in range(count):
+            assert parser.feed(wire, max_frames=0) == []
+        assert parser.pending == count * len(wire)
+        assert len(parser.feed(b"")) == count
+
+    def test_one_in_and_one_out_takes_linear_time(self, codec: ModuleType) -> None:
+        """Were the rest copied each time, this would move 16 GB."""
+        count, wire = 20_000, wire_of(codec, 36)
+        parser = codec.FrameParser()
+        parser.feed(wire * count, max_frames=0)
+        for _ in range(count):
+            assert len(parser.feed(wire, max_frames=1)) == 1
+        assert parser.pending == count * len(wire)
+        assert len(parser.feed(b"")) == count
+
+    def test_a_large_frame_byte_by_byte(self, codec: ModuleType) -> None:
+        """Were the payload copied for each byte, this would move 20 GB."""
+        wire = wire_of(codec, 200_000)
+        parser = codec.FrameParser()
+        items = [item for number in range(len(wire)) for item in parser.feed(wire[number : number + 1])]
+        assert [item.payload for item in items] == [pattern(200_000)]
+
+    def test_a_large_frame_takes_little_more_memory(self, codec: ModuleType) -> None:
+        wire = wire_of(codec, 200_000)
+        parser = codec.FrameParser()
+        tracemalloc.start()
+        try:
+            for number in range(0, len(wire) - 50, 50):
+                assert parser.feed(wire[number : number + 50]) == []
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert held < 2 * len(wire) + 4096
+
+    def test_held_bytes_take_little_more_memory(self, codec: ModuleType) -> None:
+        wire = wire_of(codec, 2)
+        parser = codec.FrameParser()
+        tracemalloc.start()
+        try:
+            for _ in range(5_000):
+                parser.feed(wire[:3], max_frames=0)
+                parser.feed(wire[3:], max_frames=0)
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert held < 2 * parser.pending + 4096
+
+
 class TestTarget:
     """A large payload is written where it stays."""
 
