@@ -53,6 +53,16 @@ class TestCloseCode:
     def test_some_are_for_local_use(self, code: CloseCode) -> None:
         assert not may_be_sent(code)
 
+    def test_the_names_of_the_registry(self) -> None:
+        """https://www.iana.org/assignments/websocket: second names, which do not change the first ones."""
+        assert CloseCode.UNSUPPORTED_DATA is CloseCode.CANNOT_ACCEPT is CloseCode(1003)
+        assert CloseCode.ABNORMAL_CLOSURE is CloseCode.CLOSED_ABNORMALLY is CloseCode(1006)
+        assert CloseCode.INVALID_DATA is CloseCode.NOT_CONSISTENT is CloseCode(1007)
+        assert CloseCode.POLICY_VIOLATION is CloseCode.VIOLATED_POLICY is CloseCode(1008)
+        assert CloseCode.MESSAGE_TOO_BIG is CloseCode.TOO_BIG is CloseCode(1009)
+        assert CloseCode.MANDATORY_EXTENSION is CloseCode.NO_EXTENSION is CloseCode(1010)
+        assert CloseCode(1009).name == "TOO_BIG"
+
     def test_registered(self) -> None:
         assert [int(code) for code in CloseCode] == [*range(1000, 1004), *range(1005, 1016)]
 

@@ -4,10 +4,10 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Words are loaded and stored through memcpy, since neither side need be aligned. The key is held as it lies in
-   memory, so the order of bytes in a word does not matter. gcc -O3 makes vector code of both loops; separate, since
-   only `restrict` spares the first one a test for overlap. Where the loader can choose, there is a version of each
-   for processors with wider vectors. */
+/* Masking (RFC 6455, section 5.3). memcpy loads and stores the words, because neither side has to be aligned. The key is
+   held as it lies in memory, so the order of bytes in a word does not matter. gcc -O3 makes vector code of both loops.
+   They are separate because `restrict` spares the first one a test for overlap. If the loader can choose, there is a
+   version of each for processors with wider vectors. */
 
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) \
     && !defined(__SANITIZE_ADDRESS__)
@@ -45,7 +45,7 @@ static inline void rawws_mask(unsigned char *data, size_t size, uint32_t key) {
         data[i] ^= ((const unsigned char *)&key)[i & 3];
 }
 
-/* The key for what begins at `offset`. */
+/* The key for bytes that begin at `offset` of a payload. */
 static inline uint32_t rawws_turned(uint32_t key, size_t offset) {
     unsigned char bytes[8];
     memcpy(bytes, &key, 4);

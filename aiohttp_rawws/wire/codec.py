@@ -1,4 +1,4 @@
-"""Frames and their codec in one place, for those who import from here: the names of the other modules."""
+"""Frames and their codec in one place: the public names of the other modules of this folder."""
 
 from __future__ import annotations
 

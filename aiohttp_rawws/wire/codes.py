@@ -1,4 +1,4 @@
-"""The numbers of RFC 6455: opcodes (section 5.2), close codes and the reason a Close frame carries (section 7.4)."""
+"""Opcodes (RFC 6455, section 5.2), close codes and close reasons (section 7.4)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 MAX_CONTROL_PAYLOAD = 125
-MAX_MESSAGE = MAX_CONTROL_PAYLOAD - 2  # bytes of a Close frame that remain behind the code
+MAX_CLOSE_MESSAGE = MAX_CONTROL_PAYLOAD - 2  # bytes of a Close frame behind the code
 
 
 class Opcode(IntEnum):
-    """What a frame is. ``Opcode(3)`` and the other reserved numbers give members named ``RESERVED_3`` and so on, which
-    only lenient sessions meet and iteration leaves out."""
+    """What a frame is.
+
+    ``Opcode(3)`` and the other reserved numbers are members named ``RESERVED_3`` and so on. Only lenient sessions
+    deliver them, and iteration leaves them out.
+    """
 
     CONTINUATION = 0x0
     TEXT = 0x1
@@ -23,7 +26,7 @@ class Opcode(IntEnum):
 
     @property
     def is_control(self) -> bool:
-        """Whether this is one of 8 to 15, whose frames may come between the fragments of a message (section 5.5)."""
+        """It is one of 8 to 15, whose frames may come between the fragments of a message (section 5.5)."""
         return self._value_ >= 0x8
 
     @classmethod
@@ -37,16 +40,19 @@ class Opcode(IntEnum):
         return member
 
     def __reduce_ex__(self, protocol: object) -> tuple[type[Opcode], tuple[int]]:
-        # Python before 3.11.3 would look the name up, which the reserved ones do not have.
+        # Before 3.11.3 Python looks up the name, and the reserved ones cannot be found by name.
         return Opcode, (int(self),)
 
 
-# All 16 by number; made here, so that the reserved ones exist before a second thread can ask for them.
+# All 16 by number. They are made here, so that the reserved ones exist before a second thread can ask for them.
 OPCODES = tuple(Opcode(number) for number in range(16))
 
 
 class CloseCode(IntEnum):
-    """The registered close codes; which of them may be sent is for ``may_be_sent`` to say."""
+    """The registered close codes. ``may_be_sent()`` tells which of them may appear in a Close frame.
+
+    Six codes have a second name, the one in the registry of IANA. ``name`` is the first one.
+    """
 
     NORMAL = 1000
     GOING_AWAY = 1001
@@ -64,22 +70,33 @@ class CloseCode(IntEnum):
     BAD_GATEWAY = 1014
     TLS_HANDSHAKE = 1015
 
+    UNSUPPORTED_DATA = CANNOT_ACCEPT
+    ABNORMAL_CLOSURE = CLOSED_ABNORMALLY
+    INVALID_DATA = NOT_CONSISTENT
+    POLICY_VIOLATION = VIOLATED_POLICY
+    MESSAGE_TOO_BIG = TOO_BIG
+    MANDATORY_EXTENSION = NO_EXTENSION
 
-SENDABLE = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
+
+SENDABLE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
 
 
 def may_be_sent(code: int) -> bool:
-    """Whether a Close frame may carry ``code``: 1000-1003, 1007-1014 and 3000-4999 (section 7.4 and its registry)."""
-    return code in SENDABLE
+    """Return whether a Close frame may have this code: 1000-1003, 1007-1014 and 3000-4999 (section 7.4, registry)."""
+    return code in SENDABLE_CODES
 
 
 @dataclass(frozen=True, slots=True)
 class CloseReason:
-    """Why a session ends, as a Close frame says it.
+    """The content of a Close frame: why a session ends.
 
-    code: 0 to 65535; not each of them may be sent, see ``may_be_sent``.
-    message: at most 123 bytes as UTF-8.
-    Raises ValueError for what does not fit in a Close frame.
+    Args:
+        code: The close code, 0 to 65535. Not every code may be sent, see ``may_be_sent()``.
+        message: At most 123 bytes as UTF-8. Default: empty.
+
+    Raises:
+        ValueError: This does not fit in a Close frame.
+        TypeError: The message is not a str.
     """
 
     code: int
@@ -93,12 +110,12 @@ class CloseReason:
         if not isinstance(self.message, str):
             raise TypeError(f"message must be str, not {type(self.message).__name__}")
         size = len(self.message.encode())
-        if size > MAX_MESSAGE:
-            raise ValueError(f"message takes {size} bytes of UTF-8, and a Close frame holds {MAX_MESSAGE}")
+        if size > MAX_CLOSE_MESSAGE:
+            raise ValueError(f"message takes {size} bytes of UTF-8, and a Close frame holds {MAX_CLOSE_MESSAGE}")
 
     @property
     def known_reason(self) -> CloseCode | None:
-        """The code as a member of ``CloseCode``, None where it is none."""
+        """The code as a member of ``CloseCode``, or None for an unregistered code."""
         try:
             return CloseCode(self.code)
         except ValueError:
@@ -106,20 +123,32 @@ class CloseReason:
 
     @classmethod
     def truncated(cls, code: int, message: str) -> CloseReason:
-        """The same, with a message that is too long cut between two characters. Lone surrogates become ``?``."""
-        encoded = message.encode(errors="replace")[:MAX_MESSAGE]
+        """Make a reason, and cut the message between two characters if it is too long.
+
+        Args:
+            code: The close code.
+            message: Of any length. Lone surrogates become ``?``.
+
+        Raises:
+            ValueError: The code is not 0 to 65535.
+        """
+        encoded = message.encode(errors="replace")[:MAX_CLOSE_MESSAGE]
         return cls(code, encoded.decode(errors="ignore"))
 
     @classmethod
     def from_payload(cls, payload: bytes) -> CloseReason | None:
-        """What a received Close frame says; None for less than the two bytes of a code.
+        """Read the payload of a received Close frame. This never raises.
 
-        Never raises: bytes that are not UTF-8 become U+FFFD, and what then exceeds 123 bytes is cut.
+        Args:
+            payload: The payload. Bytes that are not UTF-8 become U+FFFD, and the message is cut at 123 bytes.
+
+        Returns:
+            The reason, or None for a payload without the two bytes of a code.
         """
         if len(payload) < 2:
             return None
         return cls.truncated(int.from_bytes(payload[:2], "big"), payload[2:].decode(errors="replace"))
 
     def to_payload(self) -> bytes:
-        """The payload of a Close frame."""
+        """Return the payload of a Close frame."""
         return self.code.to_bytes(2, "big") + self.message.encode()

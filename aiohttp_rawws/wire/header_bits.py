@@ -1,6 +1,6 @@
-"""The numbers in the header of a frame (RFC 6455, section 5.2)."""
+"""The numbers in the header of a frame (RFC 6455, section 5.2), as plain ints. All modules of the codec use these."""
 
-# The first byte of a frame.
+# In the first byte.
 FIN = 0x80
 RSV1 = 0x40
 RSV2 = 0x20
@@ -13,9 +13,9 @@ BINARY = 0x2
 CLOSE = 0x8
 PING = 0x9
 PONG = 0xA
-# The second.
+# In the second byte.
 MASKED = 0x80
 LENGTH_16 = 126
 LENGTH_64 = 127
 
-UNMASKED = -1  # instead of a masking key
+UNMASKED = -1  # in place of a masking key

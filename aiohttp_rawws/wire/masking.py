@@ -11,23 +11,29 @@ if TYPE_CHECKING:
 
 __all__ = ["apply_mask", "new_masking_key"]
 
-# Per byte of the key, a table that maps each byte to what it is masked to. With those a long payload takes a third of
-# the time that one xor of two large integers does; a short one is the other way about.
+# For each byte of a key, a table that maps each byte to its masked value. With these a long payload takes a third of
+# the time of one xor of two large integers. A short payload is faster with the xor.
 _XOR = [bytes(byte ^ key for byte in range(256)) for key in range(256)]
 _LONG = 1024
-# Per number of 32-bit words, the integer in which each of them is 1: a key times that is the key repeated.
+# For each number of 32-bit words, the integer in which each word is 1: a key times that is the key repeated.
 _ONES = [sum(1 << 32 * word for word in range(words)) for words in range(_LONG // 4 + 1)]
 
 _number = int.from_bytes  # looked up once: a tenth of a short payload's time
 
 
 def apply_mask(payload: Buffer, masking_key: Buffer, offset: int = 0) -> bytes:
-    """Mask or unmask ``payload`` (RFC 6455, section 5.3).
+    """Mask or unmask a payload (RFC 6455, section 5.3).
 
-    payload: any contiguous buffer of n bytes; left as it was.
-    masking_key: 4 bytes.
-    offset: bytes of this frame's payload handled before this call, so a frame may come in pieces.
-    Returns n new bytes. Raises ValueError if ``masking_key`` is not 4 bytes long.
+    Args:
+        payload: Any contiguous buffer of n bytes. It is not changed.
+        masking_key: 4 bytes.
+        offset: Bytes of this frame's payload that were masked before this call. Default: 0.
+
+    Returns:
+        n new bytes.
+
+    Raises:
+        ValueError: ``masking_key`` is not 4 bytes long, or ``offset`` is negative.
     """
     key = checked_key(bytes(memoryview(masking_key)))
     if offset < 0:
@@ -37,6 +43,7 @@ def apply_mask(payload: Buffer, masking_key: Buffer, offset: int = 0) -> bytes:
 
 
 def masked(payload: bytes | bytearray, key: bytes | bytearray, offset: int = 0) -> bytes:
+    """Return ``payload`` masked. ``offset``: bytes of the frame before it."""
     size = len(payload)
     if turn := offset & 3:
         key = key[turn:] + key[:turn]
@@ -50,6 +57,7 @@ def masked(payload: bytes | bytearray, key: bytes | bytearray, offset: int = 0) 
 
 
 def mask_in_place(payload: bytearray, key: bytes | bytearray, start: int, stop: int) -> None:
+    """Mask ``payload`` from ``start`` to ``stop``. The key begins at 0."""
     for index in range(start, min(start + 4, stop)):  # an empty slice could not be set while there is a view
         part = slice(index, stop, 4)
         payload[part] = payload[part].translate(_XOR[key[index & 3]])

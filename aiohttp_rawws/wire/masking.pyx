@@ -13,12 +13,18 @@ __all__ = ["apply_mask", "new_masking_key"]
 
 
 def apply_mask(payload, masking_key, offset=0):
-    """Mask or unmask ``payload`` (RFC 6455, section 5.3).
+    """Mask or unmask a payload (RFC 6455, section 5.3).
 
-    payload: any contiguous buffer of n bytes; left as it was.
-    masking_key: 4 bytes.
-    offset: bytes of this frame's payload handled before this call, so a frame may come in pieces.
-    Returns n new bytes. Raises ValueError if ``masking_key`` is not 4 bytes long.
+    Args:
+        payload: Any contiguous buffer of n bytes. It is not changed.
+        masking_key: 4 bytes.
+        offset: Bytes of this frame's payload that were masked before this call. Default: 0.
+
+    Returns:
+        n new bytes.
+
+    Raises:
+        ValueError: ``masking_key`` is not 4 bytes long, or ``offset`` is negative.
     """
     cdef bytes key = checked_key(bytes(memoryview(masking_key)))
     if offset < 0:

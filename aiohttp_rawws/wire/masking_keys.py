@@ -11,19 +11,20 @@ import sys
 
 
 def checked_key(masking_key: bytes) -> bytes:
+    """Return the key if it is 4 bytes long. Otherwise raise ValueError."""
     if len(masking_key) != 4:
         raise ValueError(f"a masking key is 4 bytes long, not {len(masking_key)}")
     return masking_key
 
 
-# Keys must be unpredictable (section 5.3). Asking the system for many at once costs a hundredth of asking for each; a
-# forked child must not go on with the same ones.
+# Keys must be unpredictable (section 5.3). Asking the system for many at once costs a hundredth of asking for each. A
+# forked child must not use the same ones.
 _pool = b""
 _used = 0
 
 
 def new_masking_key() -> bytes:
-    """4 bytes from the system's source of randomness."""
+    """Return 4 bytes from the system's source of randomness."""
     global _pool, _used
     if _used >= len(_pool):
         _pool = secrets.token_bytes(1024)
