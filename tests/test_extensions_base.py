@@ -132,7 +132,7 @@ class TestPipeline:
 
     def test_the_sender_does_not_set_bits_of_an_extension(self) -> None:
         one = pipeline(Factory("foo", "2"))
-        with pytest.raises(ValueError, match="RSV2 is for an extension to set"):
+        with pytest.raises(ValueError, match="RSV2 is set by an extension"):
             one.outgoing(Frame.text("x", rsv2=True))
         assert one.outgoing(Frame.text("x", rsv3=True)) == Frame.text("x<foo>", rsv2=True, rsv3=True)
 
@@ -162,7 +162,7 @@ class TestPipeline:
         for fragment in (Frame.text("m", fin=False), Frame(0, b"m")):
             with pytest.raises(ValueError, match="not a fragment"):
                 both.outgoing_whole(fragment)
-        with pytest.raises(ValueError, match="RSV2 is for an extension to set"):
+        with pytest.raises(ValueError, match="RSV2 is set by an extension"):
             pipeline(Factory("a", "2", key=1)).outgoing_whole(Frame(1, b"m", rsv2=True))
 
     def test_a_whole_message_without_a_key_is_for_one_connection(self) -> None:

@@ -281,7 +281,7 @@ class ExtensionPipeline:
     def _check_bits(self, frame: Frame) -> None:
         for number, is_set, owned in zip((1, 2, 3), (frame.rsv1, frame.rsv2, frame.rsv3), self._owned):
             if is_set and owned:
-                raise ValueError(f"RSV{number} is for an extension to set, not for the sender")
+                raise ValueError(f"RSV{number} is set by an extension, not by the sender")
 
     def incoming(self, item: Frame | FrameChunk) -> Iterable[Frame | FrameChunk]:
         """Transform what was received.

@@ -50,7 +50,7 @@ class FrameParser:
         chunk_above: The option.
         error: The PeerError that ended the stream, None if there is none.
         closed: A Close frame was delivered.
-        pending: Bytes held that were not parsed, because ``feed()`` was told to stop or a header is not complete.
+        pending: Bytes held that were not parsed, because a limit stopped ``feed()`` or a header is not complete.
         mid_frame: Bytes are held of a frame that was not delivered. The stream must not end here.
     """
 
@@ -209,7 +209,7 @@ class FrameParser:
     def target(self) -> memoryview | None:
         """Return where the next bytes should be written, if more than 16 KiB of a payload are missing.
 
-        The view is for one write. Drop it before ``advance()``, which is told how much of it was written.
+        The view is for one write. Drop it before ``advance()``.
 
         Returns:
             A writable view, or None: pass the next bytes to ``feed()``.
