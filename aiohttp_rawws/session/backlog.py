@@ -18,10 +18,11 @@ class Entry:
 
     Attributes:
         waiter: Resolved when the message was sent. None if nobody waits for that.
+        room: What it waits for, being the first: room in ``outgoing``. None at other times.
         started: The extensions have begun with it, so it has to be sent: what comes later may build on it.
     """
 
-    __slots__ = ("compress", "frame", "started", "waiter", "whole")
+    __slots__ = ("compress", "frame", "room", "started", "waiter", "whole")
 
     def __init__(
         self, frame: Frame, compress: bool | None, whole: bool, waiter: asyncio.Future[None] | None
@@ -30,6 +31,7 @@ class Entry:
         self.compress = compress
         self.whole = whole
         self.waiter = waiter
+        self.room: asyncio.Future[None] | None = None
         self.started = False
 
 
@@ -74,14 +76,34 @@ class Backlog:
     async def send(self, frame: Frame, compress: bool | None, whole: bool) -> None:
         """Send ``frame`` in its turn. Cancelled before the extensions have begun with it, it is not sent."""
         waiter: asyncio.Future[None] = self._loop.create_future()
-        self.add(Entry(frame, compress, whole, waiter))
-        await waiter
+        entry = Entry(frame, compress, whole, waiter)
+        self.add(entry)
+        try:
+            await waiter
+        finally:
+            if waiter.cancelled():
+                self._withdraw(entry)
+            del waiter, entry  # they hold the exception, whose traceback holds this frame
+
+    def _withdraw(self, entry: Entry) -> None:
+        """Nobody waits for ``entry`` any more: unless the extensions have begun with it, it is not sent."""
+        if entry.room is not None:
+            if not entry.room.done():
+                entry.room.set_result(None)  # the task looks again, and goes on to the next
+        elif not entry.started and entry in self._entries and self._entries[0] is not entry:
+            self._entries.remove(entry)
+            self._size -= len(entry.frame.payload)
+            self._wake()
 
     async def changed(self) -> None:
         """Wait until an entry has gone."""
         waiter: asyncio.Future[None] = self._loop.create_future()
         self._waiters.append(waiter)
-        await waiter
+        try:
+            await waiter
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
 
     def fail(self) -> None:
         """The connection is lost: nothing that waits will be sent."""
@@ -109,27 +131,35 @@ class Backlog:
             self._task = None
 
     async def _send(self, entry: Entry) -> None:
-        waiter = entry.waiter
         self._size -= len(entry.frame.payload)
         try:
             await self._send_in_turn(entry)
         except Exception as exc:
-            if waiter is None:
-                if not isinstance(exc, SessionClosed):
-                    self._loop.call_exception_handler(
-                        {"message": "A message could not be sent after send_nowait()", "exception": exc}
-                    )
-            elif not waiter.done():
-                waiter.set_exception(exc)
+            self._done(entry, exc)
         else:
-            if waiter is not None and not waiter.done():
+            self._done(entry, None)
+
+    def _done(self, entry: Entry, error: Exception | None) -> None:
+        waiter, entry.waiter = entry.waiter, None  # the traceback of ``error`` holds the entry
+        if waiter is not None:
+            if waiter.done():
+                return
+            if error is None:
                 waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
+        elif error is not None and not isinstance(error, SessionClosed):
+            self._loop.call_exception_handler(
+                {"message": "A message could not be sent after send_nowait()", "exception": error}
+            )
 
     async def _send_in_turn(self, entry: Entry) -> None:
         connection, frame = self._connection, entry.frame
         if entry.waiter is not None:
-            while (room := connection.room()) is not None:
-                await room
+            while not entry.waiter.cancelled() and (room := connection.room()) is not None:
+                entry.room = room
+                await connection.wait_for(room)
+                entry.room = None
             if entry.waiter.cancelled():
                 return
         if connection.send_phase:

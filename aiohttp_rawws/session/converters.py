@@ -84,6 +84,14 @@ def needs_converter(converter: ContentConverter | None) -> None:
         raise ConverterNotFound("No converter was found for websocket")
 
 
+def wrong_kind(frame: Frame | FrameChunk) -> DeserializeError:
+    """The error for a frame that the converter does not read."""
+    kind = frame.kind.name if isinstance(frame, Frame) else "chunk of a frame"
+    error = DeserializeError(f"Converter doesn't support frame type {kind}", frame)
+    error.close_code = 1003  # the handler cannot accept this kind of data (section 7.4.1)
+    return error
+
+
 def deserialized(converter: ContentConverter | None, frame: Frame | FrameChunk, expected: Any) -> Any:
     """Return the value in ``frame``.
 
@@ -98,10 +106,7 @@ def deserialized(converter: ContentConverter | None, frame: Frame | FrameChunk, 
     """
     assert converter is not None
     if not isinstance(frame, Frame) or not frame.fin or not converter.is_applicable(frame):
-        kind = frame.kind.name if isinstance(frame, Frame) else "chunk of a frame"
-        error = DeserializeError(f"Converter doesn't support frame type {kind}", frame)
-        error.close_code = 1003  # the handler cannot accept this kind of data (section 7.4.1)
-        raise error
+        raise wrong_kind(frame)
     try:
         value = converter.deserialize(frame)
     except Exception as exc:

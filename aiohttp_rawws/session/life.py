@@ -112,13 +112,13 @@ class Life:
         return self.closed_error() if failure is None else self.own(ChannelOverflow(str(failure)))
 
     def fail_outgoing(self) -> RawWSError:
-        """``outgoing`` has overflowed, and its ``on_overflow`` is "close"."""
+        """``outgoing`` has overflowed, and its ``on_overflow`` is "close". Returns what is to be raised."""
         error = self.own(ChannelOverflow("outgoing overflowed: the peer reads too slowly"))
         self.outgoing_failure = error
         if self.error is None:
             self.error = error
         self.move(Event.OUTPUT_FAILED)
-        return error
+        return self.cannot_send()
 
     # ---- waiting for the end ----------------------------------------------------------
 
@@ -132,7 +132,14 @@ class Life:
         self._lost_waiters.append(waiter)
         return waiter
 
+    async def wait_for(self, waiter: asyncio.Future[None]) -> None:
+        """Await a future of ``until_lost()``, or of its like in the two halves. Cancelled, it leaves nothing behind."""
+        try:
+            await waiter
+        finally:
+            self.stop_waiting(waiter)
+
     def stop_waiting(self, waiter: Any) -> None:
-        """``waiter`` of ``until_lost()`` is no longer needed."""
+        """Nobody awaits ``waiter`` any more."""
         if self._lost_waiters is not None and waiter in self._lost_waiters:
             self._lost_waiters.remove(waiter)

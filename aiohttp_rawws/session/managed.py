@@ -79,6 +79,7 @@ class DefaultWebSocketSession(managed_sending.ManagedSending):
             return await pong
         finally:
             latency.forget(pong)
+            del pong  # it holds the exception, whose traceback holds this frame
 
     @property
     def rtt(self) -> float | None:

@@ -15,7 +15,7 @@ from ..wire.codes import CloseCode, CloseReason, Opcode
 from . import managed_life
 from .awaitables import receiving
 from .messages import MessageAssembler, check_whole
-from .reasons import checked_reason, reason_for
+from .reasons import checked_reason, reason_for, to_raise
 from .surface import Listening, checked_listener, mark_coroutine_functions
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ class ManagedReceiving(managed_life.ManagedLife):
 
     def _raise_end(self, iterating: bool) -> None:
         if self._failure is not None:
-            raise self._failure.with_traceback(None)
+            raise to_raise(self._failure)
         if iterating:
             raise StopAsyncIteration
         raise self._connection.closed_error()
@@ -251,7 +251,7 @@ class ManagedReceiving(managed_life.ManagedLife):
             finally:
                 queue.waiter = None
         if self._failure is not None:
-            raise self._failure.with_traceback(None)
+            raise to_raise(self._failure)
 
     @property
     def incoming_ended(self) -> bool:

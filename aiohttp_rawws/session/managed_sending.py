@@ -143,7 +143,7 @@ class ManagedSending(managed_receiving.ManagedReceiving):
         while not self._connection.send_phase:
             room = self._connection.room()
             if room is not None:
-                await room
+                await self._connection.wait_for(room)
             elif self._backlog is not None and self._backlog.is_full:
                 await self._backlog.changed()
             else:
@@ -158,7 +158,7 @@ class ManagedSending(managed_receiving.ManagedReceiving):
             await self._backlog.changed()
         waiter = self._connection.drained()
         if waiter is not None:
-            await waiter
+            await self._connection.wait_for(waiter)
 
     # ---- closing ----------------------------------------------------------------------
 

@@ -63,4 +63,5 @@ cdef class OutgoingHalf(Life):
     cdef void _end_turns(self) except *
     cpdef object room(self)
     cpdef object drained(self)
+    cpdef object stop_waiting(self, waiter)
     cdef void forget_outgoing(self) except *

@@ -342,6 +342,15 @@ class OutgoingHalf(Life):
         self._drain_waiters.append(waiter)
         return waiter
 
+    def stop_waiting(self, waiter: Any) -> None:
+        """Nobody awaits ``waiter`` any more."""
+        if self._room_waiters is not None and waiter in self._room_waiters:
+            self._room_waiters.remove(waiter)
+        elif self._drain_waiters is not None and waiter in self._drain_waiters:
+            self._drain_waiters.remove(waiter)
+        else:
+            Life.stop_waiting(self, waiter)
+
     def forget_outgoing(self) -> None:
         """The connection is lost: drop what was not written, and wake everybody."""
         self._queue_out = None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum, IntEnum
+from typing import NamedTuple
 
 
 class ReceivePhase(IntEnum):
@@ -115,45 +116,82 @@ CONNECTION_MOVES: Mapping[int, Mapping[Event, ConnectionPhase]] = {
 class Outcome(Enum):
     """What a public call does in a phase. The value is what the documentation says of it."""
 
-    ACTS = "acts, or waits until it can"
-    RETURNS = "returns at once"
-    NOTHING = "does nothing"
-    RAISES = "raises SessionClosed, ConnectionLost, or what ended the side"
+    WAITS = "does what it is for, and waits as long as that takes"
+    ACTS = "does what it is for, at once"
+    RETURNS = "has nothing to wait for, and returns"
+    NOTHING = "has nothing to do any more, and returns"
+    ENDS = "returns, or raises what failed the side"
+    RAISES = "raises what ended the side"
 
 
-ACTS, RETURNS, NOTHING, RAISES = Outcome
+WAITS, ACTS, RETURNS, NOTHING, ENDS, RAISES = Outcome
 
-# Call -> outcome in the phases OPEN, CLOSING, DONE of its side. The names are those of the sessions, raw and managed.
-RECEIVE_CALLS: Mapping[str, tuple[Outcome, Outcome, Outcome]] = {
-    "receive()": (ACTS, RETURNS, RAISES),
-    "async for": (ACTS, RETURNS, RETURNS),  # the loop ends: quietly, or with what ended the side
-    "receive_nowait()": (RETURNS, RETURNS, RETURNS),
-    "receive_deserialized()": (ACTS, RETURNS, RAISES),
-    "listen()": (ACTS, ACTS, ACTS),  # awaited, it returns once the side is DONE
-    "pause_reading()": (ACTS, ACTS, NOTHING),
-    "resume_reading()": (ACTS, ACTS, NOTHING),
-    "apply_extensions()": (ACTS, ACTS, ACTS),
-    "ping()": (ACTS, RAISES, RAISES),  # no Pong can arrive any more
-    "close_reason": (ACTS, RETURNS, RETURNS),
-}
-SEND_CALLS: Mapping[str, tuple[Outcome, Outcome, Outcome]] = {
-    "send()": (ACTS, RAISES, RAISES),
-    "send_nowait()": (ACTS, RAISES, RAISES),
-    "outgoing.try_send()": (ACTS, RAISES, RAISES),
-    "send_serialized()": (ACTS, RAISES, RAISES),
-    "send_raw()": (ACTS, ACTS, RAISES),  # may follow a Close: nothing about it is checked
-    "write_bytes()": (ACTS, ACTS, RAISES),
-    "close()": (ACTS, NOTHING, NOTHING),
-    "close_nowait()": (ACTS, NOTHING, NOTHING),
-    "close_exceptionally()": (ACTS, NOTHING, NOTHING),
-    "flush()": (ACTS, ACTS, RETURNS),
-    "wait_writable()": (ACTS, RETURNS, RETURNS),
-    "cork()": (ACTS, ACTS, NOTHING),
-}
-# In the phases OPEN, DISCONNECTING, LOST of the connection.
-CONNECTION_CALLS: Mapping[str, tuple[Outcome, Outcome, Outcome]] = {
-    "end()": (ACTS, ACTS, NOTHING),
-    "abort()": (ACTS, ACTS, NOTHING),
-    "wait_closed()": (ACTS, ACTS, RETURNS),
-    "create_task()": (ACTS, RAISES, RAISES),
-}
+
+class Call(NamedTuple):
+    """A public call, and what it does in the three phases of one side. A call that asks two sides has two rows.
+
+    The outcome that comes later in ``Outcome`` holds: ``ping()`` raises if either side has ended.
+    """
+
+    name: str
+    sessions: str  # "raw", "managed" or "both"
+    side: type[IntEnum]
+    first: Outcome  # OPEN
+    second: Outcome  # CLOSING, DISCONNECTING
+    third: Outcome  # DONE, LOST
+    note: str = ""
+
+
+# A managed session receives messages: its receiving side is DONE when the last message was taken, and CLOSING as long
+# as messages wait behind which no other will come.
+CALLS: tuple[Call, ...] = (
+    Call("receive()", "both", ReceivePhase, WAITS, RETURNS, RAISES),
+    Call("async for", "both", ReceivePhase, WAITS, RETURNS, ENDS),
+    Call("receive_nowait()", "both", ReceivePhase, RETURNS, RETURNS, RETURNS, "a frame, or None"),
+    Call("receive_deserialized()", "both", ReceivePhase, WAITS, RETURNS, RAISES),
+    Call("incoming.receive()", "both", ReceivePhase, WAITS, RETURNS, RAISES),
+    Call("incoming.try_receive()", "both", ReceivePhase, RETURNS, RETURNS, RETURNS, "a frame, or None"),
+    Call("async for incoming", "both", ReceivePhase, WAITS, RETURNS, ENDS),
+    Call("listen()", "both", ReceivePhase, WAITS, ENDS, ENDS, "awaited; it waits while the callback is held back"),
+    Call("pause_reading()", "raw", ReceivePhase, ACTS, ACTS, NOTHING),
+    Call("resume_reading()", "raw", ReceivePhase, ACTS, ACTS, NOTHING),
+    Call("on_end()", "raw", ReceivePhase, ACTS, ACTS, ACTS, "once DONE, it calls the callback at once"),
+    Call("apply_extensions()", "raw", ReceivePhase, ACTS, ACTS, ACTS),
+    Call("ping()", "managed", ReceivePhase, WAITS, RAISES, RAISES, "no Pong can arrive any more"),
+    Call("close_reason", "managed", ReceivePhase, WAITS, WAITS, RETURNS, "returns once a Close was sent, too"),
+    Call("send()", "both", SendPhase, WAITS, RAISES, RAISES),
+    Call("outgoing.send()", "both", SendPhase, WAITS, RAISES, RAISES),
+    Call("send_nowait()", "both", SendPhase, ACTS, RAISES, RAISES, "raises ChannelOverflow instead of waiting"),
+    Call("outgoing.try_send()", "both", SendPhase, ACTS, RAISES, RAISES, "returns False instead of waiting"),
+    Call("send_serialized()", "both", SendPhase, WAITS, RAISES, RAISES),
+    Call("ping()", "managed", SendPhase, WAITS, RAISES, RAISES),
+    Call("send_raw()", "raw", SendPhase, ACTS, ACTS, RAISES, "may follow a Close; raises after an overflow"),
+    Call("write_bytes()", "raw", SendPhase, ACTS, ACTS, RAISES, "may follow a Close; raises after an overflow"),
+    Call("close_nowait()", "raw", SendPhase, ACTS, NOTHING, NOTHING),
+    Call("close_nowait()", "managed", SendPhase, ACTS, ACTS, NOTHING, "ends the connection after an overflow"),
+    Call("wait_writable()", "both", SendPhase, WAITS, RETURNS, RETURNS),
+    Call("cork()", "both", SendPhase, ACTS, ACTS, NOTHING),
+    Call("send_raw()", "raw", ConnectionPhase, ACTS, RAISES, RAISES),
+    Call("write_bytes()", "raw", ConnectionPhase, ACTS, RAISES, RAISES),
+    Call("flush()", "both", ConnectionPhase, WAITS, WAITS, RETURNS),
+    Call("close()", "both", ConnectionPhase, WAITS, WAITS, NOTHING, "after a Close it only waits, as the first did"),
+    Call("close_exceptionally()", "both", ConnectionPhase, WAITS, WAITS, NOTHING, "as close()"),
+    Call("async with", "both", ConnectionPhase, WAITS, WAITS, NOTHING, "at its end"),
+    Call("close_reason", "managed", ConnectionPhase, WAITS, WAITS, RETURNS),
+    Call("end()", "raw", ConnectionPhase, WAITS, WAITS, NOTHING),
+    Call("abort()", "both", ConnectionPhase, ACTS, ACTS, NOTHING),
+    Call("wait_closed()", "both", ConnectionPhase, WAITS, WAITS, RETURNS),
+    Call("create_task()", "both", ConnectionPhase, ACTS, RAISES, RAISES),
+)
+
+# These return at once in every phase, and change nothing that the other calls do.
+ALWAYS: tuple[str, ...] = (
+    "auto_close", "auto_pong", "batching", "can_send_now()", "cancel_tasks()", "close_state", "connection",
+    "extension()", "extensions", "frame_streaming_threshold", "frames_unsent", "frames_waiting", "get_extra_info()",
+    "has_cancelled_tasks", "incoming", "incoming.closed", "incoming_ended", "incoming_full", "latency", "limit",
+    "masking", "max_frame_size", "max_message_size", "negotiated_extensions", "on_close", "on_ping", "on_pong",
+    "on_violation", "options", "outgoing", "outgoing.closed", "outgoing_ended", "outgoing_full", "owns()",
+    "ping_interval", "raw", "rtt", "rtt_avg", "stats", "timeout", "transport",
+)
+# These belong to the start of a session, or to other layers of this package.
+INTERNAL: tuple[str, ...] = ("begin()", "fail()", "fail_ping()", "send_whole()", "start()", "start_sending()")

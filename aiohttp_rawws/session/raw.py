@@ -17,7 +17,7 @@ from .awaitables import receiving
 from .connection import Connection
 from .options import OnViolation, SessionOptions
 from .phases import ReceivePhase
-from .reasons import reason_for_exception
+from .reasons import reason_for_exception, to_raise
 from .surface import Listening, checked_listener, find_extension, mark_coroutine_functions
 from .tasks import SessionTasks
 
@@ -123,7 +123,7 @@ class WebSocketSession(raw_sending.RawSending):
         failure = self._connection.failure
         if failure is not None:
             self._connection.failure_reported = True
-            raise failure.with_traceback(None)
+            raise to_raise(failure)
 
     def listen(self, on_frame: Callable[[Frame], object]) -> Listening:
         """Have ``on_frame(frame)`` called for every frame from now on, straight from the transport's callback.
@@ -157,7 +157,7 @@ class WebSocketSession(raw_sending.RawSending):
         try:
             waiter = connection.until_done()
             if waiter is not None:
-                await waiter
+                await connection.wait_for(waiter)
             self._raise_failure()
         finally:
             connection.listen_awaited = False
@@ -226,10 +226,7 @@ class WebSocketSession(raw_sending.RawSending):
         """Wait until the transport is gone."""
         waiter = self._connection.until_lost()
         if waiter is not None:
-            try:
-                await waiter
-            finally:
-                self._connection.stop_waiting(waiter)
+            await self._connection.wait_for(waiter)
 
     async def __aenter__(self) -> Self:
         return self
@@ -260,7 +257,7 @@ class WebSocketSession(raw_sending.RawSending):
             coro.close()
             raise self._connection.closed_error()
         if self._tasks is None:
-            self._tasks = SessionTasks(self.owns)
+            self._tasks = SessionTasks(self._connection)
         return self._tasks.add(self._loop, coro, name)
 
     async def cancel_tasks(self) -> None:

@@ -113,7 +113,7 @@ class RawSending(surface.Surface):
         """
         waiter = self._connection.drained()
         if waiter is not None:
-            await waiter
+            await self._connection.wait_for(waiter)
 
     @property
     def frames_unsent(self) -> int:

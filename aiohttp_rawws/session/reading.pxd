@@ -40,6 +40,7 @@ cdef class ReadingHalf(OutgoingHalf):
     cdef void _finish_input(self, event) except *
     cpdef object release(self)
     cdef void when_done(self, callback) except *
+    cpdef object stop_waiting(self, waiter)
     cdef object until_done(self)
     cdef void delay_pending_close(self, double delay) except *
     cpdef object send_pending_close(self)

@@ -130,6 +130,13 @@ class ReadingHalf(OutgoingHalf):
         else:
             self._on_done = callback
 
+    def stop_waiting(self, waiter: Any) -> None:
+        """Nobody awaits ``waiter`` any more."""
+        if self._done_waiters is not None and waiter in self._done_waiters:
+            self._done_waiters.remove(waiter)
+        else:
+            OutgoingHalf.stop_waiting(self, waiter)
+
     def until_done(self) -> asyncio.Future[None] | None:
         """A future for the phase DONE of the receiving side; None if it is reached."""
         if self.receive_phase == DONE:

@@ -5,8 +5,17 @@ from __future__ import annotations
 import sys
 from asyncio import CancelledError
 from collections.abc import Iterator
+from copy import copy
 
-from ..errors import ConnectionLost, DeserializeError, InvalidPayload, PeerError, ProtocolViolation, SessionClosed
+from ..errors import (
+    ConnectionLost,
+    DeserializeError,
+    InvalidPayload,
+    PeerError,
+    ProtocolViolation,
+    RawWSError,
+    SessionClosed,
+)
 from ..wire.codec import Frame
 from ..wire.codes import CloseCode, CloseReason, may_be_sent
 from .state import CloseState
@@ -81,6 +90,19 @@ def checked_reason(payload: bytes) -> CloseReason:
         return CloseReason(code, payload[2:].decode())
     except UnicodeDecodeError as exc:
         raise InvalidPayload(f"The reason of a Close frame is not UTF-8: {exc.reason}") from None
+
+
+def to_raise(failure: BaseException) -> BaseException:
+    """What is raised for ``failure``, which a session keeps, since it may be asked for again.
+
+    An exception holds the frames that it has passed, and those hold the session: one of the session's own is raised as
+    a copy, or the two would keep each other alive. One of the application is raised itself.
+    """
+    if isinstance(failure, RawWSError) and failure.source is not None:
+        error = copy(failure)
+        error.source = failure.source
+        return error
+    return failure.with_traceback(None)
 
 
 def closed_error(state: CloseState, dropped: bool, inside_frame: bool) -> SessionClosed:

@@ -99,7 +99,7 @@ class Surface(endpoint.Endpoint):
         fill it.
         """
         while (room := self._connection.room()) is not None:
-            await room
+            await self._connection.wait_for(room)
 
     def _should_yield(self, size: int) -> bool:
         self._sent_since_yield += size

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
+
+from .life import Life
+from .reasons import leaves_of
 
 
 class SessionTasks:
     """Tasks that live no longer than the session they were made for.
 
     Args:
-        owns: Whether an exception reports the end of the session.
+        connection: That of the session. Its errors are the ones that report the end.
     """
 
-    __slots__ = ("_owns", "_tasks", "cancelled_at_the_end")
+    __slots__ = ("_connection", "_tasks", "cancelled_at_the_end")
 
-    def __init__(self, owns: Callable[[BaseException], bool]) -> None:
-        self._owns = owns
+    def __init__(self, connection: Life) -> None:
+        self._connection = connection  # not the session, which would keep itself alive
         self._tasks: set[asyncio.Task[Any]] = set()
         self.cancelled_at_the_end = False
 
@@ -34,7 +37,7 @@ class SessionTasks:
         # task.exception() tells asyncio that the exception was seen, so it is called for the session's own only. A kind
         # of task without this attribute has it reported by asyncio, too.
         exc = getattr(task, "_exception", None)
-        if exc is not None and self._owns(exc):
+        if exc is not None and all(map(self._connection.owns, leaves_of(exc))):
             task.exception()
 
     def cancel(self) -> None:
