@@ -230,7 +230,7 @@ class ConnectionCore(IncomingHalf):
         if self.connection_phase:
             return
         self.send_pending_close()
-        if self.connection_phase:  # sending it found the connection broken
+        if self.dropped:  # sending it found the connection broken
             return
         self._stop_timers()
         self.queue.ending = True

@@ -17,6 +17,8 @@ cdef class ManagedLife(surface.Surface):
     cdef bint _overflow_closes
     cdef bint _messages_ended
     cdef object _failure
+    cdef bint _failure_raised
+    cdef public bint has_runner
     cdef object _listener
     cdef object _backlog
     cdef public object on_ping

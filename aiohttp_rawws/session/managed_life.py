@@ -34,10 +34,10 @@ class ManagedLife(surface.Surface):
     """The state of a managed session, its closing handshake and its keepalive."""
 
     __slots__ = (
-        "_assembler", "_backlog", "_closing", "_controls", "_controls_since", "_extensions", "_failure", "_latency",
-        "_limit_of_message", "_listener", "_max_control_rate", "_messages_ended", "_overflow_closes", "_ping_interval",
-        "_pinger", "_pipeline", "_raw", "_started", "_timeout", "auto_close", "auto_pong", "limit", "on_close",
-        "on_ping", "on_pong",
+        "_assembler", "_backlog", "_closing", "_controls", "_controls_since", "_extensions", "_failure",
+        "_failure_raised", "_latency", "_limit_of_message", "_listener", "_max_control_rate", "_messages_ended",
+        "_overflow_closes", "_ping_interval", "_pinger", "_pipeline", "_raw", "_started", "_timeout", "auto_close",
+        "auto_pong", "has_runner", "limit", "on_close", "on_ping", "on_pong",
     )
 
     def __init__(
@@ -65,6 +65,8 @@ class ManagedLife(surface.Surface):
         self._limit_of_message = -1  # max_message_size; -1: none
         self._messages_ended = False  # no further message will come: the receiving phase is CLOSING or DONE
         self._failure: BaseException | None = None
+        self._failure_raised = False  # or reported
+        self.has_runner = False  # ``run_managed()`` reports what nobody has heard of
         self._listener: Callable[[Frame], object] | None = None
 
         self.on_ping: Callable[[bytes], object] | None = None
@@ -111,6 +113,17 @@ class ManagedLife(surface.Surface):
             if self._backlog is not None:
                 self._backlog.fail()
             self._fail_pings()
+            if not self.has_runner:
+                self.report_failure()
+
+    def report_failure(self) -> None:
+        """Report what a callback of the application raised, if nobody has heard of it from ``receive()`` by now."""
+        failure = self._failure
+        if failure is not None and not self._failure_raised and not self.owns(failure):
+            self._failure_raised = True
+            self._loop.call_exception_handler(
+                {"message": f"Error in a callback of {self!r}", "exception": failure, "protocol": self._connection}
+            )
 
     def _input_ended(self) -> None:
         """Every frame of the raw session has been delivered, and no further one will come."""

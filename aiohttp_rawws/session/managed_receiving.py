@@ -194,8 +194,7 @@ class ManagedReceiving(managed_life.ManagedLife):
         return self._messages_ended
 
     def _raise_end(self, iterating: bool) -> None:
-        if self._failure is not None:
-            raise to_raise(self._failure)
+        self._raise_failure()
         if iterating:
             raise StopAsyncIteration
         raise self._connection.closed_error()
@@ -250,7 +249,11 @@ class ManagedReceiving(managed_life.ManagedLife):
                 await queue.waiter
             finally:
                 queue.waiter = None
+        self._raise_failure()
+
+    def _raise_failure(self) -> None:
         if self._failure is not None:
+            self._failure_raised = True
             raise to_raise(self._failure)
 
     @property

@@ -194,4 +194,6 @@ ALWAYS: tuple[str, ...] = (
     "ping_interval", "raw", "rtt", "rtt_avg", "stats", "timeout", "transport",
 )
 # These belong to the start of a session, or to other layers of this package.
-INTERNAL: tuple[str, ...] = ("begin()", "fail()", "fail_ping()", "send_whole()", "start()", "start_sending()")
+INTERNAL: tuple[str, ...] = (
+    "begin()", "fail()", "fail_ping()", "has_runner", "report_failure()", "send_whole()", "start()", "start_sending()",
+)

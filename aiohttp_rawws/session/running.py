@@ -104,6 +104,7 @@ async def run_managed(
         on_limit: Called with the name of the option whose limit ended the session.
     """
     raw = session.raw
+    session.has_runner = True
     session.begin()
     timers = start_timers(session, on_limit)
     overflow = False
@@ -141,6 +142,7 @@ async def run_managed(
         session.abort()
         raise
     connection = raw.connection
+    session.report_failure()
     connection.discard_input()  # nobody takes what still waits, and it would keep the session alive
     option = session.limit or ("outgoing" if overflow else connection.limit) or limit_of(connection.failure)
     if option is not None:
