@@ -192,7 +192,9 @@ class FrameParser:
                     if expected:
                         masking_key = data[start - 4 : start]
                         payload, key = masked(payload, masking_key), _number(masking_key, "big")
-                    items.append(make_frame(head, head & OPCODE, bytes(payload), key))
+                    elif type(payload) is not bytes:  # a part of the leftover
+                        payload = bytes(payload)
+                    items.append(make_frame(head, head & OPCODE, payload, key))
                     position, produced = stop, produced + length
                     continue
             header = read_header(data, position, self.strict, self.masked, self._limit, self._message)
