@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 DONE := $(VENV)/.done
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 METADATA := setup.cfg setup.py pyproject.toml
-SOURCES := $(shell find aiohttp_rawws -name '*.py' -o -name '*.pyx' -o -name '*.pxd')
+SOURCES := $(shell find aiohttp_rawws -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 
 # A version on PATH may lack the venv module or be a launcher with nothing behind it: the one that can really
 # make an environment with a working pip is the one to take.

@@ -254,6 +254,7 @@ class IncomingHalf(ReadingHalf):
             return
         if not (self.owns(exc) and isinstance(exc, SessionClosed)):  # else it tried to answer after our end
             self.failure = exc
+            self.failure_traceback = exc.__traceback__
             if self.error is None:
                 self.error = exc
             self._loop.call_soon(self._report_failure)

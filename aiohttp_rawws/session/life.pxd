@@ -20,6 +20,7 @@ cdef class Life:
     cdef readonly object close_received
     cdef public object observer
     cdef readonly object failure
+    cdef public object failure_traceback
     cdef readonly object outgoing_failure
     cdef readonly object error
     cdef list _lost_waiters

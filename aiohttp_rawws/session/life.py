@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any
 
 from ..errors import ChannelOverflow, RawWSError
@@ -29,22 +30,9 @@ class Life:
     """What the two sides of a connection share: the phases of both, and of the connection."""
 
     __slots__ = (
-        "_loop",
-        "_lost_waiters",
-        "close_received",
-        "close_sent",
-        "connection_phase",
-        "dropped",
-        "eof",
-        "error",
-        "failure",
-        "inside_frame",
-        "local_first",
-        "observer",
-        "outgoing_failure",
-        "receive_phase",
-        "send_phase",
-        "transport",
+        "_loop", "_lost_waiters", "close_received", "close_sent", "connection_phase", "dropped", "eof", "error",
+        "failure", "failure_traceback", "inside_frame", "local_first", "observer", "outgoing_failure", "receive_phase",
+        "send_phase", "transport",
     )
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -61,6 +49,7 @@ class Life:
         self.dropped = False  # the connection ended without the two sides having agreed to it
         self.inside_frame = False  # ... or inside a frame
         self.failure: BaseException | None = None  # what receive() raises instead of a plain end
+        self.failure_traceback: TracebackType | None = None  # of what a callback raised: it shows where
         self.outgoing_failure: RawWSError | None = None  # what send() raises instead of a plain end
         self.error: BaseException | None = None  # the first of the two, or the transport's error
         self._lost_waiters: list[asyncio.Future[None]] | None = None

@@ -91,6 +91,7 @@ class ManagedLife(surface.Surface):
             callback(argument)
         except Exception as exc:
             if not (self.owns(exc) and isinstance(exc, SessionClosed)):  # else it tried to answer after the end
+                self._connection.failure_traceback = exc.__traceback__
                 self.fail(exc, reason_for_payload(exc) or CloseReason(CloseCode.INTERNAL_ERROR))
 
     # ---- what the connection reports --------------------------------------------------

@@ -254,7 +254,7 @@ class ManagedReceiving(managed_life.ManagedLife):
     def _raise_failure(self) -> None:
         if self._failure is not None:
             self._failure_raised = True
-            raise to_raise(self._failure)
+            raise to_raise(self._failure, self._connection.failure_traceback)
 
     @property
     def incoming_ended(self) -> bool:

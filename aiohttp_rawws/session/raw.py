@@ -120,10 +120,10 @@ class WebSocketSession(raw_sending.RawSending):
             self._connection.check_all_taken()
 
     def _raise_failure(self) -> None:
-        failure = self._connection.failure
-        if failure is not None:
-            self._connection.failure_reported = True
-            raise to_raise(failure)
+        connection = self._connection
+        if connection.failure is not None:
+            connection.failure_reported = True
+            raise to_raise(connection.failure, connection.failure_traceback)
 
     def listen(self, on_frame: Callable[[Frame], object]) -> Listening:
         """Have ``on_frame(frame)`` called for every frame from now on, straight from the transport's callback.

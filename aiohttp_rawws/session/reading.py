@@ -120,6 +120,7 @@ class ReadingHalf(OutgoingHalf):
         if self.receive_phase == DONE and self.is_lost():
             self.listener = None
             self.observer = None
+            self.failure_traceback = None
 
     def when_done(self, callback: Callable[[], object]) -> None:
         """Call ``callback()`` once, when the receiving side is DONE; now if it is."""

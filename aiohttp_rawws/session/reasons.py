@@ -6,6 +6,7 @@ import sys
 from asyncio import CancelledError
 from collections.abc import Iterator
 from copy import copy
+from types import TracebackType
 
 from ..errors import (
     ConnectionLost,
@@ -92,17 +93,20 @@ def checked_reason(payload: bytes) -> CloseReason:
         raise InvalidPayload(f"The reason of a Close frame is not UTF-8: {exc.reason}") from None
 
 
-def to_raise(failure: BaseException) -> BaseException:
+def to_raise(failure: BaseException, traceback: TracebackType | None) -> BaseException:
     """What is raised for ``failure``, which a session keeps, since it may be asked for again.
 
     An exception holds the frames that it has passed, and those hold the session: one of the session's own is raised as
     a copy, or the two would keep each other alive. One of the application is raised itself.
+
+    Args:
+        traceback: Where the application raised it; None if that is not known.
     """
     if isinstance(failure, RawWSError) and failure.source is not None:
         error = copy(failure)
         error.source = failure.source
         return error
-    return failure.with_traceback(None)
+    return failure if traceback is None else failure.with_traceback(traceback)
 
 
 def closed_error(state: CloseState, dropped: bool, inside_frame: bool) -> SessionClosed:

@@ -61,8 +61,8 @@ class Surface(endpoint.Endpoint):
         return receiving(self, True)
 
     def receive_nowait(self) -> Frame | None:
-        """The next frame if one waits, else None."""
-        if self._queue.waiter is not None or not self._queue.count():
+        """The next frame if one waits, else None. None, too, while a listener or another task gets the frames."""
+        if not self._queue.can_take():
             return None
         return cast(Frame, self._take())
 
