@@ -97,3 +97,4 @@ def step(queue: IncomingQueue) -> None:
         queue.idle_waiter = None
         waiter.add_done_callback(callback, context=context)
         wake(queue)
+    del waiter, callbacks, callback  # the traceback of an exception in the task holds this frame

@@ -18,7 +18,8 @@ ResponseT = TypeVar("ResponseT", bound=web.StreamResponse)
 _EXCEPTIONS: dict[int, type[web.HTTPException]] = {
     value.status_code: value
     for value in vars(web).values()
-    if isinstance(value, type) and issubclass(value, web.HTTPError) and value.status_code >= 400
+    # Not issubclass(): in Python 3.10 an alias such as list[int] passes for a class, and there it raises.
+    if web.HTTPError in getattr(value, "__mro__", ()) and value.status_code >= 400
 }
 
 
