@@ -31,9 +31,10 @@ from .session.running import run_managed, run_session
 from .session.state import CloseState, SessionStats
 from .session.streams import RawWebSocket
 from .web.options import WebSocketOptions
-from .web.plugin import WEBSOCKETS, WebSockets, setup
+from .web.plugin import WEBSOCKETS, WebSockets
+from .web.setup import setup
 from .web.routing import RouteTableDef, websocket, websocket_raw
-from .web.sessions import DefaultWebSocketServerSession, WebSocketServerSession
+from .web.server_session import DefaultWebSocketServerSession, WebSocketServerSession
 from .web.upgrade import WebSocketUpgrade
 from .wire.codec import Frame, FrameChunk, FrameHeader, PreparedFrame
 from .wire.codes import CloseCode, CloseReason, Opcode

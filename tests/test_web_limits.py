@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 import aiohttp_rawws as rawws
-from aiohttp_rawws.web.seats import group
+from aiohttp_rawws.web.admission import group
 
 from .peers import BINARY, CLOSE, PING, TEXT, Peer, Served, close_frame, eventually, frame, serving
 

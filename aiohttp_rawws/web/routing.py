@@ -19,7 +19,7 @@ from . import handshake
 from .check import Protocols, checked_protocols
 from .options import OF_ROUTES, Overrides
 from .refusal import last_response, refusal
-from .registry import Handle
+from .plugin import Handle
 from .upgrade import WebSocketUpgrade, checked_handle, respond
 
 HandleT = TypeVar("HandleT", bound=Handle)

@@ -10,7 +10,7 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from .options import WebSocketOptions
-from .sessions import WebSocketServerSession
+from .server_session import WebSocketServerSession
 
 
 def keeps_early_bytes(headers: MultiMapping[str]) -> bool:

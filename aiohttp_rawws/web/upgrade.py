@@ -30,9 +30,9 @@ from .check import Agreement, Protocols, Terms, check_handshake, checked_protoco
 from .logtext import target
 from .options import DEFAULTS, OF_ROUTES, WebSocketOptions
 from .refusal import inherit_fields, last_request, last_response, refusal
-from .registry import Handle, plugin_of, run_handler
-from .seats import Seat
-from .sessions import DefaultWebSocketServerSession, WebSocketServerSession
+from .plugin import Handle, plugin_of, run_handler
+from .admission import Seat
+from .server_session import DefaultWebSocketServerSession, WebSocketServerSession
 from .takeover import hold_reading, new_session, take_over
 
 logger = logging.getLogger("aiohttp_rawws")
