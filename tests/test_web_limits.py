@@ -16,12 +16,12 @@ import pytest
 from aiohttp import web
 
 import aiohttp_rawws as rawws
-from aiohttp_rawws.web.admission import group
+from aiohttp_rawws.web.admission import ConnectionLimit, address_key
 
 from .peers import BINARY, CLOSE, PING, TEXT, Peer, Served, close_frame, eventually, frame, serving
 
 TOO_MANY = (503, "Too many WebSockets are open here\n")
-TOO_MANY_OF_YOURS = (429, "Too many WebSockets of your address are open here\n")
+TOO_MANY_OF_YOURS = (429, "Too many WebSockets are open from your address\n")
 
 
 async def echo(session: Any) -> None:
@@ -96,7 +96,7 @@ async def test_max_sessions_holds_for_handshakes_at_the_same_time() -> None:
             assert await asked(served) == TOO_MANY
 
 
-async def test_a_seat_is_given_back_however_the_connection_ends() -> None:
+async def test_a_slot_is_released_however_the_connection_ends() -> None:
     async def fail(request: web.Request, response: web.StreamResponse) -> None:
         if "fail" in request.query:
             raise RuntimeError("in on_response_prepare")
@@ -160,7 +160,6 @@ async def test_max_sessions_per_address() -> None:
                 pass
         await served.idle()
     assert plugin.refused == {"max_sessions_per_address": 3}
-    assert plugin._seats._by_address == {}  # no address is remembered
 
 
 async def test_forwarded_fields_are_not_believed() -> None:
@@ -177,12 +176,22 @@ async def test_peers_without_an_address_are_not_told_apart(tmp_path: Any) -> Non
         pass
 
 
-def test_group() -> None:
-    assert group("192.0.2.1") == group("::ffff:192.0.2.1") == "192.0.2.1"
-    assert group("2001:db8::1") == group("2001:db8::ffff:0:1") == "2001:db8::/64"
-    assert group("fe80::1%eth0") == "fe80::/64"
-    assert group("") is group(None) is None
-    assert group("what a middleware made up") == "what a middleware made up"
+def test_no_address_is_remembered() -> None:
+    limit = ConnectionLimit(None, 2)
+    slots = [limit.acquire(address) for address in ("192.0.2.7", "192.0.2.7", "192.0.2.8", None)]
+    assert (limit.count, limit.by_address) == (4, {"192.0.2.7": 2, "192.0.2.8": 1})
+    for slot in [*slots, *slots]:
+        assert slot is not None
+        slot.release()
+    assert (limit.count, limit.by_address) == (0, {})
+
+
+def test_address_key() -> None:
+    assert address_key("192.0.2.1") == address_key("::ffff:192.0.2.1") == "192.0.2.1"
+    assert address_key("2001:db8::1") == address_key("2001:db8::ffff:0:1") == "2001:db8::/64"
+    assert address_key("fe80::1%eth0") == "fe80::/64"
+    assert address_key("") is address_key(None) is None
+    assert address_key("what a middleware made up") == "what a middleware made up"
 
 
 @pytest.mark.parametrize("name", ["max_sessions", "max_sessions_per_address"])

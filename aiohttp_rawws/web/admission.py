@@ -1,4 +1,4 @@
-"""Limits on the number of WebSockets at a time: of all clients, and of one address."""
+"""Limits on the number of connections at a time: of all clients together, and of each address."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .logtext import escaped
 logger = logging.getLogger("aiohttp_rawws")
 
 
-def group(address: str | None) -> str | None:
+def address_key(address: str | None) -> str | None:
     """Return the key under which ``address`` is counted.
 
     Args:
         address: An IPv4 or IPv6 address, or any text that a middleware put in its place. None on a Unix socket.
 
     Returns:
-        An IPv4 address as it is; of an IPv6 address its network of 64 bits, which is what one customer gets. None for
+        An IPv4 address as it is. For an IPv6 address its network of 64 bits, which is what one customer gets. None for
         no address: such clients cannot be told apart.
     """
     if not address:
@@ -34,19 +34,24 @@ def group(address: str | None) -> str | None:
     return f"{IPv6Address(int(parsed) >> 64 << 64)}/64"
 
 
-class Seats:
-    """Counts the connections.
+class ConnectionLimit:
+    """Counts connections and refuses those above a limit.
 
-    Args:
-        limit: Connections at a time, or None for any number.
-        per_address: Connections at a time of each address, or None for any number.
+    Attributes:
+        count: Connections at present.
+        by_address: The same for each key of ``address_key()``. Empty if addresses are not limited.
     """
 
-    def __init__(self, limit: int | None, per_address: int | None) -> None:
-        self._limit = limit
-        self._per_address = per_address
-        self._taken = 0
-        self._by_address: Counter[str] = Counter()
+    def __init__(self, max_sessions: int | None, max_sessions_per_address: int | None) -> None:
+        """
+        Args:
+            max_sessions: Connections at a time. None: any number.
+            max_sessions_per_address: Connections at a time of each address. None: any number.
+        """
+        self._max_sessions = max_sessions
+        self._max_per_address = max_sessions_per_address
+        self.count = 0
+        self.by_address: Counter[str] = Counter()
 
     def refusal(self, address: str | None, on_limit: OnLimit) -> HandshakeError | None:
         """Check if one more connection from ``address`` is admitted.
@@ -58,44 +63,50 @@ class Seats:
         Returns:
             None if it is admitted, else the reason.
         """
-        if self._limit is not None and self._taken >= self._limit:
-            logger.info("Refused a WebSocket of %s: there are %s (max_sessions)", escaped(address), self._taken)
+        if self._max_sessions is not None and self.count >= self._max_sessions:
+            text = "Refused a WebSocket from %s: %s are open (max_sessions)"
+            logger.info(text, escaped(address), self.count)
             on_limit("max_sessions")
             return HandshakeError(503, "Too many WebSockets are open here")
-        key = group(address)
-        if self._per_address is not None and key is not None and self._by_address[key] >= self._per_address:
-            text = "Refused a WebSocket of %s: it has %s (max_sessions_per_address)"
-            logger.info(text, escaped(key), self._per_address)
+        key = address_key(address)
+        if self._max_per_address is not None and key is not None and self.by_address[key] >= self._max_per_address:
+            text = "Refused a WebSocket from %s: this address has %s open (max_sessions_per_address)"
+            logger.info(text, escaped(key), self._max_per_address)
             on_limit("max_sessions_per_address")
-            return HandshakeError(429, "Too many WebSockets of your address are open here")
+            return HandshakeError(429, "Too many WebSockets are open from your address")
         return None
 
-    def take(self, address: str | None) -> Seat | None:
-        """Count a connection until its seat is given back. Returns None if nothing is counted."""
-        if self._limit is None and self._per_address is None:
+    def acquire(self, address: str | None) -> Slot | None:
+        """Count a connection from ``address`` until its slot is released.
+
+        Returns:
+            The slot, or None if there is no limit and nothing is counted.
+        """
+        if self._max_sessions is None and self._max_per_address is None:
             return None
-        return Seat(self, group(address))
+        return Slot(self, None if self._max_per_address is None else address_key(address))
 
     def change(self, key: str | None, by: int) -> None:
-        self._taken += by
-        if key is not None and self._per_address is not None:
-            self._by_address[key] += by
-            if not self._by_address[key]:
-                del self._by_address[key]
+        """Add ``by`` to the count, and to that of ``key`` unless it is None."""
+        self.count += by
+        if key is not None:
+            self.by_address[key] += by
+            if not self.by_address[key]:
+                del self.by_address[key]  # an address without connections takes no memory
 
 
-class Seat:
-    """The place of one connection."""
+class Slot:
+    """The place of one connection under a ``ConnectionLimit``."""
 
-    __slots__ = ("_key", "_seats")
+    __slots__ = ("_key", "_limit")
 
-    def __init__(self, seats: Seats, key: str | None) -> None:
-        self._seats: Seats | None = seats
+    def __init__(self, limit: ConnectionLimit, key: str | None) -> None:
+        self._limit: ConnectionLimit | None = limit
         self._key = key
-        seats.change(key, 1)
+        limit.change(key, 1)
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Free the place. A second call does nothing."""
-        seats, self._seats = self._seats, None
-        if seats is not None:
-            seats.change(self._key, -1)
+        limit, self._limit = self._limit, None
+        if limit is not None:
+            limit.change(self._key, -1)

@@ -17,7 +17,7 @@ from ..session.raw import WebSocketSession
 from ..session.running import run_managed, run_session
 from ..session.timeouts import OnLimit
 from .options import WebSocketOptions
-from .admission import Seat, Seats
+from .admission import ConnectionLimit, Slot
 
 logger = logging.getLogger("aiohttp_rawws")
 
@@ -91,7 +91,7 @@ class WebSockets:
         self.closing = False
         self.refused: Counter[str] = Counter()
         self.on_limit: OnLimit = self._count
-        self._seats = Seats(options.max_sessions, options.max_sessions_per_address)
+        self._connections = ConnectionLimit(options.max_sessions, options.max_sessions_per_address)
         self._live: dict[Session, _Live] = {}
         self.sessions = Sessions(self._live)
         self._farewells: set[asyncio.Task[None]] = set()
@@ -105,11 +105,11 @@ class WebSockets:
         """Why a handshake from ``address`` cannot be accepted now, however good it is; None if it can."""
         if self.closing:
             return HandshakeError(503, self.options.shutdown_reason)
-        return self._seats.refusal(address, self.on_limit)
+        return self._connections.refusal(address, self.on_limit)
 
-    def seat(self, address: str | None) -> Seat | None:
+    def acquire(self, address: str | None) -> Slot | None:
         """What a connection from ``address`` holds while it lasts, where connections are counted."""
-        return self._seats.take(address)
+        return self._connections.acquire(address)
 
     def freeze(self) -> None:
         """No callbacks can be added from here on."""

@@ -26,12 +26,12 @@ from multidict import CIMultiDict
 from ..session.options import check_names, flag
 from ..session.streams import StreamTransport
 from . import handshake
+from .admission import Slot
 from .check import Agreement, Protocols, Terms, check_handshake, checked_protocols
 from .logtext import target
 from .options import DEFAULTS, OF_ROUTES, WebSocketOptions
 from .refusal import inherit_fields, last_request, last_response, refusal
 from .plugin import Handle, plugin_of, run_handler
-from .admission import Seat
 from .server_session import DefaultWebSocketServerSession, WebSocketServerSession
 from .takeover import hold_reading, new_session, take_over
 
@@ -292,21 +292,21 @@ class WebSocketUpgrade(web.StreamResponse):
             return await refused.prepare(request)
         self._write_handshake_fields()
         self.force_close()  # else the TCP connection would go on as HTTP after the session
-        # No await since check() found room: two handshakes cannot both take the last seat.
-        seat = None if self._plugin is None else self._plugin.seat(self._request.remote)
+        # No await since check() found room: two handshakes cannot both take the last slot.
+        slot = None if self._plugin is None else self._plugin.acquire(self._request.remote)
         try:
             writer = await super().prepare(request)
-            self._take_over(request, seat)
+            self._take_over(request, slot)
         except BaseException:
-            if seat is not None:
-                seat.give_back()
+            if slot is not None:
+                slot.release()
             raise
         return writer
 
-    def _take_over(self, request: web.BaseRequest, seat: Seat | None) -> None:
+    def _take_over(self, request: web.BaseRequest, slot: Slot | None) -> None:
         # No await in here: between the takeover and the session's start no byte may arrive.
         transport, http, early = take_over(request, self._reading_held)
-        session = self._new_session(transport, http, seat)
+        session = self._new_session(transport, http, slot)
         self._session = self._to_run = session
         session.start(early)
 
@@ -338,7 +338,7 @@ class WebSocketUpgrade(web.StreamResponse):
         return asyncio.create_task(self._run(session), name="rawws-session")
 
     def _new_session(
-        self, transport: asyncio.Transport, previous_protocol: Any = None, seat: Seat | None = None
+        self, transport: asyncio.Transport, previous_protocol: Any = None, slot: Slot | None = None
     ) -> WebSocketServerSession:
         return new_session(
             transport,
@@ -348,7 +348,7 @@ class WebSocketUpgrade(web.StreamResponse):
             options=self._options,
             extensions=self._negotiated,
             previous_protocol=previous_protocol,
-            on_closed=None if seat is None else seat.give_back,
+            on_closed=None if slot is None else slot.release,
         )
 
     async def _run(self, raw: WebSocketServerSession) -> None:
