@@ -9,11 +9,10 @@ from typing import Literal
 
 from ..errors import ChannelOverflow, SessionClosed
 from ..wire.codec import Frame, PreparedFrame
+from .kinds import Session
 from .managed import DefaultWebSocketSession, send_to_all
-from .raw import WebSocketSession
 from .surface import as_frame
 
-Session = WebSocketSession | DefaultWebSocketSession
 Policy = Literal["skip", "disconnect", "wait"]
 
 

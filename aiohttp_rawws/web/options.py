@@ -97,7 +97,7 @@ class WebSocketOptions(SessionOptions):
         return CloseReason(self.shutdown_code, self.shutdown_reason)
 
 
-class Overrides:
+class RouteOptions:
     """The options of a route, which replace those of the plugin. Merged once, not for each request."""
 
     __slots__ = ("_base", "_changes", "_result")
@@ -107,7 +107,7 @@ class Overrides:
         self._base = DEFAULTS
         self._result = DEFAULTS.replace(**changes)  # raises here, not at the first request
 
-    def over(self, base: WebSocketOptions) -> WebSocketOptions:
+    def merged_with(self, base: WebSocketOptions) -> WebSocketOptions:
         if not self._changes:
             return base
         if base is not self._base:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sized
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 from aiohttp import web
 from aiosignal import Signal
 
 from ..errors import HandshakeError
+from ..session.kinds import Session, SessionHandler
 from ..session.managed import DefaultWebSocketSession
-from ..session.raw import WebSocketSession
 from ..session.running import run_managed, run_session
 from ..session.timeouts import OnLimit
 from .options import WebSocketOptions
@@ -21,15 +21,13 @@ from .admission import ConnectionLimit, Slot
 
 logger = logging.getLogger("aiohttp_rawws")
 
-Handle = Callable[[Any], Awaitable[object]]
-Session = WebSocketSession | DefaultWebSocketSession
-
-
-def run_handler(session: Session, handle: Handle, on_limit: OnLimit | None = None) -> Coroutine[Any, Any, None]:
-    """Run ``handle`` over ``session`` by the rules of its kind. What this returns raises CancelledError only."""
+def run_handler(
+    session: Session, handler: SessionHandler, on_limit: OnLimit | None = None
+) -> Coroutine[Any, Any, None]:
+    """Run ``handler`` over ``session`` by the rules of its kind. What this returns raises CancelledError only."""
     if isinstance(session, DefaultWebSocketSession):
-        return run_managed(session, handle, on_limit=on_limit)
-    return run_session(session, handle, on_limit=on_limit)
+        return run_managed(session, handler, on_limit=on_limit)
+    return run_session(session, handler, on_limit=on_limit)
 
 
 class _Live:
@@ -116,7 +114,7 @@ class WebSockets:
         self.on_session_start.freeze()
         self.on_session_end.freeze()
 
-    def enter(self, session: Session, handle: Handle) -> Handle:
+    def enter(self, session: Session, handle: SessionHandler) -> SessionHandler:
         """``session`` is live from here to ``leave()``. Returns what to run over it: ``handle``, behind the start
         callbacks where there are any."""
         if not self.on_session_start.frozen:

@@ -38,7 +38,7 @@ def refusal(request: web.BaseRequest, error: HandshakeError) -> web.HTTPExceptio
         error: The reason. Its status, text and headers are those of the response.
 
     Returns:
-        A response to raise, or to send with ``last_response()``.
+        A response to raise, or to send with ``as_refusal()``.
     """
     headers = CIMultiDict(error.headers)
     text = f"{error}\n"
@@ -54,7 +54,7 @@ def refusal(request: web.BaseRequest, error: HandshakeError) -> web.HTTPExceptio
     return exception(headers=headers, text=text)
 
 
-def last_request(request: web.BaseRequest) -> None:
+def close_after_refusal(request: web.BaseRequest) -> None:
     """Make aiohttp close the connection after a refused handshake, whatever response finally goes out.
 
     The bytes behind the handshake may be frames, and must not be read as requests.
@@ -63,7 +63,7 @@ def last_request(request: web.BaseRequest) -> None:
         request.protocol.close()  # reads no further request, and closes the connection behind the answer to this one
 
 
-def last_response(request: web.BaseRequest, response: ResponseT) -> ResponseT:
+def as_refusal(request: web.BaseRequest, response: ResponseT) -> ResponseT:
     """Mark ``response`` as the refusal of a handshake: the connection closes behind it, and it says so.
 
     Args:
@@ -73,7 +73,7 @@ def last_response(request: web.BaseRequest, response: ResponseT) -> ResponseT:
     Returns:
         The same response.
     """
-    last_request(request)
+    close_after_refusal(request)
     if "Upgrade" in request.headers:
         response.force_close()  # this writes "Connection: close" if the field is not there yet
         if "Connection" in response.headers and not handshake.has_token(response.headers, "Connection", "close"):

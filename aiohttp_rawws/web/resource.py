@@ -14,7 +14,7 @@ from yarl import URL
 
 from ..errors import HandshakeError
 from . import handshake
-from .refusal import last_response, refusal
+from .refusal import as_refusal, refusal
 
 Resolved = tuple["web.UrlMappingMatchInfo | None", set[str]]
 
@@ -41,7 +41,7 @@ async def _refuse(request: web.Request) -> web.StreamResponse:
     # One handler for all of them: aiohttp caches the middleware chain of each handler it sees.
     exception = request.match_info.http_exception
     assert exception is not None
-    raise last_response(request, exception)
+    raise as_refusal(request, exception)
 
 
 class WebSocketResource(web.AbstractResource):

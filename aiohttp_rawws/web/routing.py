@@ -9,18 +9,18 @@ from typing import Any, TypeVar, overload
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from ..session.kinds import SessionHandler
 from ..session.options import check_names, flag
 from .check import Protocols, checked_protocols
-from .options import OF_ROUTES, Overrides
-from .plugin import Handle
+from .options import OF_ROUTES, RouteOptions
 from .resource import WebSocketResource
-from .upgrade import WebSocketUpgrade, checked_handle, respond
+from .upgrade import WebSocketUpgrade, checked_handler, finish_upgrade
 
-HandleT = TypeVar("HandleT", bound=Handle)
+SessionHandlerT = TypeVar("SessionHandlerT", bound=SessionHandler)
 
 
 def aiohttp_handler(
-    handle: Handle,
+    handler: SessionHandler,
     *,
     protocol: str | None = None,
     protocols: Protocols = None,
@@ -28,25 +28,25 @@ def aiohttp_handler(
     managed: bool = False,
     **options: Any,
 ) -> Handler:
-    """An aiohttp handler that upgrades the request and runs ``handle`` over the session; options are checked here."""
-    checked_handle("handler", handle)
+    """An aiohttp handler that upgrades the request and runs ``handler`` over the session; options are checked here."""
+    checked_handler("handler", handler)
     flag("negotiate_extensions", negotiate_extensions)
     flag("managed", managed)
     check_names(options, OF_ROUTES)
-    overrides = Overrides(options)
+    route_options = RouteOptions(options)
     protocols = checked_protocols(protocol, protocols)
 
     async def upgrade(request: web.Request) -> web.StreamResponse:
         response = WebSocketUpgrade(
-            request, protocol, negotiate_extensions, handle, protocols=protocols, managed=managed
+            request, protocol, negotiate_extensions, handler, protocols=protocols, managed=managed
         )
-        response.options = overrides.over(response.options)
-        return await respond(response)
+        response.options = route_options.merged_with(response.options)
+        return await finish_upgrade(response)
 
     # Not wraps(): its __wrapped__ and annotations would describe a function of a session.
     for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
-        if hasattr(handle, attribute):
-            setattr(upgrade, attribute, getattr(handle, attribute))
+        if hasattr(handler, attribute):
+            setattr(upgrade, attribute, getattr(handler, attribute))
     return upgrade
 
 
@@ -78,8 +78,10 @@ class WebSocketRouteDef(web.AbstractRouteDef):
         return f"<WebSocketRouteDef {self.path}{protocol} -> {getattr(self.handler, '__name__', self.handler)!r}>"
 
 
-def _route(path: str, handle: Handle, *, name: str | None, protocol: str | None, **how: Any) -> WebSocketRouteDef:
-    return WebSocketRouteDef(path, aiohttp_handler(handle, protocol=protocol, **how), protocol=protocol, name=name)
+def _route(
+    path: str, handler: SessionHandler, *, name: str | None, protocol: str | None, **how: Any
+) -> WebSocketRouteDef:
+    return WebSocketRouteDef(path, aiohttp_handler(handler, protocol=protocol, **how), protocol=protocol, name=name)
 
 
 def _route_or_handler(function: str, args: tuple[Any, ...], how: dict[str, Any]) -> Any:
@@ -102,7 +104,7 @@ def _route_or_handler(function: str, args: tuple[Any, ...], how: dict[str, Any])
 @overload
 def websocket_raw(
     path: str,
-    handler: Handle,
+    handler: SessionHandler,
     /,
     *,
     name: str | None = None,
@@ -115,7 +117,7 @@ def websocket_raw(
 
 @overload
 def websocket_raw(
-    handler: Handle,
+    handler: SessionHandler,
     /,
     *,
     protocol: str | None = None,
@@ -132,7 +134,7 @@ def websocket_raw(
     protocols: Protocols = None,
     negotiate_extensions: bool = False,
     **options: Any,
-) -> Callable[[Handle], Handler]: ...
+) -> Callable[[SessionHandler], Handler]: ...
 
 
 def websocket_raw(*args: Any, **how: Any) -> Any:
@@ -155,7 +157,7 @@ def websocket_raw(*args: Any, **how: Any) -> Any:
 @overload
 def websocket(
     path: str,
-    handler: Handle,
+    handler: SessionHandler,
     /,
     *,
     name: str | None = None,
@@ -168,7 +170,7 @@ def websocket(
 
 @overload
 def websocket(
-    handler: Handle,
+    handler: SessionHandler,
     /,
     *,
     protocol: str | None = None,
@@ -185,7 +187,7 @@ def websocket(
     protocols: Protocols = None,
     negotiate_extensions: bool = True,
     **options: Any,
-) -> Callable[[Handle], Handler]: ...
+) -> Callable[[SessionHandler], Handler]: ...
 
 
 def websocket(*args: Any, **how: Any) -> Any:
@@ -217,7 +219,7 @@ class RouteTableDef(web.RouteTableDef):
         protocols: Protocols = None,
         negotiate_extensions: bool = False,
         **options: Any,
-    ) -> Callable[[HandleT], HandleT]:
+    ) -> Callable[[SessionHandlerT], SessionHandlerT]:
         """Decorator: a raw WebSocket route, see the function ``websocket_raw``. The handler stays as it is."""
         how = {"protocols": protocols, "negotiate_extensions": negotiate_extensions, **options}
         return self._decorator(path, name=name, protocol=protocol, **how)
@@ -231,15 +233,15 @@ class RouteTableDef(web.RouteTableDef):
         protocols: Protocols = None,
         negotiate_extensions: bool = True,
         **options: Any,
-    ) -> Callable[[HandleT], HandleT]:
+    ) -> Callable[[SessionHandlerT], SessionHandlerT]:
         """Decorator: a managed WebSocket route, see the function ``websocket``. The handler stays as it is."""
         how = {"protocols": protocols, "negotiate_extensions": negotiate_extensions, **options}
         return self._decorator(path, name=name, protocol=protocol, managed=True, **how)
 
-    def _decorator(self, path: str, **how: Any) -> Callable[[HandleT], HandleT]:
+    def _decorator(self, path: str, **how: Any) -> Callable[[SessionHandlerT], SessionHandlerT]:
         _route(path, _nothing, **how)  # raises where the decorator stands
 
-        def decorate(handler: HandleT) -> HandleT:
+        def decorate(handler: SessionHandlerT) -> SessionHandlerT:
             self._definitions.append(_route(path, handler, **how))
             return handler
 

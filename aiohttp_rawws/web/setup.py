@@ -9,7 +9,7 @@ from aiohttp.typedefs import Handler
 
 from .options import WebSocketOptions
 from .plugin import WEBSOCKETS, WebSockets
-from .upgrade import WebSocketUpgrade, prepares_later
+from .upgrade import WebSocketUpgrade, middleware_prepares
 
 
 def setup(app: web.Application, **options: Any) -> WebSockets:
@@ -44,13 +44,13 @@ def setup(app: web.Application, **options: Any) -> WebSockets:
 async def prepare_upgrades(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Prepare an upgrade after every other middleware, but before aiohttp calls its handler done: then it would
     take an upgrade that nobody claimed for a declined one, and read the frames behind it as HTTP."""
-    if prepares_later.get() is request.protocol:
+    if middleware_prepares.get() is request.protocol:
         return await handler(request)  # an outer application has the plugin too
-    token = prepares_later.set(request.protocol)
+    token = middleware_prepares.set(request.protocol)
     try:
         response = await handler(request)
     finally:
-        prepares_later.reset(token)
+        middleware_prepares.reset(token)
     if isinstance(response, WebSocketUpgrade) and not response.prepared:
         try:
             await response.prepare(request)

@@ -26,18 +26,18 @@ def keeps_early_bytes(headers: MultiMapping[str]) -> bool:
     return upgrade.isascii() and upgrade.lower() == "websocket"
 
 
-class _Claim:
-    """The parser that ``RequestHandler.set_parser()`` wants; it is given the bytes that came behind the handshake."""
+class EarlyBytes:
+    """A parser for ``RequestHandler.set_parser()``, which feeds it the bytes that came behind the handshake."""
 
     def __init__(self) -> None:
-        self.early: list[bytes] = []
+        self.received: list[bytes] = []
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        self.early.append(bytes(data))
+        self.received.append(bytes(data))
         return False, b""
 
     def feed_eof(self) -> None:
-        """aiohttp calls this when the connection is lost; the session notices that by itself."""
+        """aiohttp calls this when the connection is lost. The session notices that by itself."""
 
 
 class Takeover(NamedTuple):
@@ -45,7 +45,7 @@ class Takeover(NamedTuple):
 
     Attributes:
         transport: The connection.
-        http: aiohttp's protocol, which is still told of the end of the connection.
+        http: aiohttp's protocol. The session reports the end of the connection to it.
         early: The bytes behind the handshake, in order.
     """
 
@@ -54,8 +54,8 @@ class Takeover(NamedTuple):
     early: list[bytes]
 
 
-def hold_reading(request: web.BaseRequest) -> bool:
-    """Stop reading until ``take_over()``: aiohttp drops what arrives after ``last_request()``.
+def pause_reading(request: web.BaseRequest) -> bool:
+    """Stop reading until ``take_over()``: aiohttp drops what arrives after ``close_after_refusal()``.
 
     Returns:
         False if the connection is closing, so that nothing was done.
@@ -67,14 +67,14 @@ def hold_reading(request: web.BaseRequest) -> bool:
     return True
 
 
-def take_over(request: web.BaseRequest, held: bool = False) -> Takeover:
+def take_over(request: web.BaseRequest, paused: bool = False) -> Takeover:
     """Take the connection of ``request`` after its 101 was written.
 
     The caller starts the session before it awaits anything: no byte may arrive in between.
 
     Args:
         request: The request that was upgraded.
-        held: ``hold_reading()`` stopped the reading. Default: False.
+        paused: ``pause_reading()`` stopped the reading. Default: False.
 
     Raises:
         ConnectionResetError: The client is gone.
@@ -83,12 +83,12 @@ def take_over(request: web.BaseRequest, held: bool = False) -> Takeover:
     transport = request.transport
     if transport is None:
         raise ConnectionResetError("The connection was lost before the WebSocket was open")
-    claim = _Claim()
-    http.set_parser(claim)  # accepts the upgrade, delivers the early bytes and resumes reading
+    early = EarlyBytes()
+    http.set_parser(early)  # accepts the upgrade, delivers the early bytes and resumes reading
     http.keep_alive(False)  # drops the timer that waits for the next request
-    if held:
+    if paused:
         transport.resume_reading()
-    return Takeover(transport, http, claim.early)
+    return Takeover(transport, http, early.received)
 
 
 def new_session(

@@ -23,6 +23,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
+from ..session.kinds import SessionHandler
 from ..session.options import check_names, flag
 from ..session.streams import StreamTransport
 from . import handshake
@@ -30,30 +31,30 @@ from .admission import Slot
 from .check import Agreement, Protocols, Terms, check_handshake, checked_protocols
 from .logtext import target
 from .options import DEFAULTS, OF_ROUTES, WebSocketOptions
-from .refusal import inherit_fields, last_request, last_response, refusal
-from .plugin import Handle, plugin_of, run_handler
+from .plugin import plugin_of, run_handler
+from .refusal import as_refusal, close_after_refusal, inherit_fields, refusal
 from .server_session import DefaultWebSocketServerSession, WebSocketServerSession
-from .takeover import hold_reading, new_session, take_over
+from .takeover import new_session, pause_reading, take_over
 
 logger = logging.getLogger("aiohttp_rawws")
 
 # Set to the connection while the plugin's outermost middleware waits for the response: it will prepare it, so that
 # every middleware can still add headers to the 101.
-prepares_later: ContextVar[object] = ContextVar("aiohttp_rawws.prepares_later", default=None)
+middleware_prepares: ContextVar[object] = ContextVar("aiohttp_rawws.middleware_prepares", default=None)
 
 
-def checked_handle(name: str, handle: Handle | None) -> Handle:
+def checked_handler(name: str, handler: SessionHandler | None) -> SessionHandler:
     """Check the argument ``name``, which must be an async function of a session.
 
     Returns:
-        ``handle``.
+        ``handler``.
 
     Raises:
         TypeError: It cannot be called, or it is a class: an aiohttp ``View`` is not a session handler.
     """
-    if not callable(handle) or isinstance(handle, type):
-        raise TypeError(f"{name} must be an async function of a session, not {handle!r}")
-    return handle
+    if not callable(handler) or isinstance(handler, type):
+        raise TypeError(f"{name} must be an async function of a session, not {handler!r}")
+    return handler
 
 
 class WebSocketUpgrade(web.StreamResponse):
@@ -88,7 +89,7 @@ class WebSocketUpgrade(web.StreamResponse):
         request: web.BaseRequest,
         protocol: str | None = None,
         install_extensions: bool = False,
-        handle: Handle | None = None,
+        handle: SessionHandler | None = None,
         *,
         protocols: Protocols = None,
         managed: bool = False,
@@ -97,7 +98,7 @@ class WebSocketUpgrade(web.StreamResponse):
         flag("install_extensions", install_extensions)
         flag("managed", managed)
         check_names(options, OF_ROUTES)
-        handle = checked_handle("handle", handle)
+        handle = checked_handler("handle", handle)
         super().__init__(status=101)
         self._request = request
         self._protocol = protocol
@@ -114,9 +115,9 @@ class WebSocketUpgrade(web.StreamResponse):
         self._extensions_field: str | None = None
         self._checked = False
         self._checking = 0  # calls of check() that are under way
-        self._reading_held = False
+        self._reading_paused = False
         self._session: WebSocketServerSession | None = None
-        self._to_run: WebSocketServerSession | None = None
+        self._pending_session: WebSocketServerSession | None = None
         self._write_handshake_fields()
 
     @property
@@ -133,7 +134,7 @@ class WebSocketUpgrade(web.StreamResponse):
         return self._install_extensions
 
     @property
-    def handle(self) -> Handle:
+    def handle(self) -> SessionHandler:
         return self._handle
 
     @property
@@ -149,9 +150,7 @@ class WebSocketUpgrade(web.StreamResponse):
     @options.setter
     def options(self, value: WebSocketOptions) -> None:
         if self._checked or self._checking:
-            raise RuntimeError(
-                "the handshake is being checked, or has been checked already"
-            )
+            raise RuntimeError("the handshake is being checked, or has been checked already")
         self._options = value
 
     @property
@@ -229,7 +228,7 @@ class WebSocketUpgrade(web.StreamResponse):
             if full is not None:
                 refused = refusal(self._request, full)
         if refused is not None:
-            self._refusal = last_response(self._request, refused)
+            self._refusal = as_refusal(self._request, refused)
         return refused
 
     async def _check_once(self) -> None:
@@ -238,10 +237,10 @@ class WebSocketUpgrade(web.StreamResponse):
         try:
             result = await check_handshake(self._request, terms, self._count)
         except BaseException as exc:
-            last_request(self._request)
-            if not isinstance(exc, Exception) and not self._reading_held:
+            close_after_refusal(self._request)
+            if not isinstance(exc, Exception) and not self._reading_paused:
                 # Cancelled, perhaps by a deadline of the caller's, who may still prepare the upgrade.
-                self._reading_held = hold_reading(self._request)
+                self._reading_paused = pause_reading(self._request)
             raise
         finally:
             self._checking -= 1
@@ -286,7 +285,7 @@ class WebSocketUpgrade(web.StreamResponse):
         except Exception:
             # If the handler has returned already, aiohttp would close the connection without an answer.
             logger.exception("Error in the handshake of a WebSocket on %s", target(request))
-            refused = self._refusal = last_response(request, web.HTTPInternalServerError())
+            refused = self._refusal = as_refusal(request, web.HTTPInternalServerError())
         if refused is not None:
             inherit_fields(refused, given, super().cookies)
             return await refused.prepare(request)
@@ -305,16 +304,16 @@ class WebSocketUpgrade(web.StreamResponse):
 
     def _take_over(self, request: web.BaseRequest, slot: Slot | None) -> None:
         # No await in here: between the takeover and the session's start no byte may arrive.
-        transport, http, early = take_over(request, self._reading_held)
+        transport, http, early = take_over(request, self._reading_paused)
         session = self._new_session(transport, http, slot)
-        self._session = self._to_run = session
+        self._session = self._pending_session = session
         session.start(early)
 
     def write_eof(self, data: bytes = b"") -> Coroutine[Any, Any, None]:
         """Run the handler over the session until both have ended. aiohttp awaits this once."""
         if self._refusal is not None:
             return self._refusal.write_eof()
-        session, self._to_run = self._to_run, None
+        session, self._pending_session = self._pending_session, None
         return super().write_eof() if session is None else self._run(session)
 
     # ---- the session ------------------------------------------------------------------
@@ -368,7 +367,7 @@ class WebSocketUpgrade(web.StreamResponse):
             await super().write_eof()
 
 
-async def respond(upgrade: WebSocketUpgrade) -> web.StreamResponse:
+async def finish_upgrade(upgrade: WebSocketUpgrade) -> web.StreamResponse:
     """Check an upgrade and prepare it, unless the plugin's middleware will. For use in an aiohttp handler.
 
     Checked here, a refusal is seen by the middlewares.
@@ -384,7 +383,7 @@ async def respond(upgrade: WebSocketUpgrade) -> web.StreamResponse:
         raise refused
     if refused is not None:
         return refused
-    if prepares_later.get() is not upgrade.request.protocol:
+    if middleware_prepares.get() is not upgrade.request.protocol:
         try:
             await upgrade.prepare(upgrade.request)
         except ConnectionError:
