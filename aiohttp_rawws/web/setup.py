@@ -1,4 +1,4 @@
-"""The plugin: ``setup(app, **options)``."""
+"""``setup(app, **options)``, which installs the plugin, and the plugin's middleware."""
 
 from __future__ import annotations
 
@@ -9,43 +9,59 @@ from aiohttp.typedefs import Handler
 
 from .options import WebSocketOptions
 from .plugin import WEBSOCKETS, WebSockets
+from .supervisor import SUPERVISOR, Supervisor
 from .upgrade import WebSocketUpgrade, middleware_prepares
 
 
 def setup(app: web.Application, **options: Any) -> WebSockets:
-    """Install the plugin in ``app``: options for its routes, a registry of live sessions, an orderly shutdown.
+    """Install the plugin in ``app``: options for its routes, a view of its live sessions, an orderly shutdown.
 
     Call it once, on the outermost application, before the application is started or added to another. An inner
-    application may have one of its own, whose options and registry then hold there.
-    options: see ``WebSocketOptions``; TypeError for an unknown one, ValueError for one out of range.
+    application may have a plugin of its own, whose options and sessions are then separate.
+
+    Args:
+        app: The application.
+        options: Options of ``WebSocketOptions``, as keywords.
+
+    Returns:
+        The plugin, which is also under ``app[WEBSOCKETS]``.
+
+    Raises:
+        TypeError: ``app`` is not an application, or an option is unknown or of the wrong type.
+        ValueError: An option is out of range.
+        RuntimeError: It was called before on this application, or too late.
     """
     if not isinstance(app, web.Application):
         raise TypeError(f"setup() needs a web.Application, not {app!r}")
     if WEBSOCKETS in app:
         raise RuntimeError("setup() was called on this application before")
     if app.frozen or app.pre_frozen:
-        raise RuntimeError("setup() comes before the application is started or added to another")
-    plugin = WebSockets(WebSocketOptions.of(options))
-    app[WEBSOCKETS] = plugin
+        raise RuntimeError("setup() must be called before the application is started or added to another")
+    supervisor = Supervisor(WebSocketOptions.of(options))
+    app[SUPERVISOR] = supervisor
+    app[WEBSOCKETS] = supervisor.plugin
     app.middlewares.insert(0, prepare_upgrades)
 
     async def on_startup(app: web.Application) -> None:
-        plugin.freeze()
+        supervisor.freeze()
 
     async def on_shutdown(app: web.Application) -> None:
-        await plugin.shutdown()
+        await supervisor.shutdown()
 
     app.on_startup.append(on_startup)
     app.on_shutdown.append(on_shutdown)
-    return plugin
+    return supervisor.plugin
 
 
 @web.middleware
 async def prepare_upgrades(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Prepare an upgrade after every other middleware, but before aiohttp calls its handler done: then it would
-    take an upgrade that nobody claimed for a declined one, and read the frames behind it as HTTP."""
+    """Prepare an upgrade that a handler returns, after all other middlewares and before the aiohttp handler is done.
+
+    Once that is done, aiohttp would take an upgrade that is not prepared for a declined one, and read the frames
+    behind the handshake as HTTP.
+    """
     if middleware_prepares.get() is request.protocol:
-        return await handler(request)  # an outer application has the plugin too
+        return await handler(request)  # an outer application has the plugin, too
     token = middleware_prepares.set(request.protocol)
     try:
         response = await handler(request)
@@ -55,5 +71,5 @@ async def prepare_upgrades(request: web.Request, handler: Handler) -> web.Stream
         try:
             await response.prepare(request)
         except ConnectionError:
-            pass  # gone before the 101: aiohttp will notice, and would log it as a handler's error here
+            pass  # the client is gone before the 101; raised, it would be logged as an error of the handler
     return response

@@ -23,17 +23,20 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
-from ..session.kinds import SessionHandler
+from ..session.kinds import Session, SessionHandler
+from ..session.managed import DefaultWebSocketSession
 from ..session.options import check_names, flag
+from ..session.running import run_managed, run_session
 from ..session.streams import StreamTransport
+from ..session.timeouts import OnLimit
 from . import handshake
 from .admission import Slot
 from .check import Agreement, Protocols, Terms, check_handshake, checked_protocols
 from .logtext import target
 from .options import DEFAULTS, OF_ROUTES, WebSocketOptions
-from .plugin import plugin_of, run_handler
 from .refusal import as_refusal, close_after_refusal, inherit_fields, refusal
 from .server_session import DefaultWebSocketServerSession, WebSocketServerSession
+from .supervisor import supervisor_of
 from .takeover import new_session, pause_reading, take_over
 
 logger = logging.getLogger("aiohttp_rawws")
@@ -108,8 +111,8 @@ class WebSocketUpgrade(web.StreamResponse):
         self._managed = managed
         # Here, in the handler, the request belongs to the innermost application; later it may be the outermost.
         self._app = request.app if isinstance(request, web.Request) else None
-        self._plugin = plugin_of(request)
-        base = DEFAULTS if self._plugin is None else self._plugin.options
+        self._supervisor = supervisor_of(request)
+        base = DEFAULTS if self._supervisor is None else self._supervisor.plugin.options
         self._options = base.replace(**options) if options else base
         self._negotiated: list[Any] = []
         self._extensions_field: str | None = None
@@ -223,8 +226,8 @@ class WebSocketUpgrade(web.StreamResponse):
         if not self._checked:
             await self._check_once()
         refused = self._refusal
-        if refused is None and self._plugin is not None:
-            full = self._plugin.refusal(self._request.remote)
+        if refused is None and self._supervisor is not None:
+            full = self._supervisor.refusal(self._request.remote)
             if full is not None:
                 refused = refusal(self._request, full)
         if refused is not None:
@@ -253,8 +256,8 @@ class WebSocketUpgrade(web.StreamResponse):
         self._checked = True  # after everything else: a check that was interrupted has not passed
 
     def _count(self, option: str) -> None:
-        if self._plugin is not None:
-            self._plugin.on_limit(option)
+        if self._supervisor is not None:
+            self._supervisor.on_limit(option)
 
     def _accept(self, agreement: Agreement) -> None:
         self._protocol = agreement.protocol
@@ -292,7 +295,7 @@ class WebSocketUpgrade(web.StreamResponse):
         self._write_handshake_fields()
         self.force_close()  # else the TCP connection would go on as HTTP after the session
         # No await since check() found room: two handshakes cannot both take the last slot.
-        slot = None if self._plugin is None else self._plugin.acquire(self._request.remote)
+        slot = None if self._supervisor is None else self._supervisor.acquire(self._request.remote)
         try:
             writer = await super().prepare(request)
             self._take_over(request, slot)
@@ -354,17 +357,26 @@ class WebSocketUpgrade(web.StreamResponse):
         # Few coroutines between aiohttp and the handler: each takes a quarter of a KiB while the session lasts, and is
         # resumed for every frame that the handler waits for.
         session = DefaultWebSocketServerSession(raw, self._negotiated) if self._managed else raw
-        plugin = self._plugin
-        if plugin is None:
+        supervisor = self._supervisor
+        if supervisor is None:
             await run_handler(session, self._handle)
         else:
-            handle = plugin.enter(session, self._handle)
+            handler = supervisor.enter(session, self._handle)
             try:
-                await run_handler(session, handle, plugin.on_limit)
+                await run_handler(session, handler, supervisor.on_limit)
             finally:
-                await plugin.leave(session)
+                await supervisor.leave(session)
         if self.prepared:  # after the session, because it may wait for the transport
             await super().write_eof()
+
+
+def run_handler(
+    session: Session, handler: SessionHandler, on_limit: OnLimit | None = None
+) -> Coroutine[Any, Any, None]:
+    """Run ``handler`` over ``session`` by the rules of its kind, see ``run_session`` and ``run_managed``."""
+    if isinstance(session, DefaultWebSocketSession):
+        return run_managed(session, handler, on_limit=on_limit)
+    return run_session(session, handler, on_limit=on_limit)
 
 
 async def finish_upgrade(upgrade: WebSocketUpgrade) -> web.StreamResponse:
