@@ -1,4 +1,8 @@
-"""The resource behind a WebSocket route: it matches upgrades only, and has its place in aiohttp's index."""
+"""The resource behind a WebSocket route, which matches upgrades only, and its place in the router.
+
+aiohttp's router asks the resources of a path in the order of its index and takes the first match. So a WebSocket has to
+stand before a page of the same path, and one that needs a subprotocol before one that does not.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +22,13 @@ from .refusal import as_refusal, refusal
 
 Resolved = tuple["web.UrlMappingMatchInfo | None", set[str]]
 
-# While a router is asked whether anything else serves a request: the WebSocket resources that passed it over.
-_passing_over: ContextVar[list[WebSocketResource] | None]
-_passing_over = ContextVar("aiohttp_rawws.passing_over", default=None)
+# Set while a resource asks the router for another match: the WebSocket resources that did not match this request.
+_not_matching: ContextVar[list[WebSocketResource] | None]
+_not_matching = ContextVar("aiohttp_rawws.not_matching", default=None)
 
 
 class RefusedMatch(web.UrlMappingMatchInfo):
-    """The match of a request that only WebSocket routes would serve, were it an upgrade they accept."""
+    """The match of a request whose path has WebSocket routes only, none of which accepts it."""
 
     __slots__ = ("_refusal",)
 
@@ -38,16 +42,18 @@ class RefusedMatch(web.UrlMappingMatchInfo):
 
 
 async def _refuse(request: web.Request) -> web.StreamResponse:
-    # One handler for all of them: aiohttp caches the middleware chain of each handler it sees.
+    # One function for all refusals: aiohttp caches a chain of middlewares for each handler.
     exception = request.match_info.http_exception
     assert exception is not None
     raise as_refusal(request, exception)
 
 
 class WebSocketResource(web.AbstractResource):
-    """One path with a route that matches upgrades only, and only those that offer ``protocol`` if it names one.
+    """A resource of one path that matches upgrades only. An aiohttp resource inside it matches the path.
 
-    Paths, patterns and prefixes are the business of a resource of aiohttp's own, kept inside.
+    Attributes:
+        protocol: The subprotocol that a request must offer, or None.
+        route: The route.
     """
 
     def __init__(
@@ -73,45 +79,45 @@ class WebSocketResource(web.AbstractResource):
     async def resolve(self, request: web.Request) -> Resolved:
         match, allowed = await self._inner.resolve(request)
         if match is None:
-            return None, allowed  # another path; or another method, which the router answers with 405
+            return None, allowed  # the path does not match, or the method does not and the router answers 405
         offered = handshake.elements(request.headers, "Sec-WebSocket-Protocol")
-        miss: HandshakeError | None = None
+        reason: HandshakeError | None = None
         try:
             handshake.check_upgrade(request.method, request.version, request.headers)
         except HandshakeError as error:
-            miss = error
+            reason = error
         else:
             if self.protocol is None or self.protocol in offered:
                 return match, allowed
-        passed_over = _passing_over.get()
-        if passed_over is not None:
-            passed_over.append(self)
+        not_matching = _not_matching.get()
+        if not_matching is not None:
+            not_matching.append(self)
             return None, allowed
-        # The router would answer 404 if nothing else matched. Ask it, and if so say what is wrong instead.
-        passed_over = [self]
-        token = _passing_over.set(passed_over)
+        # Without another match the router would answer 404. Ask it, and answer with the reason instead.
+        not_matching = [self]
+        token = _not_matching.set(not_matching)
         try:
             other = await self._router.resolve(request)
         finally:
-            _passing_over.reset(token)
+            _not_matching.reset(token)
         if other.http_exception is None:
             return other, allowed
-        if miss is None:
-            served = dict.fromkeys(resource.protocol for resource in passed_over if resource.protocol is not None)
-            miss = handshake.not_offered(list(served), offered)
-        return RefusedMatch(match, self._refusing, refusal(request, miss)), allowed
+        if reason is None:
+            served = dict.fromkeys(resource.protocol for resource in not_matching if resource.protocol is not None)
+            reason = handshake.not_offered(list(served), offered)
+        return RefusedMatch(match, self._refusing, refusal(request, reason)), allowed
 
     def raw_match(self, path: str) -> bool:
-        """Never: ``add_get(path)`` behind us would land in here instead of in a resource of its own."""
+        """Return False always: else a later ``add_get(path)`` would be added to this resource."""
         return False
 
     # ---- order ------------------------------------------------------------------------
 
     def add_prefix(self, prefix: str) -> None:
-        # aiohttp takes each resource of an application that is mounted out of the index, gives it its prefix, and
-        # appends it again, in the order of registration, which undoes ours. So it is made again here, among those
-        # that have their turn behind them. That puts us into the index, and aiohttp will append us once more: a
-        # second entry that only sees what the first has passed over, and is taken out the next time.
+        # When an application is mounted, aiohttp goes through its resources in the order of registration. Each is
+        # removed from the index, gets its prefix here, and is appended to the index, so that our order is lost. It is
+        # made again here for the resources that were moved so far. This one is then in the index before aiohttp
+        # appends it, so it stands there twice. The second entry does no harm, and the next prefix removes it.
         router = self._router
         if self._indexed_twice:
             router.unindex_resource(self)
@@ -128,19 +134,19 @@ class WebSocketResource(web.AbstractResource):
             self._indexed_twice = True
 
     def put_first(self) -> None:
-        """Move before the pages of the same path, wherever they were registered."""
+        """Move this resource before the pages of the same path that were registered earlier."""
         resources = list(self._router.resources())
         if any(_shape(resource) == _shape(self) for resource in resources if resource is not self):
             _put_sockets_first(self._router, resources)
 
-    def take_out(self) -> None:
-        """Out of the router's index."""
+    def unindex(self) -> None:
+        """Remove this resource from the router's index."""
         self._router.unindex_resource(self)
         if self._indexed_twice:
             self._router.unindex_resource(self)
             self._indexed_twice = False
 
-    # ---- the rest, as aiohttp has it --------------------------------------------------
+    # ---- what aiohttp asks of any resource --------------------------------------------
 
     @property
     def canonical(self) -> str:
@@ -167,15 +173,18 @@ class WebSocketResource(web.AbstractResource):
 
 
 def _shape(resource: web.AbstractResource) -> str | None:
-    """What two resources of the same path have in common: ``/{room}`` and ``/{name}`` match the same requests."""
+    """Return the path with its variables unnamed: ``/{room}`` and ``/{name}`` match the same requests."""
     if isinstance(resource, MatchedSubAppResource):
-        return None  # a rule, not a path; the router keeps these apart
+        return None  # it has a rule (a domain) instead of a path, and the router keeps it apart
     return re.sub(r"\{[^{}]*\}", "{}", resource.canonical)
 
 
 def _put_sockets_first(router: web.UrlDispatcher, resources: Sequence[web.AbstractResource]) -> None:
-    """Index ``resources`` again, in their order but for this: in the place of the first resource of each shape come
-    the WebSockets of that shape, those with a subprotocol first."""
+    """Index ``resources`` again, with the WebSockets of each path before its pages.
+
+    The WebSockets of a path stand where its first resource stood, those with a subprotocol first. All else keeps its
+    order.
+    """
     sockets: dict[str | None, list[WebSocketResource]] = {}
     for resource in resources:
         if isinstance(resource, WebSocketResource):
@@ -187,7 +196,7 @@ def _put_sockets_first(router: web.UrlDispatcher, resources: Sequence[web.Abstra
             continue
         ordered += sorted(sockets.pop(shape, ()), key=lambda socket: socket.protocol is None)
         if isinstance(resource, WebSocketResource):
-            resource.take_out()
+            resource.unindex()
         else:
             router.unindex_resource(resource)
             ordered.append(resource)

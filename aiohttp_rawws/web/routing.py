@@ -1,4 +1,7 @@
-"""Routes that match upgrades to WebSocket and leave every other request of the path to the next route."""
+"""``websocket_raw``, ``websocket`` and ``RouteTableDef``: routes that match upgrades only.
+
+Every other request of the same path goes to the next route that matches it.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,14 @@ def aiohttp_handler(
     managed: bool = False,
     **options: Any,
 ) -> Handler:
-    """An aiohttp handler that upgrades the request and runs ``handler`` over the session; options are checked here."""
+    """Make an aiohttp handler that upgrades the request and runs ``handler`` over the session.
+
+    The arguments are those of ``websocket_raw()``, and ``managed``: run it over a managed session.
+
+    Raises:
+        TypeError: ``handler`` is not a function, or an option is unknown or of the wrong type.
+        ValueError: An option is out of range.
+    """
     checked_handler("handler", handler)
     flag("negotiate_extensions", negotiate_extensions)
     flag("managed", managed)
@@ -43,7 +53,7 @@ def aiohttp_handler(
         response.options = route_options.merged_with(response.options)
         return await finish_upgrade(response)
 
-    # Not wraps(): its __wrapped__ and annotations would describe a function of a session.
+    # Not functools.wraps(): __wrapped__ and the annotations would describe a function of a session.
     for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
         if hasattr(handler, attribute):
             setattr(upgrade, attribute, getattr(handler, attribute))
@@ -51,7 +61,7 @@ def aiohttp_handler(
 
 
 class WebSocketRouteDef(web.AbstractRouteDef):
-    """What ``app.add_routes([...])`` takes: a path, and what runs on an upgrade of it."""
+    """A WebSocket route for ``app.add_routes([...])``, made by ``websocket_raw(path, handler)`` and ``websocket()``."""
 
     __slots__ = ("handler", "name", "path", "protocol")
 
@@ -61,7 +71,7 @@ class WebSocketRouteDef(web.AbstractRouteDef):
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a str or None, not {name!r}")
         if path and not path.startswith("/"):
-            raise ValueError(f"a path starts with a slash, or is empty: {path!r}")
+            raise ValueError(f"path must start with a slash or be empty, not {path!r}")
         self.path = path
         self.handler = handler
         self.protocol = protocol
@@ -79,26 +89,26 @@ class WebSocketRouteDef(web.AbstractRouteDef):
 
 
 def _route(
-    path: str, handler: SessionHandler, *, name: str | None, protocol: str | None, **how: Any
+    path: str, handler: SessionHandler, *, name: str | None, protocol: str | None, **keywords: Any
 ) -> WebSocketRouteDef:
-    return WebSocketRouteDef(path, aiohttp_handler(handler, protocol=protocol, **how), protocol=protocol, name=name)
+    return WebSocketRouteDef(path, aiohttp_handler(handler, protocol=protocol, **keywords), protocol=protocol, name=name)
 
 
-def _route_or_handler(function: str, args: tuple[Any, ...], how: dict[str, Any]) -> Any:
-    """What ``websocket_raw`` and ``websocket`` return for each of their forms."""
+def _route_or_handler(function: str, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    """Return a route or an aiohttp handler, as the form of the call asks for."""
     if args and isinstance(args[0], str):
         path, *rest = args
         if len(rest) != 1:
             raise TypeError(f"{function}(path, handler) takes a path and a handler")
-        return _route(path, rest[0], name=how.pop("name", None), protocol=how.pop("protocol", None), **how)
-    if "name" in how:
-        raise TypeError("a name belongs to a route with a path")
+        return _route(path, rest[0], name=keywords.pop("name", None), protocol=keywords.pop("protocol", None), **keywords)
+    if "name" in keywords:
+        raise TypeError(f"{function}() takes a name only together with a path")
     if not args:
-        aiohttp_handler(_nothing, **how)  # checks the options where they are written
-        return functools.partial(aiohttp_handler, **how)
+        aiohttp_handler(_nothing, **keywords)  # raise here, not when the decorator is applied
+        return functools.partial(aiohttp_handler, **keywords)
     if len(args) > 1:
-        raise TypeError(f"{function}(handler) takes a handler and keywords")
-    return aiohttp_handler(args[0], **how)
+        raise TypeError(f"{function}(handler) takes a handler and keyword arguments")
+    return aiohttp_handler(args[0], **keywords)
 
 
 @overload
@@ -137,21 +147,35 @@ def websocket_raw(
 ) -> Callable[[SessionHandler], Handler]: ...
 
 
-def websocket_raw(*args: Any, **how: Any) -> Any:
-    """A raw WebSocket route: *control frames arrive, fragments are not joined, the closing handshake is yours.*
+def websocket_raw(*args: Any, **keywords: Any) -> Any:
+    """Make a raw WebSocket route, or an aiohttp handler that upgrades to a raw session.
 
-    ``websocket_raw(path, handler)`` goes into ``app.add_routes([...])``, next to ``web.get(...)``; it matches
-    upgrades only, and shares its path with other routes. ``websocket_raw(handler)``, also as the decorator
-    ``@websocket_raw`` or ``@websocket_raw(...)``, makes an aiohttp handler of it, for any route of aiohttp's.
+    *You receive control frames, fragments stay separate, and you do the closing handshake.*
 
-    handler: ``async def handler(session)``; the session ends when it returns.
-    name: of the route, for ``app.router[name]``.
-    protocol: a subprotocol; the route is passed over where it is not offered.
-    protocols: a choice of subprotocols: names in the server's order, or a callable ``(request, offered)``.
-    negotiate_extensions: negotiate the extensions of the options; a raw session does not apply them.
-    options: override the plugin's, see ``WebSocketOptions``. Checked now: TypeError, ValueError.
+    ``websocket_raw(path, handler)`` returns a route for ``app.add_routes([...])``, next to ``web.get(...)``. It matches
+    upgrades only, so other routes can have the same path.
+
+    ``websocket_raw(handler)``, or the decorator ``@websocket_raw`` or ``@websocket_raw(...)``, turns the function into
+    an aiohttp handler for any of aiohttp's own routes.
+
+    Args:
+        path: The path of the route, as in ``web.get()``.
+        handler: ``async def handler(session)``. The session ends when it returns.
+        name: The name of the route, for ``app.router[name]``. Only with a path. Default: None.
+        protocol: A subprotocol that the client must offer. A route with a path does not match if it is not offered.
+            Default: None.
+        protocols: A choice of subprotocols instead of ``protocol``: names in the server's order of preference, or a
+            callable ``(request, offered) -> name | None``, sync or async. If none of them is offered, the session has
+            no subprotocol. Default: None.
+        negotiate_extensions: Negotiate the extensions of the options. A raw session does not apply them.
+            Default: False.
+        options: Override options of the plugin, see ``WebSocketOptions``.
+
+    Raises:
+        TypeError: ``handler`` is not a function, or an option is unknown or of the wrong type.
+        ValueError: An option is out of range.
     """
-    return _route_or_handler("websocket_raw", args, how)
+    return _route_or_handler("websocket_raw", args, keywords)
 
 
 @overload
@@ -190,21 +214,22 @@ def websocket(
 ) -> Callable[[SessionHandler], Handler]: ...
 
 
-def websocket(*args: Any, **how: Any) -> Any:
-    """A managed WebSocket route: whole messages; pings, timeouts and the closing handshake are taken care of.
+def websocket(*args: Any, **keywords: Any) -> Any:
+    """Make a managed WebSocket route, or an aiohttp handler that upgrades to a managed session.
 
-    Used in the forms of ``websocket_raw`` and with the same arguments. Extensions are negotiated and applied unless
-    ``negotiate_extensions=False``.
+    The session receives whole messages. It answers pings, applies the extensions and does the closing handshake.
+
+    The forms and the arguments are those of ``websocket_raw()``. ``negotiate_extensions`` is True by default.
     """
-    return _route_or_handler("websocket", args, {"negotiate_extensions": True, **how, "managed": True})
+    return _route_or_handler("websocket", args, {"negotiate_extensions": True, **keywords, "managed": True})
 
 
 async def _nothing(session: object) -> None:
-    """A handler that stands in for one not known yet."""
+    """A placeholder for a handler that is not known yet."""
 
 
 class RouteTableDef(web.RouteTableDef):
-    """``web.RouteTableDef`` with ``websocket_raw`` and ``websocket``."""
+    """``web.RouteTableDef`` with two more decorators: ``websocket_raw`` and ``websocket``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -220,9 +245,9 @@ class RouteTableDef(web.RouteTableDef):
         negotiate_extensions: bool = False,
         **options: Any,
     ) -> Callable[[SessionHandlerT], SessionHandlerT]:
-        """Decorator: a raw WebSocket route, see the function ``websocket_raw``. The handler stays as it is."""
-        how = {"protocols": protocols, "negotiate_extensions": negotiate_extensions, **options}
-        return self._decorator(path, name=name, protocol=protocol, **how)
+        """Add a raw WebSocket route, see the function ``websocket_raw()``. The decorated function is not changed."""
+        keywords = {"protocols": protocols, "negotiate_extensions": negotiate_extensions, **options}
+        return self._decorator(path, name=name, protocol=protocol, **keywords)
 
     def websocket(
         self,
@@ -234,20 +259,20 @@ class RouteTableDef(web.RouteTableDef):
         negotiate_extensions: bool = True,
         **options: Any,
     ) -> Callable[[SessionHandlerT], SessionHandlerT]:
-        """Decorator: a managed WebSocket route, see the function ``websocket``. The handler stays as it is."""
-        how = {"protocols": protocols, "negotiate_extensions": negotiate_extensions, **options}
-        return self._decorator(path, name=name, protocol=protocol, managed=True, **how)
+        """Add a managed WebSocket route, see the function ``websocket()``. The decorated function is not changed."""
+        keywords = {"protocols": protocols, "negotiate_extensions": negotiate_extensions, **options}
+        return self._decorator(path, name=name, protocol=protocol, managed=True, **keywords)
 
-    def _decorator(self, path: str, **how: Any) -> Callable[[SessionHandlerT], SessionHandlerT]:
-        _route(path, _nothing, **how)  # raises where the decorator stands
+    def _decorator(self, path: str, **keywords: Any) -> Callable[[SessionHandlerT], SessionHandlerT]:
+        _route(path, _nothing, **keywords)  # raise here, not when the decorator is applied
 
         def decorate(handler: SessionHandlerT) -> SessionHandlerT:
-            self._definitions.append(_route(path, handler, **how))
+            self._definitions.append(_route(path, handler, **keywords))
             return handler
 
         return decorate
 
-    # The base class keeps its list to itself, so every kind of route is kept here instead, in one order.
+    # The list of the base class is private. So all routes are kept in a list here, in the order of their definition.
 
     def route(self, method: str, path: str, **kwargs: Any) -> Any:
         def decorate(handler: Any) -> Any:
