@@ -32,9 +32,9 @@ from .session.state import CloseState, SessionStats
 from .session.streams import RawWebSocket
 from .web.options import WebSocketOptions
 from .web.plugin import WEBSOCKETS, WebSockets
-from .web.setup import setup
 from .web.routing import RouteTableDef, websocket, websocket_raw
 from .web.server_session import DefaultWebSocketServerSession, WebSocketServerSession
+from .web.setup import setup
 from .web.upgrade import WebSocketUpgrade
 from .wire.codec import Frame, FrameChunk, FrameHeader, PreparedFrame
 from .wire.codes import CloseCode, CloseReason, Opcode

@@ -66,7 +66,7 @@ def test_unknown_names(place: Callable[..., Any]) -> None:
     [
         ({"close_timeout": 0}, ValueError, "close_timeout must be more than 0 seconds, not 0"),
         ({"close_timeout": "x"}, TypeError, "close_timeout must be seconds or a timedelta, not 'x'"),
-        ({"close_timeout": None}, TypeError, "close_timeout cannot be None: ending a session must not wait for ever"),
+        ({"close_timeout": None}, TypeError, "close_timeout cannot be None: closing a session must not wait forever"),
         ({"timeout": 0}, ValueError, "timeout must be more than 0 seconds, or None to switch it off, not 0"),
         ({"masking": "x"}, TypeError, "masking must be True, False or None, not 'x'"),
         ({"strict": "x"}, TypeError, "strict must be True or False, not 'x'"),

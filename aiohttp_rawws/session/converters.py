@@ -74,7 +74,7 @@ def serialized(converter: ContentConverter | None, value: Any) -> Frame:
     return converter.serialize(value)
 
 
-def needs_converter(converter: ContentConverter | None) -> None:
+def require_converter(converter: ContentConverter | None) -> None:
     """Check that there is a converter, before a frame is taken that nobody can read.
 
     Raises:
@@ -96,7 +96,7 @@ def deserialized(converter: ContentConverter | None, frame: Frame | FrameChunk, 
     """Return the value in ``frame``.
 
     Args:
-        converter: The converter. ``needs_converter()`` has checked that there is one.
+        converter: The converter. ``require_converter()`` has checked that there is one.
         frame: A frame taken from the session.
         expected: The type of the value: a class or a tuple of classes. ``object`` takes everything but None, None
             takes anything.

@@ -17,7 +17,7 @@ from ..wire.codec import Frame, PreparedFrame
 from ..wire.codes import CloseCode, CloseReason
 from . import managed_sending
 from .awaitables import sending
-from .options import random_payload, seconds
+from .options import check_seconds, random_payload
 from .raw import WebSocketSession
 from .reasons import reason_for_exception
 from .surface import find_extension
@@ -98,7 +98,7 @@ class DefaultWebSocketSession(managed_sending.ManagedSending):
 
     @ping_interval.setter
     def ping_interval(self, value: float | timedelta | None) -> None:
-        self._ping_interval = seconds("ping_interval", value)
+        self._ping_interval = check_seconds("ping_interval", value)
         self._restart_pinger()
 
     @property
@@ -108,7 +108,7 @@ class DefaultWebSocketSession(managed_sending.ManagedSending):
 
     @timeout.setter
     def timeout(self, value: float | timedelta | None) -> None:
-        self._timeout = seconds("timeout", value)
+        self._timeout = check_seconds("timeout", value)
         self._restart_pinger()
 
     # ---- closing ----------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a session can be told: names, units, ranges and defaults in one place."""
+"""The options of a session: names, types, units, ranges and defaults."""
 
 from __future__ import annotations
 
@@ -16,93 +16,25 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 OnOverflow = Literal["suspend", "close"]
-
-
-@dataclass(frozen=True)
-class ChannelConfig:
-    """The limits of one direction; made by ``bounded()``, or ``UNLIMITED``.
-
-    Args:
-        capacity: Frames that may wait. None: any number.
-        max_bytes: Payload bytes that may wait. None: any number. An empty channel always admits one frame, however
-            large; ``max_frame_size`` limits that one.
-        on_overflow: "suspend" makes the producer wait: incoming stops reading the socket, so the peer feels it through
-            TCP (its pings and its Close wait, too); outgoing makes ``send()`` wait. "close" ends the channel with
-            ChannelOverflow: what waits stays readable, the frame too many is refused. Default: "suspend".
-    """
-
-    capacity: int | None
-    max_bytes: int | None
-    on_overflow: OnOverflow = "suspend"
-
-    def __post_init__(self) -> None:
-        for name, value in (("capacity", self.capacity), ("max_bytes", self.max_bytes)):
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be an int or None, not {value!r}")
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, or None for no limit, not {value}")
-        if self.on_overflow not in ("suspend", "close"):
-            raise ValueError(f'on_overflow must be "suspend" or "close", not {self.on_overflow!r}')
-
-
-def bounded(
-    capacity: int | None = 1024, on_overflow: OnOverflow = "suspend", *, max_bytes: int | None = 2**20
-) -> ChannelConfig:
-    """Limit a channel to ``capacity`` frames and ``max_bytes`` payload bytes, whichever is reached first.
-
-    See ``ChannelConfig``. Defaults: 1024 frames, 1 MiB, "suspend".
-    """
-    return ChannelConfig(capacity, max_bytes, on_overflow)
-
-
-UNLIMITED = ChannelConfig(None, None)
-"""No limit: the channel takes what comes. Memory is then for the application to watch."""
-
-
-def random_payload() -> bytes:
-    """``[ping <64 hex digits> ping]``: a peer that has not seen it cannot answer it."""
-    return b"[ping %b ping]" % secrets.token_hex(32).encode()
-
-
-@dataclass(frozen=True)
-class Periodic:
-    """Ping every ``ping_interval`` seconds, whatever else is going on.
-
-    Args:
-        any_data_is_alive: Bytes of any kind that arrive while a Pong is awaited count as a sign of life. Default: False
-            (only the Pong counts).
-        payload: Makes the payload of each Ping, at most 125 bytes. Only a Pong with the same payload counts. Default:
-            random.
-    """
-
-    any_data_is_alive: bool = False
-    payload: Callable[[], bytes] = random_payload
-
-
-@dataclass(frozen=True)
-class WhenIdle(Periodic):
-    """Ping only after ``ping_interval`` seconds in which nothing arrived.
-
-    Args:
-        any_data_is_alive: See ``Periodic``. Default: True.
-    """
-
-    any_data_is_alive: bool = True
-
-
-MIB = 2**20
-BOUNDED = bounded()
-PERIODIC = Periodic()
-
 OnViolation = Literal["close", "raise"]
 OnError = Literal["abort", "close-1011"]
 
 
-def seconds(name: str, value: float | timedelta | None, *, needed: bool = False) -> float | None:
-    """A duration in seconds as float; None stays None. For the error's text: ``name``, and whether the duration is
-    ``needed``, so that None is not to be suggested."""
+def check_seconds(name: str, value: float | timedelta | None, *, needed: bool = False) -> float | None:
+    """Check a duration.
+
+    Args:
+        name: The name of the option, for the text of the error.
+        value: Seconds, a timedelta or None.
+        needed: The text of the error does not suggest None. Default: False.
+
+    Returns:
+        Seconds, or None for None.
+
+    Raises:
+        TypeError: ``value`` is something else.
+        ValueError: It is not finite, or not more than 0.
+    """
     if value is None:
         return None
     if isinstance(value, timedelta):
@@ -116,46 +48,44 @@ def seconds(name: str, value: float | timedelta | None, *, needed: bool = False)
     return float(value)
 
 
-def count(name: str, value: int | None) -> int | None:
-    """A number of things; None = any number."""
+def check_count(name: str, value: object) -> None:
+    """Check a number of things, or None for no limit. Raise TypeError or ValueError."""
     if value is None:
-        return None
+        return
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a number or None, not {value!r}")
+        raise TypeError(f"{name} must be an int or None, not {value!r}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1, or None for no limit, not {value}")
-    return value
 
 
-def size(name: str, value: int | None) -> int | None:
-    """A size in bytes; None = unlimited."""
+def check_size(name: str, value: object) -> None:
+    """Check a number of bytes, or None for no limit. Raise TypeError or ValueError."""
     if value is None:
-        return None
+        return
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be a number of bytes or None, not {value!r}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1 byte, or None for no limit, not {value}")
-    return value
 
 
-def flag(name: str, value: object) -> None:
-    """A choice between two."""
+def check_bool(name: str, value: object) -> None:
+    """Check a switch. Raise TypeError if it is not True or False: 0 or "no" would be a mistake of the caller's."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, not {value!r}")
 
 
-def _one_of(name: str, value: object, *allowed: str) -> None:
+def _check_choice(name: str, value: object, *allowed: str) -> None:
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
 
 
 def names_of(options: type[SessionOptions]) -> frozenset[str]:
-    """The names of the options there are."""
+    """Return the names of the options of a class."""
     return frozenset(option.name for option in dataclasses.fields(options) if option.init)
 
 
 def check_names(given: Iterable[str], valid: Collection[str]) -> None:
-    """Raise TypeError where one of ``given`` is not among ``valid``."""
+    """Check the names of options that were given as keywords. Raise TypeError for those that are not ``valid``."""
     unknown = sorted(set(given).difference(valid))
     if unknown:
         listed = ", ".join(map(repr, unknown))
@@ -163,30 +93,138 @@ def check_names(given: Iterable[str], valid: Collection[str]) -> None:
 
 
 @dataclass(frozen=True)
-class SessionOptions:
-    """Options of one session, checked when they are made (ValueError, TypeError).
+class ChannelConfig:
+    """The limits of one direction of a session. ``bounded()`` makes one, ``UNLIMITED`` is another.
 
-    max_frame_size: payload bytes of one received frame, refused at its header; None = unlimited. 4 MiB.
-    max_message_size: bytes of a whole received message on a managed session; None = unlimited. 4 MiB.
-    masking: mask outgoing frames; None = as RFC 6455 says for the role (clients do, servers do not).
-    strict: refuse what RFC 6455 section 5 refuses; False delivers what can be delivered.
-    incoming, outgoing: bounds of the two directions. 1024 frames and 1 MiB, suspending.
-    close_timeout: seconds that ending may take: a flush, the peer's Close, the end of the TCP stream. 10.
-    ping_interval: seconds between the pings of a managed session; None = no pings. A ping may leave a thirty-second
-        of it later, a second at most: sessions share timers. None.
-    timeout: seconds a ping of ``ping_interval`` may stay unanswered; None = for ever. 15.
-    keepalive: how the pings are made: ``Periodic()`` or ``WhenIdle()``.
-    auto_pong, auto_close: whether a managed session answers a Ping with a Pong, a Close with a Close.
-    max_fragments: frames that one message of a managed session may come in; None = any number. 131072.
-    max_control_rate: control frames that a managed session takes within a second; None = any number. 1000.
-    idle_timeout: seconds in which something has to arrive while a handler runs; None = for ever. None.
-    max_lifetime: seconds a handler may keep its session; None = for ever. None.
-    write_timeout: seconds that a peer may take nothing while more waits for it than the transport should hold;
-        None = for ever. None, and 60 on the routes of a server.
-    on_violation: "close" answers a violation with its Close frame (1002, 1009) and raises it from
-        ``receive()``; "raise" leaves the Close to the handler.
-    converter: turns values into frames and back for ``send_serialized`` and ``receive_deserialized``. None.
-    on_error: what a raw handler's exception does to the connection: "abort" it, or "close-1011".
+    Args:
+        capacity: Frames that may wait. None: no limit.
+        max_bytes: Payload bytes that may wait. None: no limit. An empty channel always takes one frame, however large;
+            ``max_frame_size`` limits that one.
+        on_overflow: What happens at the limit. "suspend": on ``incoming`` the socket is not read, so TCP slows the
+            peer down (its pings and its Close wait, too); on ``outgoing`` ``send()`` waits. "close": the frame is
+            refused and the session ends with ChannelOverflow; frames that wait can still be received.
+            Default: "suspend".
+    """
+
+    capacity: int | None
+    max_bytes: int | None
+    on_overflow: OnOverflow = "suspend"
+
+    def __post_init__(self) -> None:
+        check_count("capacity", self.capacity)
+        check_count("max_bytes", self.max_bytes)
+        if self.on_overflow not in ("suspend", "close"):
+            raise ValueError(f'on_overflow must be "suspend" or "close", not {self.on_overflow!r}')
+
+
+def bounded(
+    capacity: int | None = 1024, on_overflow: OnOverflow = "suspend", *, max_bytes: int | None = 2**20
+) -> ChannelConfig:
+    """Limit a channel, for the options ``incoming`` and ``outgoing``. The limit that is reached first counts.
+
+    Args:
+        capacity: Frames that may wait. None: no limit. Default: 1024.
+        on_overflow: "suspend" or "close", see ``ChannelConfig``. Default: "suspend".
+        max_bytes: Payload bytes that may wait. None: no limit. Default: 1 MiB.
+
+    Returns:
+        The limits, for use with any number of sessions.
+
+    Raises:
+        TypeError: A limit is not an int.
+        ValueError: A limit is less than 1, or ``on_overflow`` is unknown.
+    """
+    return ChannelConfig(capacity, max_bytes, on_overflow)
+
+
+UNLIMITED = ChannelConfig(None, None)
+"""No limit. A peer or a sender can then fill the memory of the process."""
+
+
+def random_payload() -> bytes:
+    """Return ``[ping <64 hex digits> ping]``. A peer cannot answer it without having received it."""
+    return b"[ping %b ping]" % secrets.token_hex(32).encode()
+
+
+@dataclass(frozen=True)
+class Periodic:
+    """Ping every ``ping_interval`` seconds, whatever else is sent or received.
+
+    Args:
+        any_data_is_alive: Any bytes that arrive while a Pong is due count as an answer. False: only the Pong does.
+            Default: False.
+        payload: A function that makes the payload of each Ping, at most 125 bytes. Only a Pong with the same payload
+            answers it. Default: ``random_payload``.
+    """
+
+    any_data_is_alive: bool = False
+    payload: Callable[[], bytes] = random_payload
+
+
+@dataclass(frozen=True)
+class WhenIdle(Periodic):
+    """Ping only after ``ping_interval`` seconds in which nothing arrived.
+
+    Args:
+        any_data_is_alive: See ``Periodic``. Default: True.
+        payload: See ``Periodic``. Default: ``random_payload``.
+    """
+
+    any_data_is_alive: bool = True
+
+
+MIB = 2**20
+BOUNDED = bounded()
+PERIODIC = Periodic()
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """The options of one session. They are checked when they are made, and cannot be changed.
+
+    A duration is a number of seconds or a ``timedelta``.
+
+    Args:
+        max_frame_size: Payload bytes that a received frame may have. A larger one is refused when its header arrives.
+            None: no limit. Default: 4 MiB.
+        max_message_size: Payload bytes that a received message may have, on a managed session. None: no limit.
+            Default: 4 MiB.
+        masking: Mask the frames that are sent. None: as RFC 6455 demands, so clients do and servers do not.
+            Default: None.
+        strict: Refuse frames that break RFC 6455, section 5. False: deliver all that can be parsed. Default: True.
+        incoming: Limits on received frames that wait for the handler. Default: ``bounded()``, which is 1024 frames and
+            1 MiB, and stops reading there.
+        outgoing: Limits on sent frames that wait for the transport. Default: ``bounded()``, which is 1024 frames and
+            1 MiB, and makes ``send()`` wait there.
+        close_timeout: Seconds that each step of closing may take: to deliver what was sent, to receive the peer's
+            Close, to receive the end of the TCP stream. Then the connection is aborted. Default: 10.
+        ping_interval: Seconds between pings, on a managed session. A ping may be up to 1/32 of the interval late, at
+            most 1 s, because sessions share timers. None: no pings. Default: None.
+        timeout: Seconds in which a ping of ``ping_interval`` must be answered, else the session is closed with 1011.
+            None: pings need no answer. Default: 15.
+        on_violation: What happens when the peer breaks the protocol. "close": send the matching Close (1002, 1009) and
+            raise the error from ``receive()``. "raise": raise it only. Default: "close".
+        on_error: What happens to the connection when the handler of a raw session raises. "abort": it is aborted.
+            "close-1011": a Close with 1011 is sent first. Default: "abort".
+        converter: Turns values into frames and back, for ``send_serialized()`` and ``receive_deserialized()``, such as
+            ``JSONConverter()``. None: these methods raise ConverterNotFound. Default: None.
+        keepalive: The kind of pings: ``Periodic()`` or ``WhenIdle()``. Default: ``Periodic()``.
+        auto_pong: Answer each Ping with a Pong, on a managed session. Default: True.
+        auto_close: Answer the peer's Close with a Close, on a managed session. Default: True.
+        max_fragments: Frames that a received message may consist of, on a managed session. None: no limit.
+            Default: 131072.
+        max_control_rate: Control frames that the peer may send in one second, on a managed session. None: no limit.
+            Default: 1000.
+        idle_timeout: Seconds in which at least one byte must arrive while the handler runs, else the session is closed
+            with 1001. May be up to 25 % late. None: no limit. Default: None.
+        max_lifetime: Seconds after which the session is closed with 1001 while its handler runs. None: no limit.
+            Default: None.
+        write_timeout: Seconds that the peer may read nothing while more than 64 KiB wait to be sent, else the
+            connection is aborted. None: no limit. Default: None (60 on the routes of a server).
+
+    Raises:
+        TypeError: An option has a wrong type.
+        ValueError: An option is out of range.
     """
 
     max_frame_size: int | None = 4 * MIB
@@ -212,41 +250,51 @@ class SessionOptions:
 
     def __post_init__(self) -> None:
         def settle(name: str, value: object) -> None:
-            object.__setattr__(self, name, value)  # frozen for everybody else
+            object.__setattr__(self, name, value)  # the dataclass is frozen
 
-        size("max_frame_size", self.max_frame_size)
-        size("max_message_size", self.max_message_size)
+        check_size("max_frame_size", self.max_frame_size)
+        check_size("max_message_size", self.max_message_size)
         for name in ("incoming", "outgoing"):
             if not isinstance(getattr(self, name), ChannelConfig):
                 raise TypeError(f"{name} must be bounded(...) or UNLIMITED, not {getattr(self, name)!r}")
         if self.close_timeout is None:
-            raise TypeError("close_timeout cannot be None: ending a session must not wait for ever")
-        settle("close_timeout", seconds("close_timeout", self.close_timeout, needed=True))
+            raise TypeError("close_timeout cannot be None: closing a session must not wait forever")
+        settle("close_timeout", check_seconds("close_timeout", self.close_timeout, needed=True))
         for name in ("ping_interval", "timeout", "idle_timeout", "max_lifetime", "write_timeout"):
-            settle(name, seconds(name, getattr(self, name)))
-        count("max_fragments", self.max_fragments)
-        count("max_control_rate", self.max_control_rate)
+            settle(name, check_seconds(name, getattr(self, name)))
+        check_count("max_fragments", self.max_fragments)
+        check_count("max_control_rate", self.max_control_rate)
         if not isinstance(self.keepalive, Periodic):
             raise TypeError(f"keepalive must be Periodic(...) or WhenIdle(...), not {self.keepalive!r}")
         if self.masking is not None and not isinstance(self.masking, bool):
             raise TypeError(f"masking must be True, False or None, not {self.masking!r}")
         for name in ("strict", "auto_pong", "auto_close"):
-            flag(name, getattr(self, name))
+            check_bool(name, getattr(self, name))
         if isinstance(self.converter, type):
             raise TypeError(f"converter must be an object, such as JSONConverter(), not {self.converter!r}")
         for method in ("is_applicable", "serialize", "deserialize"):
             if self.converter is not None and not callable(getattr(self.converter, method, None)):
-                raise TypeError(f"converter needs a method {method}(), which {self.converter!r} has not")
-        _one_of("on_violation", self.on_violation, "close", "raise")
-        _one_of("on_error", self.on_error, "abort", "close-1011")
+                raise TypeError(f"converter must have a method {method}(), which {self.converter!r} does not have")
+        _check_choice("on_violation", self.on_violation, "close", "raise")
+        _check_choice("on_error", self.on_error, "abort", "close-1011")
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
-        """The options ``given`` by name. Raises TypeError for a name that is no option, naming those that are."""
+        """Make options from a mapping of names to values.
+
+        Raises:
+            TypeError: A name is not that of an option, or a value has a wrong type.
+            ValueError: A value is out of range.
+        """
         check_names(given, names_of(cls))
         return cls(**given)
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with ``changes``. Raises TypeError for a name that is no option, naming those that are."""
+        """Return a copy with other values for some options.
+
+        Raises:
+            TypeError: A name is not that of an option, or a value has a wrong type.
+            ValueError: A value is out of range.
+        """
         check_names(changes, names_of(type(self)))
         return dataclasses.replace(self, **changes)

@@ -17,7 +17,7 @@ from . import endpoint
 from .awaitables import receiving
 from .channels import Incoming, Outgoing
 from .connection import Connection
-from .converters import deserialized, needs_converter, serialized
+from .converters import deserialized, require_converter, serialized
 from .options import SessionOptions
 from .reasons import leaves_of, reason_for_exception
 from .state import CloseState, SessionStats
@@ -129,7 +129,7 @@ class Surface(endpoint.Endpoint):
             DeserializeError: The converter does not take this frame, or the value is a wrong one. The frame is taken
                 all the same, and is in the error.
         """
-        needs_converter(self._options.converter)
+        require_converter(self._options.converter)
         return deserialized(self._options.converter, await receiving(self, False), expected)
 
     # ---- the end ----------------------------------------------------------------------

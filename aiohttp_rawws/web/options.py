@@ -1,4 +1,4 @@
-"""The options of the plugin and of a route: those of a session, and those of the handshake."""
+"""The options of the plugin and of a route: those of a session, of the handshake and of the server."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from aiohttp import web
 
 from ..extensions.base import check_conflicts
 from ..extensions.deflate import PerMessageDeflate
-from ..session.options import SessionOptions, count, names_of, seconds
+from ..session.options import SessionOptions, check_count, check_seconds, names_of
 from ..wire.codes import CloseReason, may_be_sent
 from .origins import OriginCheck, Origins, compile_origins
 
 BeforeUpgradeResult = Mapping[str, str] | Iterable[tuple[str, str]] | web.StreamResponse | None
 BeforeUpgrade = Callable[[Any], BeforeUpgradeResult | Awaitable[BeforeUpgradeResult]]
 
-try:  # what the application chose with aiohttp.set_zlib_backend() holds here too; there since aiohttp 3.12
+try:  # the choice of aiohttp.set_zlib_backend() holds here, too; aiohttp has it since 3.12
     from aiohttp.compression_utils import ZLibBackend
 except ImportError:
     ZLibBackend = None  # type: ignore[assignment]
@@ -27,29 +27,38 @@ PLUGIN_ONLY = frozenset({"max_sessions", "max_sessions_per_address", "shutdown_c
 
 @dataclass(frozen=True)
 class WebSocketOptions(SessionOptions):
-    """``SessionOptions``, and the options of the handshake and the server.
+    """The options of ``setup()`` and of a route: those of ``SessionOptions``, and these.
 
     Args:
-        origins: The pages that may connect: "same-origin", a list of origins and patterns such as
-            ``"https://*.example.org"``, compiled patterns, a callable ``(origin, request) -> bool``, sync or async, or
-            None for all. Default: "same-origin".
-        before_upgrade: Called with the request before the 101, sync or async. Returns None, further header fields for
-            the 101 (a mapping, or pairs of name and value), or a response that refuses; may raise
-            ``web.HTTPException`` or ``HandshakeError``. Default: None.
-        extensions: Configurations of extensions, in order of preference, offered if a route negotiates them. Default:
-            none.
+        origins: The web pages that may connect, by their ``Origin``. "same-origin"; a list of origins and patterns such
+            as ``"https://*.example.org"``; a compiled pattern; a callable ``(origin, request) -> bool``, sync or async.
+            None: all pages. Default: "same-origin".
+        before_upgrade: A callable ``(request)``, sync or async, that runs before the 101 is sent. It returns None,
+            further header fields for the 101 (a mapping, or pairs of name and value), or a response that refuses. It
+            may raise ``web.HTTPException`` or ``HandshakeError``. None: no such callable. Default: None.
+        extensions: Configurations such as ``PerMessageDeflate()``, in order of preference. Routes that negotiate
+            extensions use them. Default: ``()``.
         handshake_timeout: Seconds that the callables of ``origins``, ``protocols`` and ``before_upgrade`` may take
-            together; then the answer is 503. None for no limit. Default: 10.
-        write_timeout: As in ``SessionOptions``. Default: 60.
-        strict: As in ``SessionOptions``; False also takes a ``Sec-WebSocket-Key`` that is base64 of another length
-            than 16 bytes. Default: True.
-        max_sessions: Connections that may be WebSockets at a time; one more is answered with 503. None for no limit.
-            For the plugin only. Default: None.
-        max_sessions_per_address: The same for each ``request.remote``, and the answer is 429. An IPv6 network of 64
-            bits counts as one address. For the plugin only. Default: None.
-        shutdown_code: The code of the Close that live sessions get when the server shuts down. For the plugin only.
+            together. Then the answer is 503. None: no limit. Default: 10.
+        write_timeout: See ``SessionOptions``. Default: 60.
+        strict: See ``SessionOptions``. False also accepts a ``Sec-WebSocket-Key`` that is base64 of another length than
+            16 bytes. Default: True.
+        max_sessions: WebSocket connections at a time. One more is answered with 503. Only for ``setup()``. None: no
+            limit. Default: None.
+        max_sessions_per_address: WebSocket connections at a time from one ``request.remote``. One more is answered
+            with 429. The addresses of an IPv6 network of 64 bits count together. Only for ``setup()``. None: no limit.
+            Default: None.
+        shutdown_code: The close code that live sessions get when the server shuts down. Only for ``setup()``.
             Default: 1001.
-        shutdown_reason: The reason of that Close. For the plugin only. Default: "Server is going down".
+        shutdown_reason: The close reason that goes with it, at most 123 bytes of UTF-8. Only for ``setup()``.
+            Default: "Server is going down".
+
+    Attributes:
+        origin_check: The check that ``origins`` stands for, or None for all pages.
+
+    Raises:
+        TypeError: An option has a wrong type.
+        ValueError: An option is out of range.
     """
 
     origins: Origins = "same-origin"
@@ -70,13 +79,13 @@ class WebSocketOptions(SessionOptions):
             raise TypeError(f"extensions must be a list, such as [PerMessageDeflate()], not {given!r}")
         if self.before_upgrade is not None and not callable(self.before_upgrade):
             raise TypeError(f"before_upgrade must be a callable or None, not {self.before_upgrade!r}")
-        object.__setattr__(self, "handshake_timeout", seconds("handshake_timeout", self.handshake_timeout))
-        count("max_sessions", self.max_sessions)
-        count("max_sessions_per_address", self.max_sessions_per_address)
+        object.__setattr__(self, "handshake_timeout", check_seconds("handshake_timeout", self.handshake_timeout))
+        check_count("max_sessions", self.max_sessions)
+        check_count("max_sessions_per_address", self.max_sessions_per_address)
         if isinstance(self.shutdown_code, bool) or not isinstance(self.shutdown_code, int):
             raise TypeError(f"shutdown_code must be a close code, not {self.shutdown_code!r}")
         if not may_be_sent(self.shutdown_code):
-            raise ValueError(f"shutdown_code {self.shutdown_code!r} may not be sent in a Close frame")
+            raise ValueError(f"shutdown_code must be one that may be sent, such as 1001, not {self.shutdown_code!r}")
         if not isinstance(self.shutdown_reason, str):
             raise TypeError(f"shutdown_reason must be a str, not {self.shutdown_reason!r}")
         try:
@@ -86,28 +95,30 @@ class WebSocketOptions(SessionOptions):
         object.__setattr__(self, "extensions", tuple(map(_with_backend, self.extensions)))
         for extension in self.extensions:
             if isinstance(extension, type) or not callable(getattr(extension, "accept_offer", None)):
-                raise TypeError(f"extensions: {extension!r} is not the configuration of an extension")
+                raise TypeError(f"extensions must be configurations, such as PerMessageDeflate(), not {extension!r}")
         check_conflicts(self.extensions)
         if isinstance(self.origins, Iterable) and not isinstance(self.origins, (str, bytes, bytearray)):
-            object.__setattr__(self, "origins", tuple(self.origins))  # an iterator can be read once only
+            object.__setattr__(self, "origins", tuple(self.origins))  # an iterator can be read only once
         object.__setattr__(self, "origin_check", compile_origins(self.origins))
 
     @property
     def shutdown(self) -> CloseReason:
+        """``shutdown_code`` and ``shutdown_reason`` together."""
         return CloseReason(self.shutdown_code, self.shutdown_reason)
 
 
 class RouteOptions:
-    """The options of a route, which replace those of the plugin. Merged once, not for each request."""
+    """The options of a route, which override those of the plugin. They are merged once, not for each request."""
 
     __slots__ = ("_base", "_changes", "_result")
 
     def __init__(self, changes: Mapping[str, Any]) -> None:
         self._changes = dict(changes)
         self._base = DEFAULTS
-        self._result = DEFAULTS.replace(**changes)  # raises here, not at the first request
+        self._result = DEFAULTS.replace(**changes)  # raise here, not at the first request
 
     def merged_with(self, base: WebSocketOptions) -> WebSocketOptions:
+        """Return ``base``, overridden by the options of this route."""
         if not self._changes:
             return base
         if base is not self._base:

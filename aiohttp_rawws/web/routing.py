@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ..session.kinds import SessionHandler
-from ..session.options import check_names, flag
+from ..session.options import check_bool, check_names
 from .check import Protocols, checked_protocols
 from .options import OF_ROUTES, RouteOptions
 from .resource import WebSocketResource
@@ -40,8 +40,8 @@ def aiohttp_handler(
         ValueError: An option is out of range.
     """
     checked_handler("handler", handler)
-    flag("negotiate_extensions", negotiate_extensions)
-    flag("managed", managed)
+    check_bool("negotiate_extensions", negotiate_extensions)
+    check_bool("managed", managed)
     check_names(options, OF_ROUTES)
     route_options = RouteOptions(options)
     protocols = checked_protocols(protocol, protocols)
@@ -91,7 +91,8 @@ class WebSocketRouteDef(web.AbstractRouteDef):
 def _route(
     path: str, handler: SessionHandler, *, name: str | None, protocol: str | None, **keywords: Any
 ) -> WebSocketRouteDef:
-    return WebSocketRouteDef(path, aiohttp_handler(handler, protocol=protocol, **keywords), protocol=protocol, name=name)
+    upgrading = aiohttp_handler(handler, protocol=protocol, **keywords)
+    return WebSocketRouteDef(path, upgrading, protocol=protocol, name=name)
 
 
 def _route_or_handler(function: str, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
@@ -100,7 +101,8 @@ def _route_or_handler(function: str, args: tuple[Any, ...], keywords: dict[str, 
         path, *rest = args
         if len(rest) != 1:
             raise TypeError(f"{function}(path, handler) takes a path and a handler")
-        return _route(path, rest[0], name=keywords.pop("name", None), protocol=keywords.pop("protocol", None), **keywords)
+        name, protocol = keywords.pop("name", None), keywords.pop("protocol", None)
+        return _route(path, rest[0], name=name, protocol=protocol, **keywords)
     if "name" in keywords:
         raise TypeError(f"{function}() takes a name only together with a path")
     if not args:

@@ -1,4 +1,4 @@
-"""The sessions of a server: raw and managed ones that know the request they were opened with."""
+"""The raw and the managed session of a server, which know the request that opened them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 
 
 class WebSocketServerSession(WebSocketSession):
-    """A raw session that a request was upgraded to.
+    """A raw session on the server side.
 
-    request: the request of the opening handshake. app: its application. protocol: the subprotocol agreed on, or None.
+    *You receive control frames, fragments stay separate, and you do the closing handshake.*
+
+    Attributes:
+        request: The request of the opening handshake. It is a mapping, which can hold data of your own:
+            ``session.request["user"] = user``.
+        protocol: The subprotocol agreed on, or None.
     """
 
     __slots__ = ("_app", "protocol", "request")
@@ -44,14 +49,14 @@ class WebSocketServerSession(WebSocketSession):
 
     @property
     def app(self) -> web.Application:
-        """The application whose handler made the upgrade. RuntimeError on a low-level ``web.Server``."""
+        """The application whose handler made the upgrade. Raises RuntimeError on a low-level ``web.Server``."""
         if self._app is None:
-            raise RuntimeError("this session is served without an application")
+            raise RuntimeError("this session was opened without an application, on a low-level web.Server")
         return self._app
 
 
 class DefaultWebSocketServerSession(DefaultWebSocketSession):
-    """A managed session that a request was upgraded to, on top of a raw one."""
+    """A managed session on the server side, on top of a raw one."""
 
     __slots__ = ()
 
@@ -72,7 +77,7 @@ class DefaultWebSocketServerSession(DefaultWebSocketSession):
 
     @property
     def app(self) -> web.Application:
-        """The application whose handler made the upgrade. RuntimeError on a low-level ``web.Server``."""
+        """The application whose handler made the upgrade. Raises RuntimeError on a low-level ``web.Server``."""
         return self.raw.app
 
     @property

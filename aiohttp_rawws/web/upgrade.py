@@ -25,7 +25,7 @@ from multidict import CIMultiDict
 
 from ..session.kinds import Session, SessionHandler
 from ..session.managed import DefaultWebSocketSession
-from ..session.options import check_names, flag
+from ..session.options import check_bool, check_names
 from ..session.running import run_managed, run_session
 from ..session.streams import StreamTransport
 from ..session.timeouts import OnLimit
@@ -98,8 +98,8 @@ class WebSocketUpgrade(web.StreamResponse):
         managed: bool = False,
         **options: Any,
     ) -> None:
-        flag("install_extensions", install_extensions)
-        flag("managed", managed)
+        check_bool("install_extensions", install_extensions)
+        check_bool("managed", managed)
         check_names(options, OF_ROUTES)
         handle = checked_handler("handle", handle)
         super().__init__(status=101)
