@@ -82,7 +82,7 @@ async def test_each_refusal_is_one_line(name: str, caplog: pytest.LogCaptureFixt
             await eventually(lambda: plugin.sessions)
         assert (await served.ask(path, fields)).status == status
     lines = [record.getMessage() for record in caplog.records if record.name == "aiohttp_rawws"]
-    (line,) = [line for line in lines if "WebSocket of" in line or "WebSocket on" in line]
+    (line,) = [line for line in lines if "WebSocket from" in line or "WebSocket on" in line]
     assert len(line.splitlines()) == 1
     assert line.isascii()
     assert line.isprintable()

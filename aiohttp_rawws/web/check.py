@@ -155,7 +155,7 @@ async def _check_in_time(request: web.BaseRequest, terms: Terms, on_limit: OnLim
     except HandshakeTimeout:
         on_limit("handshake_timeout")
         logger.info(
-            "Refused a WebSocket of %s to %s: the handshake took longer than %s seconds (handshake_timeout)",
+            "Refused a WebSocket from %s to %s: the handshake took longer than %s seconds (handshake_timeout)",
             escaped(request.remote),
             target(request),
             timeout,
@@ -191,7 +191,7 @@ async def _check_origin(request: web.BaseRequest, options: WebSocketOptions, on_
         return
     if len(origins) > 1 or not await check(origins[0], request):
         logger.info(
-            "Refused a WebSocket of %s to %s from the origin '%s'",
+            "Refused a WebSocket from %s to %s: its origin is '%s' (origins)",
             escaped(request.remote),
             target(request),
             escaped(", ".join(origins)),
