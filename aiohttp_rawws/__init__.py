@@ -1,9 +1,11 @@
-"""Raw WebSocket sessions for aiohttp: every frame in the handler's hands.
+"""Raw WebSocket sessions for aiohttp: your handler sees every frame.
 
-On a raw session *control frames arrive, fragments are not joined, the closing handshake is yours.*
+On a *raw* session (``WebSocketSession``, also called ``RawSession``) *you receive control frames, fragments stay
+separate, and you do the closing handshake.* A *managed* session (``DefaultWebSocketSession``, also called
+``ManagedSession``) stands on a raw one: it delivers whole messages, answers pings and does the closing handshake.
 """
 
-from . import _build as _build  # first: it settles which build of the core the others import
+from . import _build as _build  # first: it decides which build of the core the others import
 from .errors import (
     ChannelOverflow,
     ConnectionLost,
@@ -20,74 +22,123 @@ from .errors import (
 )
 from .extensions.base import WebSocketExtension, WebSocketExtensionFactory
 from .extensions.deflate import PerMessageDeflate, WebSocketDeflateExtension
+from .extensions.deflate_parameters import DeflateParameters
 from .extensions.header import WebSocketExtensionHeader
-from .session.broadcast import Broadcast, broadcast
+from .extensions.inflate import ZlibBackend
+from .session.broadcast import Broadcast, BroadcastPolicy, broadcast
+from .session.channels import Incoming, Outgoing
 from .session.converters import ContentConverter, JSONConverter
-from .session.managed import DefaultWebSocketSession
-from .session.memory import memory_pair
-from .session.options import UNLIMITED, ChannelConfig, Periodic, SessionOptions, WhenIdle, bounded
+from .session.keepalive import Latency
+from .session.kinds import Session, SessionHandler
+from .session.managed import ClosingReason, DefaultWebSocketSession
+from .session.memory import MemoryPair, memory_pair
+from .session.options import (
+    UNLIMITED,
+    ChannelConfig,
+    OnError,
+    OnOverflow,
+    OnViolation,
+    Periodic,
+    SessionOptions,
+    WhenIdle,
+    bounded,
+)
 from .session.raw import WebSocketSession
 from .session.running import run_managed, run_session
 from .session.state import CloseState, SessionStats
 from .session.streams import RawWebSocket
-from .web.options import WebSocketOptions
-from .web.plugin import WEBSOCKETS, WebSockets
-from .web.routing import RouteTableDef, websocket, websocket_raw
+from .session.surface import Cork, Listening, Sendable
+from .session.timeouts import OnLimit
+from .web.check import ProtocolChoice
+from .web.options import BeforeUpgrade, WebSocketOptions
+from .web.origins import OriginCheck, Origins
+from .web.plugin import WEBSOCKETS, Sessions, WebSockets
+from .web.routing import RouteTableDef, WebSocketRouteDef, websocket, websocket_raw
 from .web.server_session import DefaultWebSocketServerSession, WebSocketServerSession
 from .web.setup import setup
 from .web.upgrade import WebSocketUpgrade
-from .wire.codec import Frame, FrameChunk, FrameHeader, PreparedFrame
-from .wire.codes import CloseCode, CloseReason, Opcode
+from .wire.codec import Frame, FrameChunk, FrameHeader, PreparedFrame, encode_header
+from .wire.codes import CloseCode, CloseReason, Opcode, may_be_sent
 
 __version__ = "0.1.0"
+
+RawSession = WebSocketSession
+ManagedSession = DefaultWebSocketSession
 
 __all__ = [
     "UNLIMITED",
     "WEBSOCKETS",
+    "BeforeUpgrade",
     "Broadcast",
+    "BroadcastPolicy",
     "ChannelConfig",
     "ChannelOverflow",
     "CloseCode",
     "CloseReason",
     "CloseState",
+    "ClosingReason",
     "ConnectionLost",
     "ContentConverter",
     "ConverterNotFound",
+    "Cork",
     "DefaultWebSocketServerSession",
     "DefaultWebSocketSession",
+    "DeflateParameters",
     "DeserializeError",
     "Frame",
     "FrameChunk",
     "FrameHeader",
     "FrameTooBig",
     "HandshakeError",
+    "Incoming",
     "InvalidPayload",
     "JSONConverter",
+    "Latency",
+    "Listening",
+    "ManagedSession",
+    "MemoryPair",
+    "OnError",
+    "OnLimit",
+    "OnOverflow",
+    "OnViolation",
     "Opcode",
+    "OriginCheck",
+    "Origins",
+    "Outgoing",
     "PeerError",
     "PerMessageDeflate",
     "Periodic",
     "PolicyViolation",
     "PreparedFrame",
+    "ProtocolChoice",
     "ProtocolViolation",
+    "RawSession",
     "RawWSError",
     "RawWebSocket",
     "RouteTableDef",
+    "Sendable",
+    "Session",
     "SessionClosed",
+    "SessionHandler",
     "SessionOptions",
     "SessionStats",
+    "Sessions",
     "WebSocketDeflateExtension",
     "WebSocketExtension",
     "WebSocketExtensionFactory",
     "WebSocketExtensionHeader",
     "WebSocketOptions",
+    "WebSocketRouteDef",
     "WebSocketServerSession",
     "WebSocketSession",
     "WebSocketUpgrade",
     "WebSockets",
     "WhenIdle",
+    "ZlibBackend",
     "bounded",
     "broadcast",
+    "encode_header",
+    "may_be_sent",
     "memory_pair",
     "run_managed",
     "run_session",

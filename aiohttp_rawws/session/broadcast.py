@@ -13,7 +13,7 @@ from .kinds import Session
 from .managed import DefaultWebSocketSession, send_to_all
 from .surface import as_frame
 
-Policy = Literal["skip", "disconnect", "wait"]
+BroadcastPolicy = Literal["skip", "disconnect", "wait"]
 
 
 @dataclass
@@ -60,7 +60,7 @@ def broadcast(
     sessions: Iterable[Session],
     item: Frame | PreparedFrame | str | bytes | bytearray | memoryview,
     *,
-    policy: Policy = "skip",
+    policy: BroadcastPolicy = "skip",
 ) -> Broadcast:
     """Send one frame (str: Text, bytes: Binary) to every session, raw and managed ones alike.
 

@@ -30,7 +30,7 @@ logger = logging.getLogger("aiohttp_rawws")
 
 T = TypeVar("T")
 
-Protocols = Iterable[str] | handshake.Select | None
+ProtocolChoice = Iterable[str] | handshake.Select | None
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Terms:
 
     options: WebSocketOptions
     protocol: str | None = None
-    protocols: Protocols = None
+    protocols: ProtocolChoice = None
     install_extensions: bool = False
 
 
@@ -93,7 +93,7 @@ async def within(timeout: float, coroutine: Coroutine[Any, Any, T]) -> T:
             raise HandshakeTimeout from None
 
 
-def checked_protocols(protocol: str | None, protocols: Protocols) -> Protocols:
+def checked_protocols(protocol: str | None, protocols: ProtocolChoice) -> ProtocolChoice:
     """Check the two arguments that name subprotocols.
 
     Args:

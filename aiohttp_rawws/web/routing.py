@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler
 
 from ..session.kinds import SessionHandler
 from ..session.options import check_bool, check_names
-from .check import Protocols, checked_protocols
+from .check import ProtocolChoice, checked_protocols
 from .options import OF_ROUTES, RouteOptions
 from .resource import WebSocketResource
 from .upgrade import WebSocketUpgrade, checked_handler, finish_upgrade
@@ -26,7 +26,7 @@ def aiohttp_handler(
     handler: SessionHandler,
     *,
     protocol: str | None = None,
-    protocols: Protocols = None,
+    protocols: ProtocolChoice = None,
     negotiate_extensions: bool = False,
     managed: bool = False,
     **options: Any,
@@ -121,7 +121,7 @@ def websocket_raw(
     *,
     name: str | None = None,
     protocol: str | None = None,
-    protocols: Protocols = None,
+    protocols: ProtocolChoice = None,
     negotiate_extensions: bool = False,
     **options: Any,
 ) -> WebSocketRouteDef: ...
@@ -133,7 +133,7 @@ def websocket_raw(
     /,
     *,
     protocol: str | None = None,
-    protocols: Protocols = None,
+    protocols: ProtocolChoice = None,
     negotiate_extensions: bool = False,
     **options: Any,
 ) -> Handler: ...
@@ -143,7 +143,7 @@ def websocket_raw(
 def websocket_raw(
     *,
     protocol: str | None = None,
-    protocols: Protocols = None,
+    protocols: ProtocolChoice = None,
     negotiate_extensions: bool = False,
     **options: Any,
 ) -> Callable[[SessionHandler], Handler]: ...
@@ -188,7 +188,7 @@ def websocket(
     *,
     name: str | None = None,
     protocol: str | None = None,
-    protocols: Protocols = None,
+    protocols: ProtocolChoice = None,
     negotiate_extensions: bool = True,
     **options: Any,
 ) -> WebSocketRouteDef: ...
@@ -200,7 +200,7 @@ def websocket(
     /,
     *,
     protocol: str | None = None,
-    protocols: Protocols = None,
+    protocols: ProtocolChoice = None,
     negotiate_extensions: bool = True,
     **options: Any,
 ) -> Handler: ...
@@ -210,7 +210,7 @@ def websocket(
 def websocket(
     *,
     protocol: str | None = None,
-    protocols: Protocols = None,
+    protocols: ProtocolChoice = None,
     negotiate_extensions: bool = True,
     **options: Any,
 ) -> Callable[[SessionHandler], Handler]: ...
@@ -243,7 +243,7 @@ class RouteTableDef(web.RouteTableDef):
         *,
         name: str | None = None,
         protocol: str | None = None,
-        protocols: Protocols = None,
+        protocols: ProtocolChoice = None,
         negotiate_extensions: bool = False,
         **options: Any,
     ) -> Callable[[SessionHandlerT], SessionHandlerT]:
@@ -257,7 +257,7 @@ class RouteTableDef(web.RouteTableDef):
         *,
         name: str | None = None,
         protocol: str | None = None,
-        protocols: Protocols = None,
+        protocols: ProtocolChoice = None,
         negotiate_extensions: bool = True,
         **options: Any,
     ) -> Callable[[SessionHandlerT], SessionHandlerT]:

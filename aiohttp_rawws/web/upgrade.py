@@ -31,7 +31,7 @@ from ..session.streams import StreamTransport
 from ..session.timeouts import OnLimit
 from . import handshake
 from .admission import Slot
-from .check import Agreement, Protocols, Terms, check_handshake, checked_protocols
+from .check import Agreement, ProtocolChoice, Terms, check_handshake, checked_protocols
 from .logtext import target
 from .options import DEFAULTS, OF_ROUTES, WebSocketOptions
 from .refusal import as_refusal, close_after_refusal, inherit_fields, refusal
@@ -94,7 +94,7 @@ class WebSocketUpgrade(web.StreamResponse):
         install_extensions: bool = False,
         handle: SessionHandler | None = None,
         *,
-        protocols: Protocols = None,
+        protocols: ProtocolChoice = None,
         managed: bool = False,
         **options: Any,
     ) -> None:
