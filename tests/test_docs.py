@@ -51,6 +51,17 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), f"{name(page)}: {target}"
 
 
+def test_the_features_of_the_readme_name_files() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("|")][2:]
+    assert len(rows) > 20
+    for row in rows:
+        files = re.findall(r"`([^`]+)`", row[2])
+        assert files, row
+        for file in files:
+            assert (ROOT / "aiohttp_rawws" / file).is_file(), file
+
+
 @pytest.mark.loops("asyncio")
 async def test_the_program_of_the_readme_serves() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
