@@ -1,4 +1,4 @@
-"""One frame to many sessions, encoded once."""
+"""``broadcast()``: send one message to many sessions, encoded once."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..errors import ChannelOverflow, SessionClosed
-from ..wire.codec import Frame, PreparedFrame
+from ..wire.codec import PreparedFrame
 from .kinds import Session
 from .managed import DefaultWebSocketSession, send_to_all
-from .surface import as_frame
+from .surface import Sendable, as_frame
 
 BroadcastPolicy = Literal["skip", "disconnect", "wait"]
 
 
 @dataclass
 class Broadcast:
-    """What became of a broadcast. With the policy "wait", await it: that is what sends to the slow sessions.
+    """The result of a broadcast. With the policy "wait" you must await it, which sends to the slow sessions.
 
     Attributes:
-        delivered: Sessions that took the frame; it leaves before anything they send later.
-        skipped: Sessions whose ``outgoing`` was full, or that were inside a fragmented message.
-        disconnected: Those that were aborted for it.
-        ended: Sessions that were over, or were closing.
+        delivered: The number of sessions that accepted the message. It is sent before anything they send later.
+        skipped: Sessions that did not get it: ``outgoing`` was full, or a fragmented message was being sent.
+        disconnected: Sessions that were aborted because ``outgoing`` was full.
+        ended: Sessions that had ended or were closing.
     """
 
     delivered: int = 0
@@ -58,25 +58,28 @@ class Broadcast:
 
 def broadcast(
     sessions: Iterable[Session],
-    item: Frame | PreparedFrame | str | bytes | bytearray | memoryview,
+    item: Sendable,
     *,
     policy: BroadcastPolicy = "skip",
 ) -> Broadcast:
-    """Send one frame (str: Text, bytes: Binary) to every session, raw and managed ones alike.
+    """Send one message to many sessions, raw and managed.
 
-    It is encoded once, and compressed once for all sessions with the same parameters and no context takeover; with
-    context takeover each session compresses it for itself.
+    The message is encoded once. Sessions with the same compression parameters and without context takeover share one
+    compressed form; a session with context takeover compresses it on its own.
 
     Args:
-        policy: What is done about a session whose ``outgoing`` is full, because its peer reads too slowly: "skip" it;
-            "disconnect" it, which aborts the connection; or "wait" for it: ``await broadcast(..., policy="wait")``.
-            Default: "skip".
+        sessions: The sessions.
+        item: The message: a str is sent as Text, bytes as Binary.
+        policy: The treatment of a session whose ``outgoing`` is full because its peer reads too slowly. "skip": it does
+            not get the message. "disconnect": its connection is aborted. "wait": the result must be awaited, and that
+            waits until all of them have room. Default: "skip".
 
     Returns:
-        A report. Nothing is raised for a session that is over.
+        The result. No exception is raised for a session that has ended.
 
     Raises:
-        ValueError: The frame is a fragment, or the policy unknown.
+        TypeError: ``item`` cannot be sent.
+        ValueError: ``item`` is a fragment, or the policy is unknown.
     """
     if policy not in ("skip", "disconnect", "wait"):
         raise ValueError(f'policy must be "skip", "disconnect" or "wait", not {policy!r}')

@@ -1,7 +1,6 @@
 """``incoming`` and ``outgoing``: the two directions of a session as channels.
 
-A channel is a view: the frames themselves wait in the connection, once, however many views there are. So a capacity
-means what it says.
+A channel is a view and holds no frames. They wait in the session, which has one queue for each direction.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from typing import Any, Protocol
 from ..wire.codec import Frame
 
 
-class Session(Protocol):
-    """What a channel asks of a session; raw and managed ones have it."""
+class ChannelSession(Protocol):
+    """The part of a session that a channel uses. Raw and managed sessions have it."""
 
     @property
     def incoming_ended(self) -> bool: ...
@@ -32,27 +31,27 @@ class Session(Protocol):
 
 
 class Incoming:
-    """Frames that were received and not taken yet; on a managed session, messages."""
+    """The frames that were received and that the handler has not taken yet. On a managed session: messages."""
 
     __slots__ = ("_session",)
 
     def __init__(self, session: Any) -> None:
-        self._session: Session = session
+        self._session: ChannelSession = session
 
     def __aiter__(self) -> AsyncIterator[Frame]:
         return self._session.__aiter__()
 
     async def receive(self) -> Frame:
-        """The session's ``receive()``."""
+        """Call ``receive()`` of the session."""
         return await self._session.receive()
 
     def try_receive(self) -> Frame | None:
-        """Take the next frame if one waits, else return None. Raises nothing at the end: ask ``closed``."""
+        """Return the next frame if one is waiting, else None. At the end it returns None, too: see ``closed``."""
         return self._session.receive_nowait()
 
     @property
     def closed(self) -> bool:
-        """Whether no further frame will arrive; some may still wait here."""
+        """True if no further frame will arrive. Some may still be waiting."""
         return self._session.incoming_ended
 
     def __len__(self) -> int:
@@ -63,19 +62,19 @@ class Incoming:
 
 
 class Outgoing:
-    """Frames that were accepted and not given to the transport yet, because the peer reads too slowly."""
+    """The frames that ``send()`` accepted and the transport has not, because the peer reads too slowly."""
 
     __slots__ = ("_session",)
 
     def __init__(self, session: Any) -> None:
-        self._session: Session = session
+        self._session: ChannelSession = session
 
     async def send(self, item: Any) -> None:
-        """The session's ``send()``."""
+        """Call ``send()`` of the session."""
         await self._session.send(item)
 
     def try_send(self, item: Any) -> bool:
-        """Send now and return True, or return False where ``send()`` would have to wait. Raises as ``send()``."""
+        """Send now and return True, or return False if ``send()`` would wait. Raises the exceptions of ``send()``."""
         if not self._session.can_send_now(item):
             return False
         self._session.send_nowait(item)
@@ -83,7 +82,7 @@ class Outgoing:
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more can be sent."""
+        """True if nothing more can be sent."""
         return self._session.outgoing_ended
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Values to frames and back: ``send_serialized()`` and ``receive_deserialized()``."""
+"""Conversion of values to frames and back, for ``send_serialized()`` and ``receive_deserialized()``."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from ..wire.codes import Opcode
 
 
 class ContentConverter(Protocol):
-    """The type of the option ``converter``."""
+    """The interface of a converter, for the option ``converter``."""
 
     def is_applicable(self, frame: Frame) -> bool:
         """Return True if ``deserialize()`` reads frames of this kind."""
 
     def serialize(self, value: Any) -> Frame:
-        """Return the frame that carries ``value``; raise TypeError or ValueError if no frame can."""
+        """Return the frame for ``value``. Raise TypeError or ValueError if there is none."""
 
     def deserialize(self, frame: Frame) -> Any:
-        """Return the value in ``frame``. Any exception becomes a DeserializeError."""
+        """Return the value in ``frame``. Any exception is raised as a DeserializeError."""
 
 
 class JSONConverter:
-    """JSON in Text frames, or in Binary frames; frames of the other kind are not read.
+    """JSON in Text frames or in Binary frames. A frame of the other kind is a DeserializeError.
 
-    JSON between systems is UTF-8 without a byte order mark (RFC 8259, section 8.1). Anything else is a
-    DeserializeError, UTF-16 included, which ``json.loads()`` would take as bytes.
+    The text is UTF-8 without a byte order mark, as RFC 8259, section 8.1 demands. Other encodings are a
+    DeserializeError, even UTF-16, which ``json.loads()`` would decode.
 
     Args:
-        dumps: Turns a value into a str or UTF-8 bytes; orjson's fits. Default: ``json.dumps``.
-        loads: Turns a str into a value; orjson's fits. Default: ``json.loads``.
+        dumps: A function from a value to a str or UTF-8 bytes, such as ``orjson.dumps``. Default: ``json.dumps``.
+        loads: A function from a str to a value, such as ``orjson.loads``. Default: ``json.loads``.
         binary: Use Binary frames. Default: False.
     """
 
@@ -75,7 +75,7 @@ def serialized(converter: ContentConverter | None, value: Any) -> Frame:
 
 
 def require_converter(converter: ContentConverter | None) -> None:
-    """Check that there is a converter, before a frame is taken that nobody can read.
+    """Check that there is a converter, before a frame is received that cannot be converted.
 
     Raises:
         ConverterNotFound: There is none.
@@ -85,7 +85,7 @@ def require_converter(converter: ContentConverter | None) -> None:
 
 
 def wrong_kind(frame: Frame | FrameChunk) -> DeserializeError:
-    """The error for a frame that the converter does not read."""
+    """Return the error for a frame that the converter does not read."""
     kind = frame.kind.name if isinstance(frame, Frame) else "chunk of a frame"
     error = DeserializeError(f"Converter doesn't support frame type {kind}", frame)
     error.close_code = 1003  # the handler cannot accept this kind of data (section 7.4.1)
@@ -98,11 +98,11 @@ def deserialized(converter: ContentConverter | None, frame: Frame | FrameChunk, 
     Args:
         converter: The converter. ``require_converter()`` has checked that there is one.
         frame: A frame taken from the session.
-        expected: The type of the value: a class or a tuple of classes. ``object`` takes everything but None, None
-            takes anything.
+        expected: The class of the value, or a tuple of classes. ``object`` stands for any value except None. None
+            stands for any value.
 
     Raises:
-        DeserializeError: The frame cannot be read, or its value is of another type.
+        DeserializeError: The frame cannot be converted, or its value has another type.
     """
     assert converter is not None
     if not isinstance(frame, Frame) or not frame.fin or not converter.is_applicable(frame):

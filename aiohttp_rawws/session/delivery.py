@@ -1,7 +1,7 @@
-"""Whether the peer takes what was sent, and what is done when it does not.
+"""Timers that detect a peer which does not read.
 
-A limit on the way out counts the time in which nothing is taken: a slow peer gets all of it, a dead one does not hold a
-connection forever. Taken is what has left our buffer and, where the system tells (Linux: TIOCOUTQ), the kernel's.
+They count the time without progress, so a slow peer gets everything, but a dead one does not keep a connection forever.
+A byte counts as taken when it has left our buffer. On Linux it must have left the kernel's buffer, too (TIOCOUTQ).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ if sys.platform == "linux":
     from fcntl import ioctl
     from termios import TIOCOUTQ
 
-LEAST_RATE = 1024  # bytes per second; a peer that takes less than this over the whole limit takes nothing
-STEPS = 8  # checks in the time of a limit
+MIN_RATE = 1024  # bytes per second; less than this over the whole timeout counts as no progress
+CHECKS_PER_TIMEOUT = 8
 
 
 def kernel_queue(transport: asyncio.BaseTransport) -> int:
-    """Bytes that the kernel holds for the peer: not sent, or not acknowledged. 0 if the system does not tell."""
+    """Return the bytes in the kernel's buffer that the peer has not acknowledged. 0 if that is unknown."""
     if sys.platform != "linux":
         return 0
     sock = transport.get_extra_info("socket")
@@ -29,28 +29,22 @@ def kernel_queue(transport: asyncio.BaseTransport) -> int:
         return 0
     try:
         return int.from_bytes(ioctl(sock.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
-    except (OSError, ValueError):  # it has been closed, or is no socket
+    except (OSError, ValueError):  # it is closed, or not a socket
         return 0
 
 
 class Sender(Protocol):
-    """What the timers here ask of a connection."""
+    """The part of a connection that the timers here use."""
 
     def undelivered(self) -> int:
-        """Bytes that were accepted and that the peer has not taken."""
+        """Return the bytes that were accepted and that the peer has not taken."""
 
     def bytes_taken(self) -> int:
-        """Bytes that the peer has taken so far."""
+        """Return the bytes that the peer has taken so far."""
 
 
 class StallTimer:
-    """Calls ``on_stall`` when the peer takes less than ``LEAST_RATE`` over ``timeout`` seconds.
-
-    Args:
-        timeout: Seconds.
-        is_over: Asked at each check; the timer stops when it returns True.
-        on_stall: Called once; the timer has stopped by then.
-    """
+    """Calls a function when the peer makes no progress for some time."""
 
     __slots__ = ("_handle", "_is_over", "_loop", "_on_stall", "_samples", "_sender", "_timeout")
 
@@ -62,13 +56,21 @@ class StallTimer:
         is_over: Callable[[], bool],
         on_stall: Callable[[], object],
     ) -> None:
+        """
+        Args:
+            loop: The loop.
+            sender: The connection.
+            timeout: Seconds without progress.
+            is_over: Called at each check. The timer stops if it returns True.
+            on_stall: Called once, after the timer has stopped.
+        """
         self._loop = loop
         self._sender = sender
         self._timeout = timeout
         self._is_over = is_over
         self._on_stall = on_stall
         self._samples = deque([(loop.time(), sender.bytes_taken())])
-        self._handle: asyncio.TimerHandle | None = loop.call_later(timeout / STEPS, self._check)
+        self._handle: asyncio.TimerHandle | None = loop.call_later(timeout / CHECKS_PER_TIMEOUT, self._check)
 
     def stop(self) -> None:
         if self._handle is not None:
@@ -82,28 +84,33 @@ class StallTimer:
         if has_stalled(self._samples, self._loop.time(), self._sender.bytes_taken(), self._timeout):
             self._on_stall()
         else:
-            self._handle = self._loop.call_later(self._timeout / STEPS, self._check)
+            self._handle = self._loop.call_later(self._timeout / CHECKS_PER_TIMEOUT, self._check)
 
 
 def has_stalled(samples: deque[tuple[float, int]], now: float, taken: int, timeout: float) -> bool:
-    """Add a sample, and drop those that are older than ``timeout`` asks for. Returns whether the peer takes nothing."""
+    """Add a sample and check the progress of the last ``timeout`` seconds.
+
+    Args:
+        samples: Pairs of a time and the bytes taken by then. Those that are too old are removed.
+        now: The time of the new sample.
+        taken: The bytes taken so far.
+        timeout: Seconds.
+
+    Returns:
+        True if the peer took less than ``MIN_RATE`` over ``timeout`` seconds.
+    """
     samples.append((now, taken))
     while len(samples) > 2 and samples[1][0] <= now - timeout:
         samples.popleft()
     began, before = samples[0]
-    return now - began >= timeout * 0.999 and taken - before < LEAST_RATE * timeout  # timers may be early by a little
+    return now - began >= timeout * 0.999 and taken - before < MIN_RATE * timeout  # timers may be a little early
 
 
 class DeliveryTimer:
-    """Ends the wait for a peer that has to take what was sent, and then to do something.
+    """Calls a function if the peer does not take all bytes and then react in time.
 
-    As long as bytes are undelivered, the time without progress counts. Once all of them are delivered, the peer has
-    ``grace`` seconds more.
-
-    Args:
-        timeout: Seconds without progress.
-        grace: Seconds after the delivery. Default: None (``timeout``).
-        on_overdue: Called once, with True if the peer has not taken everything. The timer has stopped by then.
+    While bytes are not delivered, the time without progress counts. After the delivery of the last one the peer has a
+    fixed time to react, such as to answer a Close. ``stop()`` ends the wait.
     """
 
     __slots__ = (
@@ -118,6 +125,14 @@ class DeliveryTimer:
         on_overdue: Callable[[bool], object],
         grace: float | None = None,
     ) -> None:
+        """
+        Args:
+            loop: The loop.
+            sender: The connection.
+            timeout: Seconds without progress.
+            on_overdue: Called once, after the timer has stopped, with True if the peer has not taken all bytes.
+            grace: Seconds after the delivery. Default: None (``timeout``).
+        """
         self._loop = loop
         self._sender = sender
         self._timeout = timeout
@@ -147,7 +162,7 @@ class DeliveryTimer:
         elif has_stalled(self._samples, now, self._sender.bytes_taken(), timeout):
             self._on_overdue(True)
         else:
-            # Soon, and then later and later: most peers take everything at once. One check is after ``timeout``.
-            delay = min(max(self._waited, timeout / 1024), timeout / STEPS)
+            # Check soon, then less and less often: most peers take everything at once.
+            delay = min(max(self._waited, timeout / 1024), timeout / CHECKS_PER_TIMEOUT)
             self._waited += delay
             self._handle = self._loop.call_later(delay, self._check)

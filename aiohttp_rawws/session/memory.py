@@ -1,4 +1,4 @@
-"""Two sessions back to back in one process, without a socket: how most tests run, and how yours can."""
+"""Two connected sessions in one process, without a socket. Most tests of this package use them, and yours can."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .raw import WebSocketSession
 
 
 class MemoryTransport(asyncio.Transport):
-    """One end of an in-memory duplex stream that behaves like TCP: ordered bytes, half-close, reset, flow control.
+    """One end of an in-memory stream that behaves like TCP: ordered bytes, half-close, reset, flow control.
 
-    Bytes are delivered from the loop, never inside ``write()``; what was written together arrives together.
+    Bytes are delivered by the loop, never inside ``write()``. Writes of one iteration of the loop arrive together.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
@@ -33,7 +33,7 @@ class MemoryTransport(asyncio.Transport):
 
     @classmethod
     def pair(cls) -> tuple[MemoryTransport, MemoryTransport]:
-        """Two ends of one stream."""
+        """Return the two ends of one stream."""
         loop = asyncio.get_running_loop()
         first, second = cls(loop, "first"), cls(loop, "second")
         first._peer, second._peer = second, first
@@ -138,7 +138,7 @@ class MemoryTransport(asyncio.Transport):
     # ---- the end ----------------------------------------------------------------------
 
     def close(self) -> None:
-        """Deliver what was written, then end both directions."""
+        """Deliver the bytes that were written, then end both directions."""
         if self._closing:
             return
         self._closing = True
@@ -151,7 +151,7 @@ class MemoryTransport(asyncio.Transport):
             self._loop.call_soon(self._lose, None)
 
     def abort(self) -> None:
-        """Drop everything: the other end sees a reset."""
+        """Drop all bytes that were not delivered. The other end gets ConnectionResetError."""
         self._closing = self._aborted = True
         peer = self._peer
         if peer is not None and not peer._lost:
@@ -178,7 +178,12 @@ class MemoryTransport(asyncio.Transport):
 
 
 class MemoryPair(NamedTuple):
-    """What ``memory_pair()`` returns: the two ends, in the roles of RFC 6455."""
+    """Two connected sessions, made by ``memory_pair()``.
+
+    Attributes:
+        server: The session with the server's role.
+        client: The session with the client's role.
+    """
 
     server: WebSocketSession
     client: WebSocketSession
@@ -187,11 +192,21 @@ class MemoryPair(NamedTuple):
 def memory_pair(
     *, server_options: SessionOptions | None = None, client_options: SessionOptions | None = None, **options: Any
 ) -> MemoryPair:
-    """Two raw sessions connected to each other, open, no handshake done: ``server, client = memory_pair()``.
+    """Connect two raw sessions in memory: ``server, client = memory_pair()``. They are open, without a handshake.
 
-    options: SessionOptions for both ends (``max_frame_size=``, ``strict=``...).
-    server_options, client_options: instead of those, for one end.
-    Needs a running loop. End each with ``await session.end()`` or ``session.abort()``.
+    A loop must be running. End each session with ``await session.end()`` or ``session.abort()``.
+
+    Args:
+        server_options: The options of the server's side. Default: None (``options``).
+        client_options: The options of the client's side. Default: None (``options``).
+        options: Options of ``SessionOptions`` for both sides, as keywords.
+
+    Returns:
+        The two sessions.
+
+    Raises:
+        TypeError: An option is unknown or of the wrong type.
+        ValueError: An option is out of range.
     """
     for name, value in (("server_options", server_options), ("client_options", client_options)):
         if value is not None and not isinstance(value, SessionOptions):

@@ -1,4 +1,4 @@
-"""Frames joined to messages (RFC 6455, section 5.4). Text is checked as it arrives (section 8.1).
+"""Joins frames to messages (RFC 6455, section 5.4), and checks text as it arrives (section 8.1).
 
 One source, two builds: as it stands, and compiled with the types that ``messages.pxd`` adds.
 """
@@ -12,21 +12,21 @@ from ..errors import FrameTooBig, InvalidPayload, PeerError, PolicyViolation
 from ..wire.codec import Frame, FrameChunk, is_text, is_whole_message, payload_size
 from ..wire.codes import Opcode
 
-# As an object of its own a payload takes 41 bytes more than its content. So of parts with fewer bytes than this ...
+# Every bytes object takes 41 bytes more than its content, which is a lot for small parts. So parts with fewer bytes
+# than SMALL_PART are joined, JOINED_PARTS at a time. (A bytearray that grows with each part was three times slower.)
 SMALL_PART = 512
-# ... so many are joined to one. (A bytearray that grows by each of them copies far more: it was three times slower.)
 JOINED_PARTS = 256
 
 _new_decoder = codecs.getincrementaldecoder("utf-8")
 
 
 class MessageAssembler:
-    """Joins data frames, whole or in chunks, to messages. One caller at a time.
+    """Joins data frames, or chunks of data frames, to messages. It is not for several callers at a time.
 
-    A message that is not complete takes little more memory than its bytes, however small the pieces are.
+    An incomplete message takes little more memory than its bytes, however small its pieces are.
 
     Attributes:
-        max_message_size: The option. It can be changed at any time, and holds from the next piece on.
+        max_message_size: The option. It can be changed at any time, and counts from the next piece on.
     """
 
     __slots__ = (
@@ -39,20 +39,20 @@ class MessageAssembler:
     ) -> None:
         """
         Args:
-            max_message_size: Bytes that a message may have. None: any number.
-            pipeline: An ExtensionPipeline, through which each item passes first. Default: None (no extension).
-            max_fragments: Frames that a message may come in, as they are on the wire, empty ones included. Default:
-                None (any number).
+            max_message_size: Bytes that a message may have. None: no limit.
+            pipeline: An ExtensionPipeline that transforms each item first. Default: None (no extension).
+            max_fragments: Frames on the wire that a message may consist of, empty ones included. Default: None (no
+                limit).
         """
         self.max_message_size = max_message_size
         self._max_fragments = max_fragments
-        self._fragments = 0  # of the message that is open
+        self._fragments = 0  # frames of the current message
         self._mid_frame = False
         self._pipeline = pipeline
         self._is_plain = not pipeline  # no extension
         self._kind: Opcode | None = None
-        self._parts: list[bytes] | None = None  # the payload of the message so far
-        self._small = 0  # of these are small, at the end
+        self._parts: list[bytes] | None = None  # the payload of the current message so far
+        self._small = 0  # number of small parts at the end of _parts
         self._size = 0
         self._decoder: codecs.IncrementalDecoder | None = None
 
@@ -74,12 +74,12 @@ class MessageAssembler:
             The message that is complete now, or None.
 
         Raises:
-            InvalidPayload: A byte of a text cannot be UTF-8. It is raised at the first such byte.
+            InvalidPayload: A text is not UTF-8. It is raised at the first byte that cannot be.
             FrameTooBig: The message exceeds ``max_message_size``. It is raised as soon as that is known.
-            PolicyViolation: The message comes in too many fragments.
+            PolicyViolation: The message has too many fragments.
             ProtocolViolation: A reserved bit is set that no extension uses.
         """
-        if self._is_plain and self._kind is None and is_whole_message(item):  # nearly all of them
+        if self._is_plain and self._kind is None and is_whole_message(item):  # the usual case
             check_whole(item, self._limit)
             return item
         try:
@@ -92,14 +92,14 @@ class MessageAssembler:
                 message = self._join(piece)
             return message
         except PeerError:
-            self._parts = None  # they are never delivered, and the session may need time to end
+            self._parts = None  # free them now: they are never delivered, and the session may take long to end
             raise
 
     def _count_fragment(self, item: Frame | FrameChunk) -> None:
         if not self._mid_frame:
             limit = self._max_fragments
             if limit is not None and self._fragments >= limit:
-                text = f"A message comes in more than {limit} fragments"
+                text = f"A message has more than {limit} fragments"
                 raise PolicyViolation(text, "max_fragments", limit)
             self._fragments += 1
         if isinstance(item, Frame):
@@ -143,7 +143,7 @@ class MessageAssembler:
         return message
 
     def _kept(self, payload: bytes) -> list[bytes]:
-        """Return the parts of the message, with ``payload`` behind them."""
+        """Add ``payload`` to the parts of the message. Returns the parts."""
         parts = self._parts
         if parts is None:
             parts = self._parts = []
@@ -177,11 +177,11 @@ def check_whole(message: Frame, limit: int) -> None:
 
     Args:
         message: The message.
-        limit: Bytes that it may have. -1: any number.
+        limit: Bytes that it may have. -1: no limit.
 
     Raises:
-        FrameTooBig: It has more.
-        InvalidPayload: It is a text and not UTF-8.
+        FrameTooBig: It has more bytes.
+        InvalidPayload: It is a text, but not UTF-8.
     """
     if 0 <= limit < payload_size(message):
         raise FrameTooBig(payload_size(message), limit, "max_message_size")

@@ -100,7 +100,7 @@ class ChannelConfig:
         capacity: Frames that may wait. None: no limit.
         max_bytes: Payload bytes that may wait. None: no limit. An empty channel always takes one frame, however large;
             ``max_frame_size`` limits that one.
-        on_overflow: What happens at the limit. "suspend": on ``incoming`` the socket is not read, so TCP slows the
+        on_overflow: The reaction to the limit. "suspend": on ``incoming`` the socket is not read, so TCP slows the
             peer down (its pings and its Close wait, too); on ``outgoing`` ``send()`` waits. "close": the frame is
             refused and the session ends with ChannelOverflow; frames that wait can still be received.
             Default: "suspend".
@@ -202,10 +202,11 @@ class SessionOptions:
             most 1 s, because sessions share timers. None: no pings. Default: None.
         timeout: Seconds in which a ping of ``ping_interval`` must be answered, else the session is closed with 1011.
             None: pings need no answer. Default: 15.
-        on_violation: What happens when the peer breaks the protocol. "close": send the matching Close (1002, 1009) and
-            raise the error from ``receive()``. "raise": raise it only. Default: "close".
-        on_error: What happens to the connection when the handler of a raw session raises. "abort": it is aborted.
-            "close-1011": a Close with 1011 is sent first. Default: "abort".
+        on_violation: The reaction to a peer that breaks the protocol. "close": send the matching Close (1002, 1009) and
+            raise the error from ``receive()``. "raise": only raise it, so the handler can send another Close.
+            Default: "close".
+        on_error: The reaction to an exception of the handler, on a raw session. "abort": abort the connection.
+            "close-1011": send a Close with 1011 and end the connection. Default: "abort".
         converter: Turns values into frames and back, for ``send_serialized()`` and ``receive_deserialized()``, such as
             ``JSONConverter()``. None: these methods raise ConverterNotFound. Default: None.
         keepalive: The kind of pings: ``Periodic()`` or ``WhenIdle()``. Default: ``Periodic()``.
@@ -274,7 +275,7 @@ class SessionOptions:
             raise TypeError(f"converter must be an object, such as JSONConverter(), not {self.converter!r}")
         for method in ("is_applicable", "serialize", "deserialize"):
             if self.converter is not None and not callable(getattr(self.converter, method, None)):
-                raise TypeError(f"converter must have a method {method}(), which {self.converter!r} does not have")
+                raise TypeError(f"converter needs a method {method}(), which {self.converter!r} does not have")
         _check_choice("on_violation", self.on_violation, "close", "raise")
         _check_choice("on_error", self.on_error, "abort", "close-1011")
 

@@ -1,4 +1,4 @@
-"""What a session can tell about itself: how it closed, what it carried."""
+"""Reports about a session: the state of its closing handshake, and counters."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ Side = Literal["local", "peer"]
 
 @dataclass(frozen=True)
 class CloseState:
-    """Where the closing handshake (RFC 6455, section 7) stands, or how the session ended.
+    """The state of the closing handshake (RFC 6455, section 7) at one moment.
 
-    sent, received: the Close frames seen each way; code 1005 for one without a code; None where there was none.
-    first: whose Close came first; None before either.
-    lost: the TCP connection is gone.
-    eof: the peer has ended its direction of the TCP stream.
-    error: what failed the session: a PeerError, a ChannelOverflow, the OSError of the transport.
+    Attributes:
+        sent: The Close that was sent, or None. Its code is 1005 if it had none.
+        received: The Close that was received, or None. Its code is 1005 if it had none.
+        first: The side whose Close came first: "local", "peer", or None before any Close.
+        lost: The TCP connection is gone.
+        eof: The peer has ended its direction of the TCP stream.
+        error: The error that failed the session, or None: a PeerError, a ChannelOverflow, or the OSError of the
+            transport.
     """
 
     sent: CloseReason | None = None
@@ -30,12 +33,12 @@ class CloseState:
 
     @property
     def clean(self) -> bool:
-        """Both Close frames were seen ("cleanly" in the sense of RFC 6455, section 7.1.4)."""
+        """True if a Close was sent and one was received ("cleanly" in RFC 6455, section 7.1.4)."""
         return self.sent is not None and self.received is not None
 
     @property
     def code(self) -> int | None:
-        """The close code of RFC 6455, section 7.1.5: the peer's, 1006 when lost without one, None while open."""
+        """The close code (RFC 6455, section 7.1.5): the peer's, 1006 if the stream ended without one, None before."""
         if self.received is not None:
             return self.received.code
         return 1006 if self.lost or self.eof else None
@@ -43,7 +46,14 @@ class CloseState:
 
 @dataclass(frozen=True)
 class SessionStats:
-    """Counters of one session since its start. Bytes are bytes on the wire, headers included."""
+    """Counters of one session since its start.
+
+    Attributes:
+        frames_received: Frames that were received.
+        bytes_received: Bytes that were received, headers included.
+        frames_sent: Frames that were sent.
+        bytes_sent: Bytes that were sent, headers included.
+    """
 
     frames_received: int
     bytes_received: int

@@ -1,4 +1,4 @@
-"""A raw session over any pair of asyncio streams: a TCP or TLS connection, a pipe, an SSH channel."""
+"""A raw session over a pair of asyncio streams, such as a TCP or TLS connection, a pipe or an SSH channel."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ READ_SIZE = 64 * 1024
 
 
 class StreamTransport(asyncio.Transport):
-    """An asyncio transport over a reader and a writer.
-
-    reader: has ``async read(n) -> bytes``, b"" at the end.
-    writer: has ``write(data)``, ``async drain()``, ``close()``; ``async wait_closed()``, ``can_write_eof()``,
-        ``write_eof()``, ``get_extra_info()`` and ``transport`` are used where it has them.
-    """
+    """An asyncio transport over a reader and a writer."""
 
     def __init__(self, reader: Any, writer: Any) -> None:
+        """
+        Args:
+            reader: An object with ``async read(n) -> bytes``, which returns b"" at the end.
+            writer: An object with ``write(data)``, ``async drain()`` and ``close()``. If it has them,
+                ``async wait_closed()``, ``can_write_eof()``, ``write_eof()``, ``get_extra_info()`` and ``transport``
+                are used, too.
+        """
         super().__init__()
         self._loop = asyncio.get_running_loop()
         self._reader = reader
@@ -61,7 +63,7 @@ class StreamTransport(asyncio.Transport):
                     break
                 await self._reading.wait()
                 self._protocol.feed(data)
-        except Exception as exc:  # a reader of another library has errors of its own
+        except Exception as exc:  # the reader may be of another library, with its own exceptions
             self._lose(exc)
             return
         if not self._lost and not self._protocol.eof_received():
@@ -82,7 +84,7 @@ class StreamTransport(asyncio.Transport):
         try:
             self._writer.write(bytes(data))
         except Exception as exc:
-            self._closing = True  # which whoever sends is told
+            self._closing = True  # the session checks it after a write
             self._loop.call_soon(self._lose, exc)
             return
         self._undrained += len(data)
@@ -96,7 +98,7 @@ class StreamTransport(asyncio.Transport):
             self._protocol.pause_writing()
 
     def _buffered(self) -> int:
-        """What the writer's own transport holds; without one, everything may be held."""
+        """Return the bytes that the writer has not sent. If that is unknown, return 1, so that drain() is called."""
         transport = getattr(self._writer, "transport", None)
         return 1 if transport is None else transport.get_write_buffer_size()
 
@@ -158,7 +160,7 @@ class StreamTransport(asyncio.Transport):
     def _close_writer(self) -> None:
         try:
             self._writer.close()
-        except Exception:  # it is gone already
+        except Exception:  # the connection is lost already
             pass
 
     def _lose(self, exc: BaseException | None) -> None:
@@ -176,9 +178,9 @@ class StreamTransport(asyncio.Transport):
 
 
 class RawWebSocket(WebSocketSession):
-    """A raw session over a reader and a writer (see ``StreamTransport``); no handshake is done, none is needed.
+    """A raw session over a reader and a writer. There is no opening handshake, and reading starts at once.
 
-    Reading starts at once. options: those of ``SessionOptions``, as keywords.
+    *You receive control frames, fragments stay separate, and you do the closing handshake.*
     """
 
     __slots__ = ()
@@ -192,6 +194,18 @@ class RawWebSocket(WebSocketSession):
         new_masking_key: Callable[[], bytes] | None = None,
         **options: Any,
     ) -> None:
+        """
+        Args:
+            reader: An ``asyncio.StreamReader``, or any object with ``async read(n) -> bytes``.
+            writer: An ``asyncio.StreamWriter``, or any object with ``write(data)``, ``async drain()`` and ``close()``.
+            server: This is the server's side: the peer must mask its frames, and ours are not masked. Default: True.
+            new_masking_key: A function that returns 4 bytes, for tests. Default: None (random keys).
+            options: Options of ``SessionOptions``, as keywords.
+
+        Raises:
+            TypeError: An option is unknown or of the wrong type.
+            ValueError: An option is out of range.
+        """
         settings = SessionOptions.of(options)
         transport = StreamTransport(reader, writer)
         super().__init__(transport, server=server, options=settings, new_masking_key=new_masking_key)

@@ -1,6 +1,6 @@
-"""Limits of time on a session while its handler runs, and how reaching any limit is reported.
+"""The options ``idle_timeout`` and ``max_lifetime``, and the report about any limit that was reached.
 
-Nothing here has a task. A session without ``idle_timeout`` and ``max_lifetime`` has no timer either.
+They use timers of the loop, no tasks. A session without these options has no timer.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ logger = logging.getLogger("aiohttp_rawws")
 OnLimit = Callable[[str], object]
 """Called with the name of the option whose limit was reached."""
 
-CHECKS_PER_TIMEOUT = 4  # a session that is to end after t seconds ends after t to 1.25 t
+CHECKS_PER_TIMEOUT = 4  # so a session that should end after t seconds ends after t to 1.25 t
 
 
 class Watched(Protocol):
-    """What ``SessionTimers`` ask of a session; raw and managed ones have it."""
+    """The part of a session that ``SessionTimers`` uses. Raw and managed sessions have it."""
 
     @property
     def connection(self) -> Connection: ...
@@ -35,25 +35,34 @@ class Watched(Protocol):
 
 
 def limit_of(error: BaseException | None) -> str | None:
-    """The option whose limit ``error`` reports, None for any other error."""
+    """Return the name of the option whose limit ``error`` reports, or None for another error."""
     if isinstance(error, (FrameTooBig, PolicyViolation)):
         return error.option
     return "incoming" if isinstance(error, ChannelOverflow) else None
 
 
-def report_limit(session: object, option: str, what: object, on_limit: OnLimit | None) -> None:
-    """Log that ``session`` reached the limit of ``option``, and call ``on_limit``."""
-    logger.info("%r reached the limit %s: %s", session, option, what)
+def report_limit(session: object, option: str, details: object, on_limit: OnLimit | None) -> None:
+    """Log that a limit was reached, and call ``on_limit``.
+
+    Args:
+        session: The session.
+        option: The name of the option.
+        details: An error or a text for the log.
+        on_limit: Called with ``option``, or None.
+    """
+    logger.info("%r reached the limit %s: %s", session, option, details)
     if on_limit is not None:
         on_limit(option)
 
 
 class SessionTimers:
-    """Ends ``session`` when nothing arrived for ``idle_timeout`` seconds, or ``max_lifetime`` seconds from now.
+    """Closes a session if nothing arrived for ``idle_timeout`` seconds, and after ``max_lifetime`` seconds.
 
-    Either sends a Close frame (1001), and aborts the connection if it still stands ``close_timeout`` seconds after that
-    was delivered. While the transport is not read, because the application is behind, silence is not the peer's.
-    ``stop()`` ends the timers; they also end with the connection. ``run_session`` and ``run_managed`` keep one.
+    It sends a Close with 1001. If the connection is still there ``close_timeout`` seconds after that was delivered, it
+    aborts the connection. While reading is paused, because the application is slow, ``idle_timeout`` does not count.
+
+    The timers end with ``stop()`` or with the connection. ``run_session`` and ``run_managed`` make one object for each
+    session.
     """
 
     __slots__ = ("_closing", "_ends_at", "_loop", "_on_limit", "_quiet_since", "_received", "_session", "_timer")
@@ -72,6 +81,7 @@ class SessionTimers:
         self._arm(now)
 
     def stop(self) -> None:
+        """Stop the timers. A second call does nothing."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -122,7 +132,7 @@ class SessionTimers:
 
 
 def start_timers(session: Watched, on_limit: OnLimit | None) -> SessionTimers | None:
-    """The timers that the options of ``session`` ask for; None if they ask for none."""
+    """Return timers for the options of ``session``, or None if it has neither of them."""
     options = session.options
     if options.idle_timeout is None and options.max_lifetime is None:
         return None

@@ -1,7 +1,7 @@
-"""The check of an opening handshake: from a request and the options to an agreement, or a refusal.
+"""The check of an opening handshake: from a request and the options to an agreement or a refusal.
 
-The order is that of the costs: first the fields of the request, then ``origins``, ``protocols`` and
-``before_upgrade``, which may be functions of the application. Extensions are negotiated last.
+Cheap checks come first: the fields of the request, then ``origins``, ``protocols`` and ``before_upgrade``, which may be
+functions of the application. Extensions are negotiated last.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ ProtocolChoice = Iterable[str] | handshake.Select | None
 
 @dataclass(frozen=True)
 class Terms:
-    """What one upgrade asks of its handshake.
+    """The terms of one upgrade.
 
     Attributes:
-        options: The options that hold for it.
+        options: The options of this upgrade.
         protocol: The subprotocol that the client must offer, or None.
         protocols: A choice of subprotocols, see ``checked_protocols()``.
         install_extensions: Negotiate the extensions of the options.
@@ -68,15 +68,15 @@ class Agreement:
 
 
 class HandshakeTimeout(Exception):
-    """Raised by ``within()`` when the time is over."""
+    """The coroutine of ``run_with_deadline()`` took too long."""
 
 
-async def within(timeout: float, coroutine: Coroutine[Any, Any, T]) -> T:
+async def run_with_deadline(timeout: float, coroutine: Coroutine[Any, Any, T]) -> T:
     """Await ``coroutine``, and cancel it after ``timeout`` seconds.
 
     Raises:
-        HandshakeTimeout: The time is over. From Python 3.11 on, a TimeoutError of the coroutine's own passes through
-            as it is.
+        HandshakeTimeout: The time is over.
+        TimeoutError: The coroutine raised it (from Python 3.11 on; before, that is a HandshakeTimeout as well).
     """
     if sys.version_info >= (3, 11):
         try:
@@ -97,7 +97,7 @@ def checked_protocols(protocol: str | None, protocols: ProtocolChoice) -> Protoc
     """Check the two arguments that name subprotocols.
 
     Args:
-        protocol: One that is required, or None.
+        protocol: A subprotocol that the client must offer, or None.
         protocols: Names in the server's order of preference, a callable ``(request, offered)``, or None.
 
     Returns:
@@ -109,7 +109,7 @@ def checked_protocols(protocol: str | None, protocols: ProtocolChoice) -> Protoc
     """
     if protocol is not None:
         if protocols is not None:
-            raise TypeError("give protocol= (one that is required) or protocols= (a choice), not both")
+            raise TypeError("give protocol= (a required one) or protocols= (a choice), not both")
         if not handshake.is_token(protocol):
             raise ValueError(f"protocol must be a token of RFC 9110, not {protocol!r}")
     if protocols is None or callable(protocols):
@@ -128,14 +128,14 @@ async def check_handshake(request: web.BaseRequest, terms: Terms, on_limit: OnLi
 
     Args:
         request: The request. It is not changed.
-        terms: What the upgrade asks for.
+        terms: The terms of the upgrade.
         on_limit: Called with the name of an option that refuses the handshake.
 
     Returns:
         The agreement, or the response that refuses.
 
     Raises:
-        Exception: What a function of the options raised, unless it was a HandshakeError or ``web.HTTPException``.
+        Exception: A function of the options raised it. A HandshakeError or ``web.HTTPException`` is a refusal instead.
     """
     try:
         return await _check_in_time(request, terms, on_limit)
@@ -151,7 +151,7 @@ async def _check_in_time(request: web.BaseRequest, terms: Terms, on_limit: OnLim
     if timeout is None or not any(map(callable, (options.origins, options.before_upgrade, terms.protocols))):
         return await _check(request, terms, on_limit)  # nothing in it can wait
     try:
-        return await within(timeout, _check(request, terms, on_limit))
+        return await run_with_deadline(timeout, _check(request, terms, on_limit))
     except HandshakeTimeout:
         on_limit("handshake_timeout")
         logger.info(
@@ -238,5 +238,5 @@ async def _ask_before_upgrade(
         if name.lower() in handshake.RESERVED_FIELDS:
             raise ValueError(f"before_upgrade cannot set {name}: it belongs to the handshake")
         if not handshake.is_field(name, value):
-            raise ValueError(f"before_upgrade cannot set {name!r} to {value!r}: that is no header field")
+            raise ValueError(f"before_upgrade cannot set {name!r} to {value!r}: this is not a valid header field")
     return fields

@@ -1,7 +1,7 @@
-"""The opening handshake, seen from the server (RFC 6455, sections 4.2.1 and 4.2.2).
+"""The server's side of the opening handshake (RFC 6455, sections 4.2.1 and 4.2.2).
 
-Functions of a request's method, version and headers; nothing here waits or answers. Each check has a status and a
-text of its own, carried by ``HandshakeError``; ``refusal.py`` turns one into a response.
+These are functions of the method, the version and the header fields of a request. None of them waits or sends anything.
+A check that fails raises a HandshakeError with its status and text; ``refusal.py`` makes a response of that.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def check_upgrade(method: str, version: tuple[int, int], headers: MultiMapping[s
         headers: Its header fields.
 
     Raises:
-        HandshakeError: It is no such request.
+        HandshakeError: It is not such a request.
     """
     if method != "GET":
         raise HandshakeError(405, f"A WebSocket is opened with GET, not {method}", {"Allow": "GET"})
@@ -172,7 +172,7 @@ def is_token(name: object) -> bool:
 
 
 def is_field(name: str, value: object) -> bool:
-    """Check if this can be a header field. aiohttp refuses some others, but only while it writes them."""
+    """Check if this is a valid header field. aiohttp does not check all of this, and only when it writes the field."""
     return is_token(name) and isinstance(value, str) and _CONTROL_CHARACTER.search(value) is None
 
 
@@ -204,7 +204,7 @@ def checked_selection(chosen: object, offered: Sequence[str]) -> str | None:
     """Check the choice of a ``protocols`` callable: the client must have offered it (RFC 6455, section 4.1, step 6).
 
     Args:
-        chosen: What the callable returned.
+        chosen: The result of the callable.
         offered: The subprotocols that the client offers.
 
     Returns:

@@ -1,14 +1,13 @@
-"""Which web pages may open a WebSocket (RFC 6455, section 10.2).
+"""The option ``origins``: the web pages that may open a WebSocket (RFC 6455, section 10.2).
 
-Browsers do not hold WebSockets to the same-origin policy; they only say in ``Origin`` which page asks, and send the
-visitor's cookies along. A request without an ``Origin`` does not come from a browser's page and passes every rule;
-``before_upgrade`` can refuse it.
+Browsers do not apply the same-origin policy to WebSockets. They name the page in ``Origin``, and send the visitor's
+cookies. A request without ``Origin`` does not come from a web page, and every rule accepts it. ``before_upgrade`` can
+refuse it.
 
-"same-origin" compares the host and port of ``Origin`` with those of ``Host``, both as the browser sent them; a port
-that is missing from either is the default one of the *origin's* scheme. The schemes themselves are not compared. Most
-servers stand behind a proxy that ends TLS: the page is https, the request that arrives here is http, and nothing in
-it that can be trusted says what it was. The price is small but real: somebody who can write into a plain http page of
-your host passes as its https pages do. If the scheme matters to you, list full origins.
+"same-origin" compares the host and the port of ``Origin`` with those of ``Host``. If one of them has no port, it is the
+default port of the origin's scheme. The schemes are not compared: behind a proxy that ends TLS the page is https and
+the request is http, and no header field about that can be trusted. So a plain http page of your host is accepted like
+an https one. If the scheme matters to you, list full origins.
 """
 
 from __future__ import annotations
@@ -55,14 +54,14 @@ class Origin(NamedTuple):
         """Take the ``Origin`` field of a request apart.
 
         Returns:
-            None if it is no origin, or ``null``. Browsers write names in ASCII (IDNA): a name in another script is
-            no origin.
+            None if it is ``null`` or not an origin. Browsers write names in ASCII (IDNA), so a name in another script
+            is not an origin.
         """
         return cls.configured(text) if text.isascii() else None
 
     @classmethod
     def configured(cls, text: str) -> Origin | None:
-        """Take an origin apart as people write it, with a name in any script."""
+        """Take an origin of a configuration apart. Its name may be in any script."""
         scheme, separator, rest = text.partition("://")
         scheme = scheme.lower()
         if not separator or _SCHEME.fullmatch(scheme) is None or any(mark in rest for mark in "/?#@\\% "):
@@ -70,7 +69,7 @@ class Origin(NamedTuple):
         if not rest:
             return None if scheme in DEFAULT_PORTS else cls(scheme, "", None)  # file:// of web views
         try:
-            # The scheme plays no part in how host and port are read, and yarl knows the rules for http.
+            # Host and port have the same syntax in all schemes, and yarl knows that of http.
             url = URL(f"http://{rest}")
             host, port = url.raw_host, url.explicit_port
         except ValueError:
@@ -87,8 +86,8 @@ def _is_same_origin(text: str, origin: Origin | None, request: web.BaseRequest) 
     if origin is None or origin.scheme not in ("http", "https"):
         return False
     if len(request.headers.getall("Host", ())) != 1:
-        return False  # ``request.host`` would be the server's own address; a browser names the host it wants
-    # Not the header itself: a middleware that trusts its proxy may have put the page's host here, by clone(host=...).
+        return False  # a browser always sends one; without it ``request.host`` is the server's own address
+    # Not the header field: a middleware that trusts its proxy may have set the host, by request.clone(host=...).
     return origin == Origin.parse(f"{origin.scheme}://{request.host}")
 
 
@@ -111,13 +110,13 @@ def _ascii_label(label: str) -> str:
 
 
 def _host_matcher(host: str) -> Callable[[str], bool] | None:
-    """Return the test for a host pattern, in lower case; None if it is none."""
+    """Return a test for the pattern of a host in lower case, or None if it is not a valid pattern."""
     if re.fullmatch(r"\[[^\[\]]*\]", host) is None:
         if not host or re.search(r"[/#@\\ :]", host):
             return None
         name = re.compile(translate(".".join(map(_ascii_label, host.split(".")))))
         return lambda host: name.match(host) is not None
-    # An IPv6 address. Browsers write the shortest form; that is what a pattern is compared with.
+    # An IPv6 address. Browsers write its shortest form, so a pattern is compared with that.
     found = re.fullmatch(r"\[([0-9a-f:.*?]+)\]", host)
     if found is None:
         return None
@@ -175,11 +174,11 @@ def compile_origins(origins: Origins) -> OriginCheck | None:
         origins: "same-origin", a list of origins and patterns, a compiled pattern, a callable, or None.
 
     Returns:
-        An async function of the ``Origin`` field and the request, or None if nothing is to be checked.
+        An async function of the ``Origin`` field and the request, or None for no check.
 
     Raises:
-        TypeError: ``origins``, or an entry of the list, is of a type that cannot be a rule.
-        ValueError: A text is no origin and no pattern.
+        TypeError: ``origins`` or an entry of the list has a wrong type.
+        ValueError: A text is neither an origin nor a pattern.
     """
     rules: list[_Rule]
     if origins is None:

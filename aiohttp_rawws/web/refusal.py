@@ -1,4 +1,4 @@
-"""Refusing a handshake: the response that says so, and the end of the connection behind it."""
+"""Refusing a handshake: the response, and the end of the connection after it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import handshake
 
 ResponseT = TypeVar("ResponseT", bound=web.StreamResponse)
 
-# Those of aiohttp, each under its status.
+# The exceptions of aiohttp, by their status.
 _EXCEPTIONS: dict[int, type[web.HTTPException]] = {
     value.status_code: value
     for value in vars(web).values()
@@ -25,7 +25,7 @@ _EXCEPTIONS: dict[int, type[web.HTTPException]] = {
 
 @lru_cache(maxsize=200)
 def _exception_of(status: int) -> type[web.HTTPException]:
-    """The exception for a status that aiohttp has none for, such as 418."""
+    """Return an exception for a status that aiohttp has none for, such as 418."""
     base = web.HTTPClientError if status < 500 else web.HTTPServerError
     return type(f"HTTP{status}", (base,), {"status_code": status})
 
@@ -57,14 +57,14 @@ def refusal(request: web.BaseRequest, error: HandshakeError) -> web.HTTPExceptio
 def close_after_refusal(request: web.BaseRequest) -> None:
     """Make aiohttp close the connection after a refused handshake, whatever response finally goes out.
 
-    The bytes behind the handshake may be frames, and must not be read as requests.
+    The bytes that follow the handshake may be frames. They must not be read as requests.
     """
     if "Upgrade" in request.headers:
-        request.protocol.close()  # reads no further request, and closes the connection behind the answer to this one
+        request.protocol.close()  # after the response, and without reading another request
 
 
 def as_refusal(request: web.BaseRequest, response: ResponseT) -> ResponseT:
-    """Mark ``response`` as the refusal of a handshake: the connection closes behind it, and it says so.
+    """Mark a response as the refusal of a handshake: the connection is closed after it, and ``Connection`` says so.
 
     Args:
         request: The request that is refused.
@@ -82,11 +82,11 @@ def as_refusal(request: web.BaseRequest, response: ResponseT) -> ResponseT:
 
 
 def inherit_fields(response: web.StreamResponse, given: CIMultiDict[str], cookies: SimpleCookie) -> None:
-    """Copy to a refusal what handlers and middlewares put on the upgrade that it replaces.
+    """Copy header fields and cookies from an upgrade to the refusal that replaces it.
 
     Args:
-        response: The refusal. Its own fields stay as they are.
-        given: The header fields of the upgrade.
+        response: The refusal. Fields that it has are not changed.
+        given: The header fields that handlers and middlewares gave the upgrade.
         cookies: The cookies of the upgrade.
     """
     for name, value in given.items():

@@ -1,4 +1,4 @@
-"""Taking the connection away from aiohttp, with the bytes that came behind the handshake, and the session over it."""
+"""Taking a connection over from aiohttp, with the bytes that followed the handshake, and making the session."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .server_session import WebSocketServerSession
 
 
 def keeps_early_bytes(headers: MultiMapping[str]) -> bool:
-    """Check if aiohttp keeps the bytes behind this handshake.
+    """Check if aiohttp keeps the bytes that follow this handshake.
 
-    Its parsers stop only if the first ``Upgrade`` line is "websocket" and nothing else; RFC 9110, section 7.8 allows
-    a list. Behind anything else they read on as HTTP before a handler runs, and what they have read is lost.
+    Its parsers stop only if the first ``Upgrade`` line is "websocket" and nothing else (RFC 9110, section 7.8 allows a
+    list). Else they parse the bytes that follow as HTTP before a handler runs, and those bytes are lost.
 
     Args:
         headers: The fields of a request that ``handshake.check_request()`` has accepted.
@@ -27,7 +27,7 @@ def keeps_early_bytes(headers: MultiMapping[str]) -> bool:
 
 
 class EarlyBytes:
-    """A parser for ``RequestHandler.set_parser()``, which feeds it the bytes that came behind the handshake."""
+    """A parser for ``RequestHandler.set_parser()``, which gives it the bytes that followed the handshake."""
 
     def __init__(self) -> None:
         self.received: list[bytes] = []
@@ -41,12 +41,12 @@ class EarlyBytes:
 
 
 class Takeover(NamedTuple):
-    """A connection that aiohttp has given up.
+    """A connection that was taken over from aiohttp.
 
     Attributes:
         transport: The connection.
         http: aiohttp's protocol. The session reports the end of the connection to it.
-        early: The bytes behind the handshake, in order.
+        early: The bytes that followed the handshake, in order.
     """
 
     transport: asyncio.Transport
@@ -55,10 +55,10 @@ class Takeover(NamedTuple):
 
 
 def pause_reading(request: web.BaseRequest) -> bool:
-    """Stop reading until ``take_over()``: aiohttp drops what arrives after ``close_after_refusal()``.
+    """Stop reading until ``take_over()``: aiohttp drops bytes that arrive after ``close_after_refusal()``.
 
     Returns:
-        False if the connection is closing, so that nothing was done.
+        False if the connection is closing, and nothing was done.
     """
     transport = request.transport
     if transport is None or transport.is_closing():
@@ -74,7 +74,7 @@ def take_over(request: web.BaseRequest, paused: bool = False) -> Takeover:
 
     Args:
         request: The request that was upgraded.
-        paused: ``pause_reading()`` stopped the reading. Default: False.
+        paused: ``pause_reading()`` returned True. Default: False.
 
     Raises:
         ConnectionResetError: The client is gone.
@@ -84,8 +84,8 @@ def take_over(request: web.BaseRequest, paused: bool = False) -> Takeover:
     if transport is None:
         raise ConnectionResetError("The connection was lost before the WebSocket was open")
     early = EarlyBytes()
-    http.set_parser(early)  # accepts the upgrade, delivers the early bytes and resumes reading
-    http.keep_alive(False)  # drops the timer that waits for the next request
+    http.set_parser(early)  # accept the upgrade, deliver the early bytes and resume reading
+    http.keep_alive(False)  # stop the timer that waits for the next request
     if paused:
         transport.resume_reading()
     return Takeover(transport, http, early.received)

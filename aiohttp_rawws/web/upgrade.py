@@ -41,8 +41,8 @@ from .takeover import new_session, pause_reading, take_over
 
 logger = logging.getLogger("aiohttp_rawws")
 
-# Set to the connection while the plugin's outermost middleware waits for the response: it will prepare it, so that
-# every middleware can still add headers to the 101.
+# Set to the connection while the plugin's outermost middleware waits for the response. That middleware prepares an
+# upgrade, so that all other middlewares can add headers to the 101.
 middleware_prepares: ContextVar[object] = ContextVar("aiohttp_rawws.middleware_prepares", default=None)
 
 
@@ -66,7 +66,7 @@ class WebSocketUpgrade(web.StreamResponse):
     Return it from any aiohttp handler. The handshake is checked when the response is prepared; if it fails, the
     refusal is sent instead. The session ends when the handler returns.
 
-    Frames that the client sends before it has the 101 reach the session if the response is prepared before the aiohttp
+    Frames that the client sends before it has the 101 are delivered if the response is prepared before the aiohttp
     handler returns. The plugin's middleware and the route decorators do that.
 
     Args:
@@ -81,11 +81,11 @@ class WebSocketUpgrade(web.StreamResponse):
         options: Override options of the plugin, see ``WebSocketOptions``.
 
     Raises:
-        TypeError: ``handle`` is no function, or an option is unknown or of the wrong type.
+        TypeError: ``handle`` is not a function, or an option is unknown or of the wrong type.
         ValueError: An option is out of range, or a subprotocol is not a token.
     """
 
-    _refusal: web.StreamResponse | None = None  # on the class: the base class asks for it while it is being made
+    _refusal: web.StreamResponse | None = None  # on the class, because the constructor of the base class reads it
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class WebSocketUpgrade(web.StreamResponse):
         self._install_extensions = install_extensions
         self._handle = handle
         self._managed = managed
-        # Here, in the handler, the request belongs to the innermost application; later it may be the outermost.
+        # In the handler request.app is the innermost application. Later it may be the outermost.
         self._app = request.app if isinstance(request, web.Request) else None
         self._supervisor = supervisor_of(request)
         base = DEFAULTS if self._supervisor is None else self._supervisor.plugin.options
@@ -117,7 +117,7 @@ class WebSocketUpgrade(web.StreamResponse):
         self._negotiated: list[Any] = []
         self._extensions_field: str | None = None
         self._checked = False
-        self._checking = 0  # calls of check() that are under way
+        self._checking = 0  # calls of check() that have not finished
         self._reading_paused = False
         self._session: WebSocketServerSession | None = None
         self._pending_session: WebSocketServerSession | None = None
@@ -129,7 +129,7 @@ class WebSocketUpgrade(web.StreamResponse):
 
     @property
     def protocol(self) -> str | None:
-        """The required subprotocol, or the one chosen from ``protocols`` once the handshake was checked."""
+        """The required subprotocol, or after the check the one chosen from ``protocols``."""
         return self._protocol
 
     @property
@@ -142,7 +142,7 @@ class WebSocketUpgrade(web.StreamResponse):
 
     @property
     def negotiated_extensions(self) -> tuple[Any, ...]:
-        """The extensions agreed on, once the handshake was checked; empty unless ``install_extensions``."""
+        """The extensions agreed on. Empty before the check, and without ``install_extensions``."""
         return tuple(self._negotiated)
 
     @property
@@ -158,7 +158,7 @@ class WebSocketUpgrade(web.StreamResponse):
 
     @property
     def session(self) -> WebSocketServerSession | None:
-        """The raw session, from the takeover on."""
+        """The raw session, or None before the connection is taken over."""
         return self._session
 
     # ---- the response -----------------------------------------------------------------
@@ -205,10 +205,10 @@ class WebSocketUpgrade(web.StreamResponse):
         """None: a 101 has no trailers."""
 
     def enable_compression(self, *args: Any, **kwargs: Any) -> None:
-        """Does nothing: middlewares that compress everything must leave a 101 alone."""
+        """Do nothing, for middlewares that compress every response."""
 
     def enable_chunked_encoding(self, *args: Any, **kwargs: Any) -> None:
-        """Does nothing: a 101 has no content that could be sent in chunks."""
+        """Do nothing: a 101 has no content."""
 
     # ---- the handshake ----------------------------------------------------------------
 
@@ -221,7 +221,7 @@ class WebSocketUpgrade(web.StreamResponse):
             None if the handshake is accepted, else the response that refuses it.
 
         Raises:
-            Exception: What a function of the options raised, unless it was a HandshakeError or ``web.HTTPException``.
+            Exception: A function of the options raised it. A HandshakeError or ``web.HTTPException`` is a refusal.
         """
         if not self._checked:
             await self._check_once()
@@ -242,18 +242,18 @@ class WebSocketUpgrade(web.StreamResponse):
         except BaseException as exc:
             close_after_refusal(self._request)
             if not isinstance(exc, Exception) and not self._reading_paused:
-                # Cancelled, perhaps by a deadline of the caller's, who may still prepare the upgrade.
+                # It was cancelled, perhaps by a time limit of the caller, which may still prepare the upgrade.
                 self._reading_paused = pause_reading(self._request)
             raise
         finally:
             self._checking -= 1
         if self._checked:
-            return  # another task was faster, and its result counts
+            return  # another task has finished a check meanwhile
         if isinstance(result, Agreement):
             self._accept(result)
         else:
             self._refusal = result
-        self._checked = True  # after everything else: a check that was interrupted has not passed
+        self._checked = True  # last: a check that was interrupted does not count
 
     def _count(self, option: str) -> None:
         if self._supervisor is not None:
@@ -293,8 +293,8 @@ class WebSocketUpgrade(web.StreamResponse):
             inherit_fields(refused, given, super().cookies)
             return await refused.prepare(request)
         self._write_handshake_fields()
-        self.force_close()  # else the TCP connection would go on as HTTP after the session
-        # No await since check() found room: two handshakes cannot both take the last slot.
+        self.force_close()  # else aiohttp would keep the connection for HTTP after the session
+        # There is no await since check() found a free slot, so two handshakes cannot take the same one.
         slot = None if self._supervisor is None else self._supervisor.acquire(self._request.remote)
         try:
             writer = await super().prepare(request)
@@ -354,8 +354,8 @@ class WebSocketUpgrade(web.StreamResponse):
         )
 
     async def _run(self, raw: WebSocketServerSession) -> None:
-        # Few coroutines between aiohttp and the handler: each takes a quarter of a KiB while the session lasts, and is
-        # resumed for every frame that the handler waits for.
+        # Only a few coroutines are between aiohttp and the handler: each takes 256 bytes as long as the session lasts,
+        # and costs time for every frame that the handler waits for.
         session = DefaultWebSocketServerSession(raw, self._negotiated) if self._managed else raw
         supervisor = self._supervisor
         if supervisor is None:
@@ -366,7 +366,7 @@ class WebSocketUpgrade(web.StreamResponse):
                 await run_handler(session, handler, supervisor.on_limit)
             finally:
                 await supervisor.leave(session)
-        if self.prepared:  # after the session, because it may wait for the transport
+        if self.prepared:  # this comes last because it may wait for the transport
             await super().write_eof()
 
 
