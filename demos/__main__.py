@@ -1,4 +1,4 @@
-"""All demos on one server, behind an index page."""
+"""All demos on one server, with an index page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def index(request: web.Request) -> web.Response:
 
 
 def init(argv: list[str] | None = None) -> web.Application:
-    """The application with every demo; the form that ``python -m aiohttp.web`` calls."""
+    """Make the application with every demo. ``python -m aiohttp.web`` calls this."""
     app = site.new_application()
     rawws.setup(app)
     app.router.add_get("/", index)

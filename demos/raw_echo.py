@@ -1,8 +1,8 @@
 """Raw echo: type a message and see every frame that the server saw, pings included.
 
-The page opens two sockets. ``/raw-echo/socket/KEY`` is the echo. ``/raw-echo/watch/KEY`` shows the page
-what passed through the other one, and takes orders for what a browser cannot do by itself: send a ping,
-cut a message into fragments, close with any code.
+The page opens two sockets. ``/raw-echo/socket/KEY`` is the echo. ``/raw-echo/watch/KEY`` reports the frames of the echo
+to the page. It also takes orders for things that a browser cannot do: send a ping, cut a message into fragments, close
+with any code.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ routes = rawws.RouteTableDef()
 routes.get(PATH)(site.page("raw_echo.html"))
 
 
-# The echo: a raw session. Control frames arrive, fragments are not joined, the closing handshake is ours.
+# The echo: a raw session. We receive control frames, fragments stay separate, and we do the closing handshake.
 
 
 @routes.websocket_raw(PATH + "/socket/{key}")
@@ -41,9 +41,9 @@ async def echo(session: rawws.WebSocketServerSession) -> None:
         if frame.opcode is Opcode.PING:
             await watch.send(session, Frame.pong(frame.payload))
         elif frame.opcode is Opcode.PONG:
-            pass  # the answer to a ping of ours
+            pass  # it answers a ping of ours
         elif frame.opcode is Opcode.CLOSE:
-            if session.close_state.sent is None:  # else it is the answer to a Close of ours
+            if session.close_state.sent is None:  # otherwise it answers a Close of ours
                 await watch.send(session, Frame(Opcode.CLOSE, frame.payload))
         else:
             for piece in cut(frame, watch.pieces):
@@ -53,7 +53,7 @@ async def echo(session: rawws.WebSocketServerSession) -> None:
 
 
 def cut(frame: Frame, pieces: int) -> Iterator[Frame]:
-    """``frame`` as that many fragments: all but the first with opcode 0, all but the last without fin."""
+    """Cut ``frame`` into fragments: all but the first have opcode 0, all but the last have no fin."""
     size = max(1, -(-len(frame.payload) // pieces))
     starts = range(0, len(frame.payload), size) or [0]
     for start in starts:
@@ -62,11 +62,11 @@ def cut(frame: Frame, pieces: int) -> Iterator[Frame]:
         yield Frame(opcode, frame.payload[start : start + size], fin=fin, kind=frame.kind)
 
 
-# The page's view of it, and its orders: a second raw session, which speaks JSON.
+# The reports to the page, and its orders: a second raw session, which sends and receives JSON.
 
 
 class Watch:
-    """What one page sees and wants. ``viewer`` is None for a client that came without a page."""
+    """The state of one page. ``viewer`` is the session of its reports; None if a client came without a page."""
 
     def __init__(self, viewer: rawws.WebSocketServerSession | None = None) -> None:
         self.viewer = viewer
@@ -101,7 +101,7 @@ class Watch:
 
     async def show(self, **report: object) -> None:
         if self.viewer is not None:
-            with suppress(rawws.SessionClosed):  # the page is gone: the echo goes on without it
+            with suppress(rawws.SessionClosed):  # the page is gone; the echo goes on
                 await self.viewer.send(json.dumps(report))
 
 
@@ -122,7 +122,7 @@ async def watch(session: rawws.WebSocketServerSession) -> None:
             elif frame.opcode is Opcode.PING:
                 await session.send(Frame.pong(frame.payload))
             elif frame.opcode is Opcode.CLOSE:
-                await session.close()  # nothing, if a Close of ours was sent before
+                await session.close()  # does nothing if we sent a Close before
     finally:
         if session.app[WATCHES].get(key) is watch:
             del session.app[WATCHES][key]
@@ -153,13 +153,13 @@ def readable(frame: Frame) -> str | None:
 
 
 def install(app: web.Application) -> None:
-    """Add the demo to an application on which ``rawws.setup`` was called."""
+    """Add the demo to an application. Call ``rawws.setup()`` on it first."""
     app[WATCHES] = {}
     app.add_routes(routes)
 
 
 def init(argv: list[str] | None = None) -> web.Application:
-    """The demo alone; the form that ``python -m aiohttp.web`` calls."""
+    """Make an application with this demo alone. ``python -m aiohttp.web`` calls this."""
     app = site.new_application()
     rawws.setup(app)
     app.router.add_get("/", site.redirect(PATH))

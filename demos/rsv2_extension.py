@@ -1,8 +1,9 @@
-"""An extension of our own: a checksum behind every message, which RSV2 announces.
+"""An extension of our own: it adds a checksum to the end of every message, and sets RSV2 to announce it.
 
-It shows all there is to writing one: a factory with a name and a reserved bit, negotiation with a parameter,
-and an extension that treats a message the same whether it comes whole, in fragments, or as the chunks of a frame
-that is still arriving. Browsers do not offer it, so the page shows what it does to the bytes.
+An extension has three parts, shown here: a factory with a name and a reserved bit, a negotiation with a parameter, and
+the extension of one connection. A message gets the same checksum if it comes whole, in fragments, or in chunks of a
+frame that is still arriving. Browsers do not offer this extension, so the page shows what it does to the bytes.
+``docs/howto/extensions.md`` explains the rules.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from . import site
 
 PATH = "/rsv2-extension"
 TITLE = "An extension of your own"
-SUMMARY = "A checksum behind every message, announced by RSV2: about a hundred lines."
+SUMMARY = "A checksum at the end of every message, announced by RSV2: about a hundred lines."
 
 ALGORITHMS: dict[str, Callable[[bytes, int], int]] = {"crc32": zlib.crc32, "adler32": zlib.adler32}
 FIRST = {"crc32": 0, "adler32": 1}  # the checksum of nothing
@@ -38,7 +39,11 @@ SIZE = 4
 
 
 class Checksum(WebSocketExtensionFactory):
-    """Configuration of x-checksum. algorithm: what a client asks for; a server takes either."""
+    """Configuration of x-checksum.
+
+    Args:
+        algorithm: What a client asks for, "crc32" or "adler32". A server accepts both. Default: "crc32".
+    """
 
     name = "x-checksum"
     rsv2 = True
@@ -54,7 +59,7 @@ class Checksum(WebSocketExtensionFactory):
         parameters = offer.parse_parameters()
         algorithm = parameters.pop("algorithm", "crc32")
         if parameters or algorithm not in ALGORITHMS:
-            return None  # declined; the client's next offer is tried
+            return None  # declined; the next offer of the client is tried
         return self._header(algorithm), ChecksumExtension(self, algorithm)
 
     def client_offers(self) -> Sequence[WebSocketExtensionHeader]:
@@ -70,7 +75,7 @@ class Checksum(WebSocketExtensionFactory):
 
 
 class ChecksumExtension(WebSocketExtension):
-    """x-checksum on one connection. What is sent and what is received share nothing."""
+    """x-checksum on one connection. Sending and receiving share no state."""
 
     def __init__(self, factory: Checksum, algorithm: str) -> None:
         super().__init__(factory)
@@ -80,8 +85,8 @@ class ChecksumExtension(WebSocketExtension):
         self._sent = 0
         self._checking = False  # the incoming message has a checksum
         self._received = 0
-        self._held = b""  # of the incoming message: what may turn out to be its checksum
-        self._offset = 0  # bytes passed on of the incoming frame
+        self._held = b""  # the last bytes of the incoming message so far: they may be its checksum
+        self._offset = 0  # bytes of the incoming frame that were passed on
 
     def process_outgoing(self, frame: Frame, compress: bool | None = None) -> Frame:
         begins = not self._sending
@@ -117,7 +122,7 @@ routes = rawws.RouteTableDef()
 
 @routes.websocket_raw(PATH + "/socket", negotiate_extensions=True, extensions=[Checksum()])
 async def echo(session: rawws.WebSocketServerSession) -> None:
-    """Echo through the extension. Raw, so control frames arrive and the closing handshake is ours."""
+    """Echo through the extension. It is raw, so we answer pings and do the closing handshake."""
     session.apply_extensions()
     async for frame in session:
         if frame.opcode is Opcode.PING:
@@ -129,7 +134,7 @@ async def echo(session: rawws.WebSocketServerSession) -> None:
 
 
 def conversation(text: str) -> list[str]:
-    """What both sides say, and what stands on the wire."""
+    """Return lines that show the negotiation, and a message on the wire."""
     client, server = Checksum("adler32"), Checksum()
     offer = client_offer_header([client])
     assert offer is not None
@@ -155,12 +160,12 @@ async def page(request: web.Request) -> web.Response:
 
 
 def install(app: web.Application) -> None:
-    """Add the demo to an application on which ``rawws.setup`` was called."""
+    """Add the demo to an application. Call ``rawws.setup()`` on it first."""
     app.add_routes(routes)
 
 
 def init(argv: list[str] | None = None) -> web.Application:
-    """The demo alone; the form that ``python -m aiohttp.web`` calls."""
+    """Make an application with this demo alone. ``python -m aiohttp.web`` calls this."""
     app = site.new_application()
     rawws.setup(app)
     app.router.add_get("/", site.redirect(PATH))

@@ -1,4 +1,4 @@
-"""What the demos share: an application, pages, a command line. Nothing in here is about WebSockets."""
+"""An application, pages and a command line, shared by the demos. Nothing here is about WebSockets."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ HEADERS = {
 
 
 def new_application() -> web.Application:
-    """An application that serves the style sheet and the scripts."""
+    """Make an application that serves the style sheet and the scripts."""
     app = web.Application()
     app.router.add_static("/static", STATIC)
     return app
 
 
 def page(name: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    """A handler that answers with the page ``name`` of the static folder."""
+    """Make a handler that answers with the page ``name`` of the static folder."""
 
     async def show(request: web.Request) -> web.StreamResponse:
         return web.FileResponse(STATIC / name, headers=HEADERS)
@@ -36,7 +36,7 @@ def page(name: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
 
 
 def document(title: str, body: str) -> web.Response:
-    """A page made on the spot, with the looks of the others. Both texts are HTML."""
+    """Make a page that looks like the others. Both arguments are HTML."""
     text = (STATIC / "index.html").read_text(encoding="utf-8")
     head, _, _ = text.partition("<body>")
     head = re.sub("<title>.*</title>", f"<title>{title} · aiohttp_rawws</title>", head)
@@ -45,7 +45,7 @@ def document(title: str, body: str) -> web.Response:
 
 
 def redirect(path: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    """A handler that sends the browser on to ``path``."""
+    """Make a handler that redirects to ``path``."""
 
     async def show(request: web.Request) -> web.StreamResponse:
         raise web.HTTPFound(path)
@@ -54,7 +54,7 @@ def redirect(path: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]
 
 
 def run(app: web.Application, description: str | None) -> None:
-    """Serve ``app`` with aiohttp's runner where the command line says."""
+    """Serve ``app`` with aiohttp's runner, on the address of the command line."""
     arguments = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     arguments.add_argument("-H", "--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     arguments.add_argument("-P", "--port", type=int, default=8080, help="port, 0 for a free one (%(default)s)")

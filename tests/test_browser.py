@@ -125,7 +125,7 @@ def test_binary_and_fragments(page: Page) -> None:
 
 def test_a_pong_of_the_browser_is_seen(page: Page) -> None:
     page.get_by_label("Ping payload").fill("knock")
-    page.get_by_role("button", name="Let the server ping").click()
+    page.get_by_role("button", name="Ping from the server").click()
     assert cells(page, 0)[1:3] == ["sent", "9 ping"]
     pong = cells(page, 1)
     assert pong[1:3] == ["received", "10 pong"]
@@ -133,7 +133,7 @@ def test_a_pong_of_the_browser_is_seen(page: Page) -> None:
 
 
 def test_the_browser_closes(page: Page) -> None:
-    page.get_by_role("button", name="Close from here").click()
+    page.get_by_role("button", name="Close from the browser").click()
     expect(page.get_by_role("status")).to_have_text("closed: the browser reports code 4000 “enough seen”")
     assert cells(page, 0)[1:3] == ["received", "8 close"]
     assert cells(page, 1)[1:3] == ["sent", "8 close"]
@@ -147,7 +147,7 @@ def test_the_browser_closes(page: Page) -> None:
 def test_the_server_closes(page: Page) -> None:
     page.get_by_label("Close code").fill("1013")
     page.get_by_label("Reason").fill("come back")
-    page.get_by_role("button", name="Let the server close").click()
+    page.get_by_role("button", name="Close from the server").click()
     expect(page.get_by_role("status")).to_have_text("closed: the browser reports code 1013 “come back”")
     assert cells(page, 0)[1:3] == ["sent", "8 close"]
     assert cells(page, 1)[1:3] == ["received", "8 close"]
@@ -155,7 +155,7 @@ def test_the_server_closes(page: Page) -> None:
 
 def test_what_cannot_be_done_is_said(page: Page) -> None:
     page.get_by_label("Close code").fill("1005")
-    page.get_by_role("button", name="Let the server close").click()
+    page.get_by_role("button", name="Close from the server").click()
     expect(rows(page)).to_have_count(1)
     assert "1005" in cells(page, 0)[0]
     expect(page.get_by_role("status")).to_have_text("connected")
@@ -168,7 +168,7 @@ def test_looks(page: Page, scheme: Any, tmp_path: Path) -> None:
     page.get_by_label("Echoed in").select_option("3")
     page.get_by_label("Message").fill("cut in three")
     page.get_by_role("button", name="Send").click()
-    page.get_by_role("button", name="Let the server ping").click()
+    page.get_by_role("button", name="Ping from the server").click()
     expect(rows(page)).to_have_count(8)
     picture(page, f"raw-echo-{scheme}", tmp_path)
     page.set_viewport_size({"width": 390, "height": 844})

@@ -4,7 +4,7 @@ const $ = (id) => document.getElementById(id);
 const base = new URL("/raw-echo/", location.href);
 base.protocol = base.protocol.replace("http", "ws");
 
-let viewer; // reports what the echo saw, takes orders
+let viewer; // reports the frames of the echo, takes orders
 let socket; // the echo itself
 let count = 0;
 
@@ -41,7 +41,7 @@ function order(what) {
 
 function cell(row, text, className = "", label = "") {
   const td = row.insertCell();
-  if (label) td.dataset.label = label; // shown where the screen is too narrow for the head of the table
+  if (label) td.dataset.label = label; // shown if the screen is too narrow for the head of the table
   td.className = className;
   td.textContent = text;
   return td;
