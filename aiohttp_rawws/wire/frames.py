@@ -54,9 +54,7 @@ def _text_frame(
     Args:
         payload: A str, or bytes that are sent as they are: a fragment may end inside a character.
         fin: This is the last frame of its message. Default: True.
-        rsv1: The first reserved bit. Default: False.
-        rsv2: The second reserved bit. Default: False.
-        rsv3: The third reserved bit. Default: False.
+        rsv1, rsv2, rsv3: The reserved bits. Default: False.
 
     Raises:
         UnicodeEncodeError: A str has lone surrogates.
@@ -139,9 +137,7 @@ class Frame:
             opcode: As on the wire, 0 to 15.
             payload: Any contiguous buffer. It is copied unless it is bytes. Default: empty.
             fin: This is the last frame of its message. Default: True.
-            rsv1: The first reserved bit, which extensions may give a meaning. Default: False.
-            rsv2: The second reserved bit. Default: False.
-            rsv3: The third reserved bit. Default: False.
+            rsv1, rsv2, rsv3: The reserved bits, which extensions may give a meaning. Default: False.
             kind: The kind of the message that a continuation belongs to. Default: the opcode.
 
         Raises:
@@ -331,9 +327,7 @@ def make_frame(head: int, kind: int, payload: bytes, key: int) -> Frame:
 
 def with_payload(frame: Frame, payload: bytes, rsv1: bool) -> Frame:
     """Make a frame that differs from ``frame`` in payload and first reserved bit, for extensions. Without a check."""
-    if frame is None:
-        raise not_made(frame)
-    if frame._payload is None:
+    if frame is None or frame._payload is None:
         raise not_made(frame)
     head = frame._head | RSV1 if rsv1 else frame._head & ~RSV1
     return make_frame(head, frame._kind, payload, UNMASKED)
@@ -348,9 +342,7 @@ class FrameHeader:
         length: Bytes of the whole payload.
         kind: The kind of the message.
         fin: This is the last frame of its message.
-        rsv1: The first reserved bit.
-        rsv2: The second reserved bit.
-        rsv3: The third reserved bit.
+        rsv1, rsv2, rsv3: The reserved bits.
         masking_key: The key that the payload was masked with, None if it was not masked.
     """
 
