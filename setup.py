@@ -1,6 +1,7 @@
-"""The compiled core, which is optional: where it cannot be built, the package works in Python alone.
+"""The compiled core, which is optional: if it cannot be built, the package works in Python alone.
 
 AIOHTTP_RAWWS_NO_EXTENSIONS=1 leaves it out.
+Compiled modules carry no debug information, unless CFLAGS ask for it with -g.
 """
 
 import os
@@ -12,6 +13,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CCompilerError
 
+PACKAGE = "aiohttp_rawws"
+ROOT = Path(__file__).resolve().parent
 DIRECTIVES = {
     "language_level": "3",
     "boundscheck": False,
@@ -23,74 +26,92 @@ DIRECTIVES = {
 }
 # A session whose __init__ failed has None where a C type is expected. That is an AttributeError then, as in Python.
 SESSION_DIRECTIVES = DIRECTIVES | {"nonecheck": True}
-ROOT = Path(__file__).resolve().parent
-PACKAGE = "aiohttp_rawws"
-
-
-def python_only(why: object) -> None:
-    print(f"{PACKAGE}: no compiled core, everything runs in Python ({why})", file=sys.stderr)
 
 
 def stem(module: str) -> Path:
-    return ROOT.joinpath(PACKAGE, *module.split("."))
+    """Path of ``module`` without its suffix."""
+    return Path(PACKAGE, *module.split("."))
 
 
 def source(module: str) -> str:
     """The Cython source of ``module`` if it has one, else its Python source, with the types in the .pxd beside it."""
     path = stem(module).with_suffix(".pyx")
-    return str((path if path.exists() else path.with_suffix(".py")).relative_to(ROOT))
+    return str(path if path.exists() else path.with_suffix(".py"))
+
+
+def flags() -> dict[str, list[str]]:
+    if sys.platform == "win32":
+        return {}
+    if "-g" in os.environ.get("CFLAGS", "").split():
+        return {"extra_compile_args": ["-O3"]}
+    # Debug information would be five sixths of a module, and would hold the path of the folder that it was built in.
+    # Elsewhere than on Linux the linker has other words for "no symbols", and -g0 leaves little to remove.
+    return {
+        "extra_compile_args": ["-O3", "-g0"],
+        "extra_link_args": ["-Wl,-s"] if sys.platform == "linux" else [],
+    }
 
 
 def extensions() -> list[Extension]:
-    if os.environ.get("AIOHTTP_RAWWS_NO_EXTENSIONS"):
-        python_only("AIOHTTP_RAWWS_NO_EXTENSIONS is set")
-        return []
-    try:
-        from Cython.Build import cythonize
-    except ImportError:
-        python_only("Cython is not installed")
-        return []
     modules = runpy.run_path(str(ROOT / PACKAGE / "_build.py"))["MODULES"]
-    headers = [str(path.relative_to(ROOT)) for path in ROOT.glob(f"{PACKAGE}/*/*.h")]
-    # cythonize() does not track what one .pxd takes from another: compile all again when any of them has changed.
-    newest_pxd = max(path.stat().st_mtime for path in ROOT.glob(f"{PACKAGE}/*/*.pxd"))
-    generated = [path.stat().st_mtime for path in ROOT.glob("build/cython/**/*.c")]
-    flags = [] if sys.platform == "win32" else ["-O3"]
-    force = bool(generated) and newest_pxd > min(generated)
-
-    def compiled(layer: str, directives: dict[str, object]) -> list[Extension]:
-        return cythonize(
-            [
-                Extension(
-                    f"{PACKAGE}.{module}",
-                    [source(module)],
-                    include_dirs=[str(stem(module).parent.relative_to(ROOT))],
-                    depends=headers,
-                    extra_compile_args=flags,
-                )
-                for module in modules
-                if module.startswith(f"{layer}.")
-            ],
-            build_dir="build/cython",
-            compiler_directives=directives,
-            force=force,
-            quiet=True,
+    headers = [str(path) for path in Path(PACKAGE).glob("*/*.h")]
+    return [
+        Extension(
+            f"{PACKAGE}.{module}",
+            [source(module)],
+            include_dirs=[str(stem(module).parent)],
+            depends=headers,
+            **flags(),
         )
+        for module in modules
+    ]
 
-    return compiled("wire", DIRECTIVES) + compiled("session", SESSION_DIRECTIVES)
 
+class BuildCore(build_ext):
+    """Builds the whole core or nothing of it: half a core cannot be imported."""
 
-class OptionalBuild(build_ext):
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count() or 1
+
     def run(self) -> None:
+        inplace = self.inplace
         try:
-            super().run()
-        except (BaseError, CCompilerError, OSError) as exc:
-            python_only(f"building it failed: {type(exc).__name__}")
-            # All of it or nothing: half a core cannot be imported.
-            for extension in self.extensions:
-                Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)
-            self.extensions = []
+            if os.environ.get("AIOHTTP_RAWWS_NO_EXTENSIONS"):
+                self.leave_out("AIOHTTP_RAWWS_NO_EXTENSIONS is set")
+            else:
+                self.translate()
+                super().run()
+        except (ImportError, BaseError, CCompilerError, OSError) as exc:
+            self.inplace = inplace
+            self.leave_out(f"building it failed: {type(exc).__name__}: {exc}")
+
+    def translate(self) -> None:
+        """Write the C source of each module."""
+        from Cython.Build import cythonize
+
+        # cythonize() does not track what one .pxd takes from another: translate all again when any of them has changed.
+        newest = max(path.stat().st_mtime for path in Path(PACKAGE).glob("*/*.pxd"))
+        written = [path.stat().st_mtime for path in Path("build/cython").glob("**/*.c")]
+        for layer, directives in (("wire", DIRECTIVES), ("session", SESSION_DIRECTIVES)):
+            mine = {ext.name: ext for ext in self.extensions if ext.name.startswith(f"{PACKAGE}.{layer}.")}
+            for done in cythonize(
+                list(mine.values()),
+                nthreads=self.parallel,
+                build_dir="build/cython",
+                compiler_directives=directives,
+                force=bool(written) and newest > min(written),
+                quiet=True,
+            ):
+                mine[done.name].sources = done.sources
+
+    def leave_out(self, why: str) -> None:
+        print(f"{PACKAGE}: no compiled core, everything runs in Python ({why})", file=sys.stderr)
+        for extension in self.extensions:
+            Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)
+        self.extensions = self.distribution.ext_modules = []
 
 
-os.chdir(ROOT)
-setup(ext_modules=extensions(), cmdclass={"build_ext": OptionalBuild})
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    setup(ext_modules=extensions(), cmdclass={"build_ext": BuildCore})
