@@ -1,6 +1,6 @@
 """The compiled core, which is optional: if it cannot be built, the package works in Python alone.
 
-AIOHTTP_RAWWS_NO_EXTENSIONS=1 leaves it out.
+AIOHTTP_RAWWS_NO_EXTENSIONS=1 leaves it out. AIOHTTP_RAWWS_REQUIRE_COMPILED=1 makes it an error if it cannot be built.
 Compiled modules carry no debug information, unless CFLAGS ask for it with -g.
 """
 
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CCompilerError
 
@@ -83,6 +84,8 @@ class BuildCore(build_ext):
                 self.translate()
                 super().run()
         except (ImportError, BaseError, CCompilerError, OSError) as exc:
+            if os.environ.get("AIOHTTP_RAWWS_REQUIRE_COMPILED"):
+                raise
             self.inplace = inplace
             self.leave_out(f"building it failed: {type(exc).__name__}: {exc}")
 
@@ -112,6 +115,18 @@ class BuildCore(build_ext):
         self.extensions = self.distribution.ext_modules = []
 
 
+class NamedWheel(bdist_wheel):
+    """A wheel named for what it holds: py3-none-any if there is no compiled core in it."""
+
+    def run_command(self, command: str) -> None:
+        super().run_command(command)
+        if command == "build":  # setuptools decides before it
+            self.root_is_pure = not self.distribution.has_ext_modules()
+
+
 if __name__ == "__main__":
     os.chdir(ROOT)
-    setup(ext_modules=extensions(), cmdclass={"build_ext": BuildCore})
+    setup(
+        ext_modules=extensions(),
+        cmdclass={"build_ext": BuildCore, "bdist_wheel": NamedWheel},
+    )

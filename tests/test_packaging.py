@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,11 @@ def library(tree: Path) -> Path:
     return tree / "aiohttp_rawws" / "wire" / f"small{SUFFIX}"
 
 
+def wheel(tree: Path) -> Path:
+    (path,) = (tree / "dist").glob("*.whl")
+    return path
+
+
 @pytest.mark.interop
 class TestCompiled:
     @linux
@@ -104,3 +110,29 @@ class TestCompiled:
         done = run(built, "build_ext --inplace", CC="false")
         assert done.returncode == 0 and "no compiled core" in done.stderr
         assert not library(built).exists()
+
+
+@pytest.mark.interop
+class TestWheel:
+    def test_with_the_core(self, built: Path) -> None:
+        assert run(built, "-q bdist_wheel").returncode == 0
+        assert f"-cp{sys.version_info[0]}{sys.version_info[1]}-" in wheel(built).name
+        names = zipfile.ZipFile(wheel(built)).namelist()
+        assert f"aiohttp_rawws/wire/small{SUFFIX}" in names
+        assert not [name for name in names if name.endswith((".c", ".pxd", ".pyx", ".h"))]
+
+    @pytest.mark.parametrize("variables", [{"CC": "false"}, {"AIOHTTP_RAWWS_NO_EXTENSIONS": "1"}], ids="".join)
+    def test_without_the_core(self, tree: Path, variables: dict[str, str]) -> None:
+        done = run(tree, "-q bdist_wheel", **variables)
+        assert done.returncode == 0 and "no compiled core" in done.stderr, done.stderr
+        assert wheel(tree).name.endswith("-py3-none-any.whl")
+        with zipfile.ZipFile(wheel(tree)) as content:
+            assert "aiohttp_rawws/wire/small.py" in content.namelist()
+            assert not [name for name in content.namelist() if name.endswith((".so", ".pyd"))]
+            (metadata,) = (name for name in content.namelist() if name.endswith("/WHEEL"))
+            assert b"Root-Is-Purelib: true" in content.read(metadata)
+
+    def test_a_core_that_is_required(self, tree: Path) -> None:
+        done = run(tree, "-q bdist_wheel", CC="false", AIOHTTP_RAWWS_REQUIRE_COMPILED="1")
+        assert done.returncode
+        assert not (tree / "dist").exists()
