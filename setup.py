@@ -5,6 +5,7 @@ Compiled modules carry no debug information, unless CFLAGS ask for it with -g.
 """
 
 import os
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -124,9 +125,18 @@ class NamedWheel(bdist_wheel):
             self.root_is_pure = not self.distribution.has_ext_modules()
 
 
+def long_description() -> str:
+    """README.md without its relative links and pictures: an index page has no files beside it."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    target = r"\((?!https?:|mailto:|#)[^)\s]*\)"
+    text = re.sub(rf"!\[[^\]]*\]{target}", "", text)
+    return re.sub(rf"\[([^\]]*)\]{target}", r"\1", text)
+
+
 if __name__ == "__main__":
     os.chdir(ROOT)
     setup(
+        long_description=long_description(),
         ext_modules=extensions(),
         cmdclass={"build_ext": BuildCore, "bdist_wheel": NamedWheel},
     )

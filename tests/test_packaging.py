@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -136,3 +138,22 @@ class TestWheel:
         done = run(tree, "-q bdist_wheel", CC="false", AIOHTTP_RAWWS_REQUIRE_COMPILED="1")
         assert done.returncode
         assert not (tree / "dist").exists()
+
+
+def long_description() -> str:
+    text = runpy.run_path(str(ROOT / "setup.py"))["long_description"]()
+    assert isinstance(text, str)
+    return text
+
+
+class TestMetadata:
+    def test_the_long_description_has_no_relative_links(self) -> None:
+        text = re.sub(r"```.*?```", "", long_description(), flags=re.DOTALL)
+        targets = re.findall(r"\]\(([^)]*)\)|\]:\s*(\S+)|(?:src|href)=\"([^\"]*)\"", text)
+        relative = [target for found in targets for target in found if target and not re.match(r"https?:|mailto:|#", target)]
+        assert not relative
+
+    def test_the_long_description_keeps_its_text(self) -> None:
+        readme = (ROOT / "README.md").read_text(encoding="utf-8")
+        assert re.findall(r"^#.*", long_description(), re.MULTILINE) == re.findall(r"^#.*", readme, re.MULTILINE)
+        assert re.findall(r"```.*?```", long_description(), re.DOTALL) == re.findall(r"```.*?```", readme, re.DOTALL)
