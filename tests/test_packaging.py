@@ -150,8 +150,7 @@ class TestMetadata:
     def test_the_long_description_has_no_relative_links(self) -> None:
         text = re.sub(r"```.*?```", "", long_description(), flags=re.DOTALL)
         targets = re.findall(r"\]\(([^)]*)\)|\]:\s*(\S+)|(?:src|href)=\"([^\"]*)\"", text)
-        relative = [target for found in targets for target in found if target and not re.match(r"https?:|mailto:|#", target)]
-        assert not relative
+        assert not [link for link in map("".join, targets) if link and not re.match(r"https?:|mailto:|#", link)]
 
     def test_the_long_description_keeps_its_text(self) -> None:
         readme = (ROOT / "README.md").read_text(encoding="utf-8")
