@@ -327,7 +327,7 @@ def make_frame(head: int, kind: int, payload: bytes, key: int) -> Frame:
 
 def with_payload(frame: Frame, payload: bytes, rsv1: bool) -> Frame:
     """Make a frame that differs from ``frame`` in payload and first reserved bit, for extensions. Without a check."""
-    if frame is None or frame._payload is None:
+    if frame is None or frame._payload is None:  # type: ignore[redundant-expr]  # None passes for a C type
         raise not_made(frame)
     head = frame._head | RSV1 if rsv1 else frame._head & ~RSV1
     return make_frame(head, frame._kind, payload, UNMASKED)
