@@ -261,8 +261,7 @@ class Frame:
             "rsv2": self.rsv2,
             "rsv3": self.rsv3,
         }
-        arguments.update(changes)
-        return Frame(**arguments)
+        return Frame(**(arguments | changes))
 
     def _is(self, other: Frame) -> bool:
         if self._payload is None:
@@ -327,7 +326,9 @@ def make_frame(head: int, kind: int, payload: bytes, key: int) -> Frame:
 
 def with_payload(frame: Frame, payload: bytes, rsv1: bool) -> Frame:
     """Make a frame that differs from ``frame`` in payload and first reserved bit, for extensions. Without a check."""
-    if frame is None or frame._payload is None:  # type: ignore[redundant-expr]  # None passes for a C type
+    if frame is None:
+        raise not_made(frame)
+    if frame._payload is None:
         raise not_made(frame)
     head = frame._head | RSV1 if rsv1 else frame._head & ~RSV1
     return make_frame(head, frame._kind, payload, UNMASKED)
