@@ -103,10 +103,11 @@ class ManagedReceiving(managed_life.ManagedLife):
             reason = CloseReason(CloseCode.VIOLATED_POLICY, "Too many messages wait to be taken")
             self.fail(self._connection.own(ChannelOverflow(text)), reason)
             return
-        if self._connection.send_phase and queue.is_full():
+        closing = self._connection.close_sent is not None
+        if closing and queue.is_full():
             return  # behind our Close: dropped, so that reading goes on to the peer's Close
         queue.put_one(message)
-        if not queue.full and not self._overflow_closes and not self._connection.send_phase and queue.is_full():
+        if not queue.full and not self._overflow_closes and not closing and queue.is_full():
             queue.full = True
             self._connection.set_paused(True)
 
