@@ -408,6 +408,27 @@ async def test_a_listener_that_calls_its_session_gets_the_frames_in_order(
 
 
 @each_kind
+@pytest.mark.parametrize("waiting", [False, True], ids=["in a read", "from the queue"])
+async def test_a_listener_that_aborts_gets_nothing_more(kind: str, waiting: bool) -> None:
+    async with talking(kind, incoming=bounded(4)) as (session, _, peer):
+        heard: list[str] = []
+
+        def on_frame(frame: Frame) -> None:
+            heard.append(frame.text)
+            if len(heard) == 3:
+                session.abort()
+
+        if not waiting:
+            session.listen(on_frame)
+        say(peer, *numbered(10))
+        await settle()
+        if waiting:
+            session.listen(on_frame)
+        await idle()
+        assert heard == ["0", "1", "2"]
+
+
+@each_kind
 async def test_a_listener_that_closes_still_gets_what_follows(kind: str) -> None:
     async with talking(kind) as (session, _, peer):
         heard: list[str] = []

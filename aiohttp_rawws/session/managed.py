@@ -116,6 +116,8 @@ class DefaultWebSocketSession(managed_sending.ManagedSending):
     def abort(self) -> None:
         """Drop the connection at once, without a Close frame."""
         self._stop_pinger()
+        if self._queue.has_listener:
+            self._queue.take_all()
         self._connection.abort()
 
     async def wait_closed(self) -> None:

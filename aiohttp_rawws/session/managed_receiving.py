@@ -226,14 +226,11 @@ class ManagedReceiving(managed_life.ManagedLife):
         self.begin()
         connection = self._connection
         self._listener = on_message
-        waiting = []
-        while self._queue.count():
-            waiting.append(self._queue.take())
         self._queue.has_listener = True
         self._queue.full = False
-        for message in waiting:
-            if self._failure is None:
-                self._deliver(message)
+        while self._queue.count() and self._failure is None:  # abort() in the callback empties it
+            self._deliver(self._queue.take())
+        self._queue.take_all()
         connection.in_place = True
         connection.set_paused(False)
         if self._messages_ended and self._closing is not None:
