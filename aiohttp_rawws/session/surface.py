@@ -115,8 +115,10 @@ class Surface(endpoint.Endpoint):
 
         Raises:
             ConverterNotFound: There is no converter.
+            RuntimeError: A message is open.
         """
-        await self.send(serialized(self._options.converter, value))  # type: ignore[attr-defined]
+        frame = serialized(self._options.converter, value)
+        await self.send(PreparedFrame(frame))  # type: ignore[attr-defined]  # which is whole, and a Frame need not be
 
     async def receive_deserialized(self, expected: Any = None) -> Any:
         """Receive one frame, on a managed session one message, and return the value in it.
