@@ -348,3 +348,39 @@ async def test_a_whole_message_that_waits_while_another_one_is_opened(kind: str)
 
 
 # ---- a fast peer ------------------------------------------------------------------------------
+
+
+@each_kind
+@pytest.mark.parametrize("item", ["bytes", "frame", "prepared", "serialized", "close to a MiB", "channel"])
+async def test_a_sender_lets_others_run_once_per_mebibyte(kind: str, item: str) -> None:
+    """Even if the peer takes everything at once and ``send()`` has nothing to wait for."""
+    size = 2**20 - 1 if item == "close to a MiB" else 1000
+    payload = random.Random(3).randbytes(size)
+    frame = Frame.binary(payload)
+    prepared = PreparedFrame(frame)
+    sends: dict[str, Callable[[Any], Any]] = {
+        "frame": lambda session: session.send(frame),
+        "prepared": lambda session: session.send(prepared),
+        "serialized": lambda session: session.send_serialized("x" * size),
+        "channel": lambda session: session.outgoing.send(payload),
+    }
+    send = sends.get(item, lambda session: session.send(payload))
+    async with on_a_line(kind, converter=JSONConverter(), outgoing=UNLIMITED) as (session, line):
+        line.high = 2**40  # the peer takes everything
+        in_a_row = most = 0
+
+        async def others() -> None:
+            nonlocal in_a_row, most
+            while True:
+                await asyncio.sleep(0)
+                line.held.clear()
+                most, in_a_row = max(most, in_a_row), 0
+
+        (ticking,) = start(others())
+        await asyncio.sleep(0)
+        for _ in range(4 * 2**20 // size):
+            await send(session)
+            in_a_row += size
+        await asyncio.sleep(0)
+        ticking.cancel()
+        assert 0 < most <= 2 * 2**20

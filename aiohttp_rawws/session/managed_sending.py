@@ -52,8 +52,9 @@ class ManagedSending(managed_receiving.ManagedReceiving):
         assert pipeline is not None
         if self._is_behind() or self._connection.must_wait(frame) or pipeline.needs_thread(frame, compress):
             return self._made_backlog().send(frame, compress, whole)
+        before = self._connection.bytes_sent
         self._send_transformed(frame, compress, whole)
-        if self._should_yield(len(frame.payload)):
+        if self._should_yield(max(len(frame.payload), self._connection.bytes_sent - before)):
             return asyncio.sleep(0)
         return None
 

@@ -9,6 +9,6 @@ from aiohttp_rawws.wire.frames cimport is_prepared
 
 
 cdef class RawSending(surface.Surface):
-    @cython.locals(connection=ConnectionCoreC, before="long long")
+    @cython.locals(connection=ConnectionCoreC, before="long long", sent="long long")
     cdef object start_sending(self, item, compress)
     cdef void _put(self, item) except *

@@ -44,7 +44,10 @@ class RawSending(surface.Surface):
             return self._send_in_turn(item)
         before = connection.bytes_sent
         self._put(item)
-        if self._should_yield(connection.bytes_sent - before):
+        sent = connection.bytes_sent - before
+        if connection.pipeline is not None:  # what it makes small costs time all the same
+            sent = max(sent, len(as_frame(item).payload))
+        if self._should_yield(sent):
             return asyncio.sleep(0)
         return None
 
