@@ -7,7 +7,7 @@ from collections import deque
 
 from ..errors import SessionClosed
 from ..extensions.base import ExtensionPipeline
-from ..wire.codec import Frame, is_control
+from ..wire.codec import Frame, is_close, is_control
 from .connection import Connection
 from .life import wake_all
 from .options import ChannelConfig
@@ -155,8 +155,15 @@ class Backlog:
 
     async def _send_in_turn(self, entry: Entry) -> None:
         connection, frame = self._connection, entry.frame
+        if is_close(frame):
+            if not connection.send_phase:
+                connection.send_now(frame)
+            elif connection.close_sent is None:  # outgoing has overflowed: no Close can be sent
+                connection.disconnect()
+            return
         if entry.waiter is not None:
-            while not entry.waiter.cancelled() and (room := connection.room()) is not None:
+            suspends = self._limits.on_overflow == "suspend"
+            while suspends and not entry.waiter.cancelled() and (room := connection.room()) is not None:
                 entry.room = room
                 await connection.wait_for(room)
                 entry.room = None

@@ -40,7 +40,9 @@ class ClosingHandshake:
         reason: The session's close reason: that of whichever Close was first, or of the loss. None before.
     """
 
-    __slots__ = ("_close_timeout", "_connection", "_delay", "_loop", "_pending", "_timer", "_waiters", "reason")
+    __slots__ = (
+        "_behind", "_close_timeout", "_connection", "_delay", "_loop", "_pending", "_timer", "_waiters", "reason",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, connection: Connection, close_timeout: float) -> None:
         self._loop = loop
@@ -51,6 +53,7 @@ class ClosingHandshake:
         self._pending: Frame | None = None  # our Close, when what came before has been taken
         self._delay: asyncio.TimerHandle | None = None
         self._timer: DeliveryTimer | None = None
+        self._behind = False  # the timer runs for messages before our Close, which wait to be sent
 
     # ---- the reason -------------------------------------------------------------------
 
@@ -108,11 +111,22 @@ class ClosingHandshake:
         if owed is Owed.END_TCP:
             self._stop_timers()
             connection.disconnect()
-        elif owed is Owed.WAIT_FOR_PEER and self._timer is None and not connection.connection_phase:
+        elif owed is Owed.WAIT_FOR_PEER and (self._timer is None or self._behind) and not connection.connection_phase:
+            self._stop_timers()
+            self._behind = False
             self._timer = DeliveryTimer(self._loop, connection, self._close_timeout, self._overdue)
+
+    def wait_behind(self) -> None:
+        """Our Close waits behind messages: the peer has to go on taking those."""
+        if self._timer is None:
+            self._behind = True
+            self._timer = DeliveryTimer(self._loop, self._connection, self._close_timeout, self._overdue)
 
     def _overdue(self, undelivered: bool) -> None:
         self._timer = None
+        if self._behind and not undelivered:
+            self.wait_behind()  # it is not the peer that is waited for, but a message that is being compressed
+            return
         what = "the Close" if undelivered else "an answer to the Close"
         self._connection.end_at_limit("close_timeout", f"{what} took longer than {self._close_timeout} seconds")
 

@@ -188,6 +188,7 @@ class ManagedSending(managed_receiving.ManagedReceiving):
                 connection.disconnect()  # outgoing has overflowed: no Close can be sent, and nothing else ends this
         elif self._is_behind():
             self._made_backlog().add(Entry(frame, None, False, None))
+            closing.wait_behind()
         else:
             connection.send_frame(frame)
 
