@@ -15,6 +15,7 @@ from aiohttp_rawws.errors import (
     ProtocolViolation,
     SessionClosed,
 )
+from aiohttp_rawws.session.broadcast import broadcast
 from aiohttp_rawws.session.managed import DefaultWebSocketSession
 from aiohttp_rawws.session.memory import memory_pair
 from aiohttp_rawws.session.options import Periodic, WhenIdle, bounded
@@ -444,6 +445,49 @@ async def test_starts_with_the_first_use():
         await client.close()
         await client.end()
     assert session.close_state.lost
+
+
+FIRST_USES = {
+    "receive()": lambda session: session.receive(),
+    "receive_nowait()": lambda session: session.receive_nowait(),
+    "try_receive()": lambda session: session.incoming.try_receive(),
+    "iterating": lambda session: anext(session),
+    "listen()": lambda session: session.listen(lambda message: None),
+    "send()": lambda session: session.send("x"),
+    "send_nowait()": lambda session: session.send_nowait("x"),
+    "try_send()": lambda session: session.outgoing.try_send("x"),
+    "broadcast()": lambda session: broadcast([session], "x"),
+    "ping()": lambda session: session.ping(),
+    "close_reason": lambda session: session.close_reason,
+    "async with": lambda session: session.__aenter__(),
+}
+
+
+@pytest.mark.parametrize("use", FIRST_USES)
+async def test_every_first_use_starts_it(use):
+    """From then on it answers pings, and takes what came before."""
+    server, client = memory_pair()
+    session = DefaultWebSocketSession(server)
+    client.send_nowait(Frame.ping(b"are you there?"))
+    client.send_nowait("early")
+    await settle()
+    result = FIRST_USES[use](session)
+    task = asyncio.ensure_future(wait_for(result)) if hasattr(result, "__await__") and use != "broadcast()" else None
+    await settle()
+    client.send_nowait(Frame.ping(b"and now?"))
+    await settle()
+    pongs = [frame.payload for frame in iter(client.receive_nowait, None) if frame.opcode is Opcode.PONG]
+    assert pongs == [b"are you there?", b"and now?"]
+    if task is not None:
+        task.cancel()
+        await asyncio.wait([task])
+    session.abort()
+    await session.wait_closed()
+    await client.wait_closed()
+
+
+async def wait_for(awaitable):
+    return await awaitable
 
 
 async def test_fragments_can_be_sent():

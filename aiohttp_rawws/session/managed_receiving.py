@@ -12,7 +12,7 @@ from ..errors import ChannelOverflow, PeerError, PolicyViolation
 from ..extensions.base import ExtensionPipeline
 from ..wire.codec import Frame, FrameChunk, is_control, is_whole_message
 from ..wire.codes import CloseCode, CloseReason, Opcode
-from . import managed_life
+from . import managed_life, surface
 from .awaitables import receiving
 from .messages import MessageAssembler, check_whole
 from .reasons import checked_reason, reason_for, to_raise
@@ -178,6 +178,11 @@ class ManagedReceiving(managed_life.ManagedLife):
             RuntimeError: Another task receives, or a listener does.
         """
         return receiving(self, False)
+
+    def receive_nowait(self) -> Frame | None:
+        """The next message if one waits, else None."""
+        self.begin()
+        return surface.Surface.receive_nowait(self)
 
     def _before_waiting(self) -> None:
         self.begin()
