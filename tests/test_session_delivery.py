@@ -19,7 +19,7 @@ import pytest
 from aiohttp_rawws import Frame, SessionClosed
 from aiohttp_rawws.session import delivery
 from aiohttp_rawws.session.connection import LINGER
-from aiohttp_rawws.session.delivery import LEAST_RATE, DeliveryTimer, StallTimer, has_stalled, kernel_queue
+from aiohttp_rawws.session.delivery import MIN_RATE, DeliveryTimer, StallTimer, has_stalled, kernel_queue
 
 from . import peers
 from .clock import advance, is_time_of
@@ -28,7 +28,7 @@ from .talking import Line, bounded_wait, on_a_line, run
 pytestmark = pytest.mark.loops("clock")
 
 T = 8.0  # seconds of the limits
-SLOW, FAST = 0.9 * LEAST_RATE, 1.1 * LEAST_RATE
+SLOW, FAST = 0.9 * MIN_RATE, 1.1 * MIN_RATE
 NOISE = random.Random(1).randbytes(60_000)  # does not compress
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what the kernel holds (TIOCOUTQ)")
 
@@ -37,7 +37,7 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tell
 
 
 @pytest.mark.parametrize("timeout", [0.25, 8.0, 60.0])
-@pytest.mark.parametrize(("rate", "stalls"), [(0, True), (SLOW, True), (LEAST_RATE, False)])
+@pytest.mark.parametrize(("rate", "stalls"), [(0, True), (SLOW, True), (MIN_RATE, False)])
 def test_the_least_rate(timeout: float, rate: float, stalls: bool) -> None:
     samples = deque([(0.0, 0)])
     steps = [timeout / 8 * step for step in range(1, 33)]
@@ -204,7 +204,7 @@ async def test_a_peer_that_takes_it_in_bursts(ending: str) -> None:
 async def test_once_all_is_delivered_the_wait_for_the_peer_is_limited(ending: str) -> None:
     """Whatever it goes on sending."""
     async with sent_and_ending(ending) as (_session, line, _task):
-        await take_at(line, 20 * LEAST_RATE)
+        await take_at(line, 20 * MIN_RATE)
         began = asyncio.get_running_loop().time()
         while not line.lost:
             line.give(peers.frame(peers.TEXT, b"more"))
