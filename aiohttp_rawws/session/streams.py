@@ -63,7 +63,7 @@ class StreamTransport(asyncio.Transport):
                     break
                 await self._reading.wait()
                 self._protocol.feed(data)
-        except Exception as exc:  # the reader may be of another library, with its own exceptions
+        except (Exception, asyncio.CancelledError) as exc:  # the reader may be of another library, with its own errors
             self._lose(exc)
             return
         if not self._lost and not self._protocol.eof_received():
@@ -107,7 +107,7 @@ class StreamTransport(asyncio.Transport):
             while self._undrained:
                 self._undrained = 0
                 await self._writer.drain()
-        except Exception as exc:
+        except (Exception, asyncio.CancelledError) as exc:
             self._lose(exc)
             return
         finally:
@@ -129,7 +129,11 @@ class StreamTransport(asyncio.Transport):
         return False if asked is None else bool(asked())
 
     def write_eof(self) -> None:
-        self._writer.write_eof()
+        try:
+            self._writer.write_eof()
+        except Exception as exc:
+            self._closing = True
+            self._loop.call_soon(self._lose, exc)
 
     def close(self) -> None:
         if not self._closing:
@@ -144,7 +148,7 @@ class StreamTransport(asyncio.Transport):
             self._writer.close()
             if hasattr(self._writer, "wait_closed"):
                 await self._writer.wait_closed()
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             exc = error
         self._lose(exc)
 
