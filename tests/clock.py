@@ -36,7 +36,7 @@ class Loop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._now
 
-    def run_in_executor(self, *args: Any) -> Any:
+    def run_in_executor(self, *args: Any) -> Any:  # type: ignore[override]
         future = super().run_in_executor(*args)
         self._in_threads += 1
         future.add_done_callback(self._out_of_thread)

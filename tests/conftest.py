@@ -2,7 +2,7 @@
 
 An async test runs on each event loop of ``LOOPS`` (``@pytest.mark.loops("asyncio")`` picks some; "clock" is the one
 whose time is the test's own), has 30 seconds, and fails when it leaves tasks or transports behind, or when something
-was reported to the loop's exception handler. Any test has 60 seconds. Warnings are errors (setup.cfg).
+was reported to the loop's exception handler. Any test has 60 seconds. Warnings are errors (pyproject.toml).
 
 Hypothesis draws the same inputs in every run, so that a run says something of the code and not of its luck.
 ``--hypothesis-profile fuzz`` draws new ones (``make fuzz``), and ``--hypothesis-profile shrink`` makes the input of a
@@ -28,7 +28,7 @@ from . import clock, time_limit
 try:
     import uvloop
 except ImportError:
-    uvloop = None
+    uvloop = None  # type: ignore[assignment]
 
 LIMIT = 30.0  # seconds, for an async test
 CLOCK_LIMIT = 3600.0  # on the loop with a clock of its own, where they cost nothing

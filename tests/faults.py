@@ -18,6 +18,7 @@ import aiohttp_rawws as rawws
 
 from . import peers
 from .peers import BINARY, CLOSE, PING, PONG, TEXT, Peer, Served, close_frame, frame, request_bytes
+from .waiting import eventually
 
 CLOSE_TIMEOUT = 0.25  # of every session on the bench: what has to time out should not take long
 BLOCK = b"\xa5" * 200_000  # a few of these fill the buffers of a connection whose peer does not read
@@ -128,7 +129,7 @@ class Bench:
             return {self.running.total(), len(self.sessions), len(self.served.server.connections)}
 
         try:
-            await peers.eventually(lambda: counts() == {remain})
+            await eventually(lambda: counts() == {remain})
         except AssertionError:
             left = [*self.sessions, *self.served.server.connections]
             raise AssertionError(f"left behind: {dict(+self.running)} {left} {dict(self.ends)}") from None
@@ -205,7 +206,7 @@ async def bench(
         await asyncio.wait(ours, timeout=20)
     assert all(task.done() for task in ours), ours
     try:
-        await peers.eventually(lambda: not open_files() - before)
+        await eventually(lambda: not open_files() - before)
     except AssertionError:
         raise AssertionError(f"left open: {open_files() - before}") from None
 
@@ -282,7 +283,7 @@ def blocked(path: str) -> Approach:
 
     async def approach(peer: Peer, _: str) -> None:
         await peer.open(path)
-        peer.writer.transport.pause_reading()
+        peer.pause_reading()
         await asyncio.sleep(0.15)
 
     return approach
@@ -333,7 +334,7 @@ async def half_close(peer: Peer) -> None:
         await peer.close()  # TLS has no half-close
         return
     peer.writer.write_eof()
-    peer.writer.transport.resume_reading()
+    peer.resume_reading()
     try:
         while await asyncio.wait_for(peer.reader.read(2**20), peers.TIMEOUT):
             pass

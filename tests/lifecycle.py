@@ -97,7 +97,7 @@ def written(page: str) -> str:
         begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
         if begin not in page or end not in page:
             raise ValueError(f"{PAGE} has no block {name!r}")
-        page = re.sub(f"{begin}.*?{end}", lambda _, new=f"{begin}\n\n{text}\n\n{end}": new, page, flags=re.DOTALL)
+        page = re.sub(f"{begin}.*?{end}", f"{begin}\n\n{text}\n\n{end}".replace("\\", r"\\"), page, flags=re.DOTALL)
     return page
 
 

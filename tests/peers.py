@@ -93,6 +93,15 @@ class Peer:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
 
+    def pause_reading(self) -> None:
+        """Leave what comes to the buffers of the system."""
+        transport: Any = self.writer.transport  # of asyncio.Transport or like it
+        transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        transport: Any = self.writer.transport
+        transport.resume_reading()
+
     async def send(self, *data: bytes) -> None:
         self.writer.write(b"".join(data))
         await asyncio.wait_for(self.writer.drain(), TIMEOUT)
@@ -108,7 +117,10 @@ class Peer:
         """The next HTTP response."""
         head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), TIMEOUT)
         status, *lines = head.decode().strip().split("\r\n")
-        headers = CIMultiDict(line.split(": ", 1) for line in lines)
+        headers: CIMultiDict[str] = CIMultiDict()
+        for line in lines:
+            name, _, value = line.partition(": ")
+            headers.add(name, value)
         answer = Answer(int(status.split()[1]), headers)
         if body and answer.status != 101:
             answer.body = await self.read(int(headers.get("Content-Length", 0)))

@@ -66,8 +66,8 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     page = context.new_page()
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda message: message.type == "error" and problems.append(message.text))
-    page.on("request", lambda request: request.url.startswith(address) or problems.append(request.url))
+    page.on("console", lambda message: problems.extend([message.text] * (message.type == "error")))
+    page.on("request", lambda request: problems.extend([request.url] * (not request.url.startswith(address))))
     page.goto(f"{address}/raw-echo")
     expect(page.get_by_role("status")).to_have_text("connected")
     yield page

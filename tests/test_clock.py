@@ -22,9 +22,14 @@ async def test_an_hour_takes_a_moment() -> None:
 
 
 async def test_timers_run_in_order_each_at_its_time() -> None:
-    loop, seen = asyncio.get_running_loop(), []
+    loop = asyncio.get_running_loop()
+    seen: list[tuple[float, float]] = []
+
+    def note(delay: float) -> None:
+        seen.append((delay, loop.time() - clock.START))
+
     for delay in (3, 1, 2, 0.5, 1):
-        loop.call_later(delay, lambda delay=delay: seen.append((delay, loop.time() - clock.START)))
+        loop.call_later(delay, note, delay)
     await advance(2)
     assert seen == [(0.5, 0.5), (1, 1), (1, 1), (2, 2)]
     await advance(1)
@@ -32,7 +37,8 @@ async def test_timers_run_in_order_each_at_its_time() -> None:
 
 
 async def test_fractions_add_up() -> None:
-    loop, seen = asyncio.get_running_loop(), []
+    loop = asyncio.get_running_loop()
+    seen: list[int] = []
     loop.call_later(0.3, seen.append, 1)
     for _ in range(2):
         await advance(0.1)
@@ -47,7 +53,8 @@ async def test_everything_runs_before_time_goes_on() -> None:
             await asyncio.sleep(0)
         done.append(loop.time())
 
-    loop, done = asyncio.get_running_loop(), []
+    loop = asyncio.get_running_loop()
+    done: list[float] = []
     tasks = [asyncio.create_task(work(steps)) for steps in (1000, 1)]
     await idle()
     assert done == [clock.START] * 2

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 import wsproto.connection
 import wsproto.events
+import wsproto.utilities
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import Frame as TheirFrame
@@ -24,7 +25,7 @@ from websockets.server import ServerProtocol
 from aiohttp_rawws.errors import PeerError, SessionClosed
 from aiohttp_rawws.session.managed import DefaultWebSocketSession
 from aiohttp_rawws.session.memory import memory_pair
-from aiohttp_rawws.wire.codec import FrameParser
+from aiohttp_rawws.wire.codec import Frame, FrameParser
 
 from . import clock
 from .peers import BINARY, CLOSE, PING, PONG, TEXT, close_frame, frame
@@ -119,7 +120,7 @@ def by_wsproto(stream: bytes) -> Verdict:
             elif isinstance(event, wsproto.events.CloseConnection):
                 sent += connection.send(event.response())
                 break
-    except wsproto.connection.LocalProtocolError:
+    except wsproto.utilities.LocalProtocolError:
         raise
     except Exception as exc:
         hint = getattr(exc, "event_hint", None)
@@ -253,6 +254,7 @@ BEGUN = frame(TEXT, b"a", fin=False)
 def closes_inside_a_message(stream: bytes) -> bool:
     inside = False
     for item in FrameParser(strict=False, masked=None).feed(stream):
+        assert isinstance(item, Frame)
         if item.opcode == CLOSE:
             return inside
         if not item.opcode.is_control:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import copy
+import functools
 import inspect
 import pickle
 from collections.abc import Callable
@@ -73,9 +74,15 @@ ERRORS: list[rawws.RawWSError] = [
     Refused("anna", attempts=3),
     Gone(),
 ]
+
+
+def pickled(protocol: int, error: Any) -> Any:
+    return pickle.loads(pickle.dumps(error, protocol))
+
+
 WAYS: dict[str, Callable[[Any], Any]] = {
     **{
-        f"pickle-{protocol}": lambda error, protocol=protocol: pickle.loads(pickle.dumps(error, protocol))
+        f"pickle-{protocol}": functools.partial(pickled, protocol)
         for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
     },
     "copy": copy.copy,
@@ -102,7 +109,7 @@ def test_copies(error: rawws.RawWSError, way: str) -> None:
 def test_copies_keep_what_was_added(error: rawws.RawWSError, way: str) -> None:
     error = copy.deepcopy(error)
     error.request_id = 7  # type: ignore[attr-defined]
-    error.__notes__ = ["a note"]
+    error.__notes__ = ["a note"]  # type: ignore[attr-defined]
     again = WAYS[way](error)
     assert (again.request_id, again.__notes__) == (7, ["a note"])
 

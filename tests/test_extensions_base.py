@@ -173,7 +173,7 @@ class TestPipeline:
         """Else a broadcast would silently skip the extension."""
 
         class Forgetful(WebSocketExtension):
-            outgoing_key = 1  # type: ignore[assignment]
+            outgoing_key = 1
 
         with pytest.raises(NotImplementedError, match="Forgetful has an outgoing_key"):
             ExtensionPipeline([Forgetful(Factory("a"))]).outgoing_whole(Frame.text("m"))

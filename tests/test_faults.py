@@ -33,8 +33,8 @@ from .faults import (
     misbehave,
     reset,
 )
-from .peers import BINARY, PING, PONG, TEXT, close_frame, eventually, frame
-from .waiting import settle
+from .peers import BINARY, PING, PONG, TEXT, close_frame, frame
+from .waiting import eventually, settle
 
 KINDS = ("/raw", "/listen", "/managed")
 UNREAD = 100_000_000  # more than the buffers of a connection take
@@ -42,7 +42,8 @@ UNREAD = 100_000_000  # more than the buffers of a connection take
 
 @pytest.fixture(params=["tcp", "tls"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
-    return {"tcp": {}, "tls": {"tls": True}, "unix": {"unix": tmp_path / "socket"}}[request.param]
+    places: dict[str, dict[str, Any]] = {"tcp": {}, "tls": {"tls": True}, "unix": {"unix": tmp_path / "socket"}}
+    return places[request.param]
 
 
 # ---- the peer leaves ----------------------------------------------------------------------
@@ -97,7 +98,7 @@ async def test_it_vanishes_while_we_end(path: str, place: dict[str, Any]) -> Non
     async with bench(**place) as running:
         async with running.served.peer() as peer:
             await peer.open(path)
-            peer.writer.transport.pause_reading()
+            peer.pause_reading()
             await running.quiet()
             await reset(peer)
 
@@ -107,7 +108,7 @@ async def test_it_vanishes_and_does_not_answer_pings() -> None:
         for stage in ("open", "mid-header", "mid-large", "mid-message", "unread-echoes"):
             async with running.served.peer() as peer:
                 await STAGES[stage](peer, "/managed")
-                peer.writer.transport.pause_reading()
+                peer.pause_reading()
                 await running.quiet()
                 await reset(peer)
 
@@ -142,7 +143,7 @@ async def test_a_flood_of_pings_whose_pongs_are_not_read(path: str) -> None:
     async with bench(max_control_rate=None) as running:
         async with running.served.peer() as peer:
             await peer.open(path)
-            peer.writer.transport.pause_reading()
+            peer.pause_reading()
             peer.writer.write(flood)
             raws = [getattr(session, "raw", session) for session in running.sessions]
             await eventually(lambda: any(raw.stats.frames_received > 5000 for raw in raws))
@@ -157,7 +158,7 @@ async def test_never_read_echoes_are_bounded() -> None:
     async with bench() as running:
         async with running.served.peer() as peer:
             await peer.open("/raw")
-            peer.writer.transport.pause_reading()
+            peer.pause_reading()
             for _ in range(200):
                 peer.writer.write(frame(BINARY, b"x" * 60_000))
             (session,) = (s for s in running.sessions if s.request.path == "/raw")
@@ -375,7 +376,7 @@ async def test_interrupted_where_it_waits(
     async def stay(path: str) -> None:
         async with running.served.peer() as peer:
             await peer.open(path)
-            peer.writer.transport.pause_reading()
+            peer.pause_reading()
             await gone.wait()
             await reset(peer)
 

@@ -95,7 +95,7 @@ def test_extensions(place: Callable[..., Any], extensions: Any) -> None:
 @pytest.mark.parametrize("name", ["server_options", "client_options"])
 def test_of_one_end_of_a_pair(name: str) -> None:
     with pytest.raises(TypeError, match=f"^{name} must be SessionOptions or None, not 5$"):
-        rawws.memory_pair(**{name: 5})
+        rawws.memory_pair(**{name: 5})  # type: ignore[arg-type]
 
 
 class View(web.View):

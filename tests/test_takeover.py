@@ -469,7 +469,8 @@ async def test_the_peer_is_gone_before_the_101(caplog: pytest.LogCaptureFixture)
         await session.receive()
 
     for way in (by_decorator, by_decorator_without_plugin, by_bare_return):
-        at_handler.clear(), go_on.clear()
+        at_handler.clear()
+        go_on.clear()
         app, path = way(handle)
         app.middlewares.append(slow)
         async with serving(app) as served:

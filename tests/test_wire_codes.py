@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ class TestOpcode:
         assert opcode not in list(Opcode)
 
     @pytest.mark.parametrize("value", [-1, 16, 255, "TEXT", 1.5, None])
-    def test_others_are_none(self, value: object) -> None:
+    def test_others_are_none(self, value: Any) -> None:
         with pytest.raises(ValueError):
             Opcode(value)
 

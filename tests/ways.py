@@ -38,6 +38,9 @@ BAD = b"\x83\x80abcd"  # an opcode that is reserved
 KINDS = ("raw", "managed", "deflate")
 
 
+Go = Callable[["Setting"], Awaitable[None]]  # brings a setting somewhere
+
+
 class HeldTransport(MemoryTransport):
     """A transport in memory whose loss can be held back, so that what comes before it can be looked at."""
 
@@ -74,7 +77,9 @@ class Setting:
     def __init__(self, kind: str, way: Way) -> None:
         self.kind = kind
         self.way = way
-        self.near, self.far = HeldTransport.pair()
+        near, far = HeldTransport.pair()
+        assert isinstance(near, HeldTransport) and isinstance(far, HeldTransport)
+        self.near, self.far = near, far
         options = SessionOptions(
             **{"incoming": bounded(ROOM), "outgoing": bounded(ROOM), "converter": JSONConverter(), **way.options}
         )
@@ -87,8 +92,8 @@ class Setting:
             extensions: Iterable[Any] = ()
             if kind == "deflate":
                 deflate = [PerMessageDeflate()]
-                extensions, answer = negotiate_server(deflate, [client_offer_header(deflate)])
-                self.peer.negotiated_extensions = negotiate_client(deflate, [answer])
+                extensions, answer = negotiate_server(deflate, [client_offer_header(deflate) or ""])
+                self.peer.negotiated_extensions = negotiate_client(deflate, [answer or ""])
                 self.peer.apply_extensions()
             self.session = DefaultWebSocketSession(self.raw, extensions=extensions)
         self.ended_here = False  # a test has ended it in order
@@ -165,7 +170,7 @@ class Setting:
                     future.set_result(function(*args))
 
             self.threads.append(run)
-            return future  # type: ignore[no-any-return]
+            return future
 
         loop.run_in_executor = run_in_executor
 
@@ -223,7 +228,7 @@ class Way:
     """
 
     name: str
-    go: Callable[[Setting], Awaitable[None]]
+    go: Go
     phases: dict[str, str]
     full: bool = False
     behind: bool = False
@@ -247,10 +252,12 @@ class Way:
 WAYS: list[Way] = []
 
 
-def way(*, raw: str | None = None, managed: str | None = None, deflate: str | None = None, **facts: Any) -> Any:
+def way(
+    *, raw: str | None = None, managed: str | None = None, deflate: str | None = None, **facts: Any
+) -> Callable[[Go], Go]:
     """Add a function to ``WAYS``. Its name, in words, is the way's."""
 
-    def add(go: Callable[[Setting], Awaitable[None]]) -> Callable[[Setting], Awaitable[None]]:
+    def add(go: Go) -> Go:
         phases = {"raw": raw, "managed": managed, "deflate": deflate}
         given = {kind: letters for kind, letters in phases.items() if letters is not None}
         WAYS.append(Way(go.__name__.replace("_", " "), go, given, **facts))

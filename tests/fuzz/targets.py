@@ -103,6 +103,7 @@ def sent_again(stream: bytes, options: dict[str, Any]) -> None:
     encoder = codec.FrameEncoder(strict=True)
     wire = b""
     for frame in parser.feed(stream):
+        assert isinstance(frame, codec.Frame)
         if frame.opcode.is_control and len(frame.payload) > 125:
             raise AssertionError(frame)
         encoder.masking = False
@@ -226,7 +227,8 @@ def inflated(inflater: Inflater, message: bytes, step: int) -> bytes | PeerError
         for start in range(0, max(len(message), 1), step):
             pieces = inflater.inflate(message[start : start + step], end=start + step >= len(message))
             whole = isinstance(pieces, bytes)
-            for piece in (pieces,) if whole else pieces:
+            for piece in (pieces,) if isinstance(pieces, bytes) else pieces:
+                assert isinstance(piece, bytes)
                 assert piece or whole
                 result += piece
                 assert len(result) <= LIMIT
