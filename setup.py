@@ -62,7 +62,7 @@ def extensions() -> list[Extension]:
             f"{PACKAGE}.{module}",
             [source(module)],
             include_dirs=[str(stem(module).parent)],
-            depends=headers,
+            depends=["setup.py", *headers],
             **flags(),
         )
         for module in modules
@@ -80,6 +80,7 @@ class BuildCore(build_ext):
         inplace = self.inplace
         try:
             if os.environ.get("AIOHTTP_RAWWS_NO_EXTENSIONS"):
+                self.inplace = inplace and not self.editable_mode  # an editable install keeps a core that is there
                 self.leave_out("AIOHTTP_RAWWS_NO_EXTENSIONS is set")
             else:
                 self.translate()
@@ -94,8 +95,9 @@ class BuildCore(build_ext):
         """Write the C source of each module."""
         from Cython.Build import cythonize
 
-        # cythonize() does not track what one .pxd takes from another: translate all again when any of them has changed.
-        newest = max(path.stat().st_mtime for path in Path(PACKAGE).glob("*/*.pxd"))
+        # cythonize() does not track what one .pxd takes from another, nor the directives: translate all again when any
+        # of them has changed.
+        newest = max(path.stat().st_mtime for path in (Path("setup.py"), *Path(PACKAGE).glob("*/*.pxd")))
         written = [path.stat().st_mtime for path in Path("build/cython").glob("**/*.c")]
         for layer, directives in (("wire", DIRECTIVES), ("session", SESSION_DIRECTIVES)):
             mine = {ext.name: ext for ext in self.extensions if ext.name.startswith(f"{PACKAGE}.{layer}.")}
