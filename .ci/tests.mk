@@ -4,11 +4,13 @@
 # that run on both codecs each time, and tests of what has one source and comes before the first frame (routes, origins,
 # handshake, options, extension headers) or stands beside the package (documentation, demos, packaging, the suite
 # itself). If there is no compiled core, the only run has everything.
-ONCE := $(addprefix tests/, test_wire_codes.py test_wire_encoder.py test_wire_frames.py test_wire_headers.py \
-    test_wire_limits.py test_wire_masking.py test_wire_parser.py test_extensions_header.py \
-    test_extensions_negotiation.py test_web_routing.py test_web_origins.py test_web_handshake.py \
-    test_options_named.py test_options_documented.py test_layering.py test_security_page.py test_docs.py \
-    test_demos.py test_demos_rsv2_extension.py test_clock.py test_limits_of_tests.py test_packaging.py)
+ONCE := $(addprefix tests/, wire/test_codes.py wire/test_encoder.py wire/test_frames.py \
+    wire/test_headers.py wire/test_limits.py wire/test_masking.py wire/test_parser.py \
+    extensions/test_header.py extensions/test_negotiation.py web/test_routing.py web/test_origins.py \
+    web/test_handshake.py web/test_options_named.py web/test_options_documented.py system/test_layering.py \
+    system/test_security_page.py system/test_docs.py system/test_demos.py \
+    system/test_demos_rsv2_extension.py tools/test_clock.py tools/test_limits_of_tests.py \
+    system/test_packaging.py)
 # SLICE: what runs on every Python: codecs, state machines and sessions.
-SLICE := tests/test_clock.py tests/test_codec_parity.py tests/test_state_machines.py tests/test_extensions_deflate.py \
-    $(wildcard tests/test_wire_*.py tests/test_session_*.py)
+SLICE := tests/tools/test_clock.py tests/system/test_state_machines.py tests/extensions/test_deflate.py \
+    $(wildcard tests/wire/test_*.py tests/session/test_*.py)

@@ -23,7 +23,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
-from . import clock, time_limit
+from .tools import clock, time_limit
 
 try:
     import uvloop

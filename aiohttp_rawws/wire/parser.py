@@ -1,6 +1,6 @@
 """The reference parser: bytes to frames (RFC 6455, section 5), in plain Python.
 
-``parser.pyx`` is the same compiled. A change here is a change there; ``tests/test_codec_parity.py`` compares them.
+``parser.pyx`` is the same compiled. A change here is a change there; ``tests/wire/test_codec_parity.py`` compares them.
 """
 
 from __future__ import annotations

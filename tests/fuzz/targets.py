@@ -23,8 +23,8 @@ from aiohttp_rawws.web.origins import Origin
 from aiohttp_rawws.wire import codec
 from aiohttp_rawws.wire.codes import may_be_sent
 
-from ..twins import CODECS
-from ..wire_vectors import seen
+from ..tools.twins import CODECS
+from ..wire.vectors import seen
 
 LIMIT = 4096
 

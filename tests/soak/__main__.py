@@ -22,7 +22,7 @@ from pathlib import Path
 
 import aiohttp
 
-from ..peers import BINARY, CLOSE, PING, PONG, Peer, close_frame, frame
+from ..tools.peers import BINARY, CLOSE, PING, PONG, Peer, close_frame, frame
 
 ROOT = Path(__file__).parent.parent.parent
 ALLOWED_GROWTH = 4 * 2**20  # of the median memory, second half against the quarter before it; or a twentieth

@@ -10,7 +10,7 @@ from aiohttp import web
 
 import aiohttp_rawws as rawws
 
-from ..faults import echo, listening_echo, managed_echo
+from ..tools.faults import echo, listening_echo, managed_echo
 
 
 async def slow_reader(session: Any) -> None:

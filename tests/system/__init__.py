@@ -1,0 +1,1 @@
+"""Tests of whole programs: demos, docs, other clients, faults, memory, packaging."""

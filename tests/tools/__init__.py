@@ -1,0 +1,1 @@
+"""What tests share: a clock, peers, ways into each phase of a session."""
