@@ -238,6 +238,8 @@ cdef void receiving_dealloc(PyObject* receiving) noexcept:
     global kept_receiving
     if (<Receiving>receiving)._state == NEW:
         warn_unawaited("coroutine 'receive' was never awaited")
+    elif (<Receiving>receiving)._state == WAITING:  # nobody will go on with it
+        (<Receiving>receiving)._session._queue.waiter = None
     elif RAWWS_KEEPS and kept_receiving == NULL and (<Receiving>receiving)._session is None:
         rawws_revive(receiving)
         kept_receiving = receiving
