@@ -16,11 +16,11 @@ class RawWSError(Exception):
     Every error can be pickled and copied, with its text, its attributes and its notes.
     """
 
-    # The connection that ended with this error. A handler may deal with several.
+    # Stands for the connection that ended with this error. A handler may deal with several.
     source: object | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # BaseException would call the class with the text alone. The connection stays here: it cannot be pickled.
+        # BaseException would call the class with the text alone. The mark of the connection means nothing elsewhere.
         state = {name: value for name, value in vars(self).items() if name != "source"}
         return _restored, (type(self), self.args), state
 

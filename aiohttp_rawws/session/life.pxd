@@ -24,6 +24,7 @@ cdef class Life:
     cdef readonly object outgoing_failure
     cdef readonly object error
     cdef list _lost_waiters
+    cdef object _mark
 
     cdef void move(self, event) except *
     cpdef bint is_lost(self) noexcept

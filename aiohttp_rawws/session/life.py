@@ -30,9 +30,9 @@ class Life:
     """What the two sides of a connection share: the phases of both, and of the connection."""
 
     __slots__ = (
-        "_loop", "_lost_waiters", "close_received", "close_sent", "connection_phase", "dropped", "eof", "error",
-        "failure", "failure_traceback", "inside_frame", "local_first", "observer", "outgoing_failure", "receive_phase",
-        "send_phase", "transport",
+        "_loop", "_lost_waiters", "_mark", "close_received", "close_sent", "connection_phase", "dropped", "eof",
+        "error", "failure", "failure_traceback", "inside_frame", "local_first", "observer", "outgoing_failure",
+        "receive_phase", "send_phase", "transport",
     )
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -53,6 +53,7 @@ class Life:
         self.outgoing_failure: RawWSError | None = None  # what send() raises instead of a plain end
         self.error: BaseException | None = None  # the first of the two, or the transport's error
         self._lost_waiters: list[asyncio.Future[None]] | None = None
+        self._mark = object()  # stands for this connection in its errors
 
     def move(self, event: Event) -> None:
         """Let ``event`` change the phases by the tables, then tell the layer above."""
@@ -84,12 +85,19 @@ class Life:
     # ---- errors -----------------------------------------------------------------------
 
     def own(self, error: RawWSError) -> RawWSError:
-        """Mark ``error`` as one that reports the end of this connection, and of no other."""
-        error.source = self
+        """Mark ``error`` as one that reports the end of this connection, and of no other.
+
+        The connection may keep it, so it must not refer to the connection: neither itself nor by its traceback, or
+        that of the error that it came from.
+        """
+        error.source = self._mark
+        error.__traceback__ = error.__context__ = None
+        if error.__cause__ is not None:
+            error.__cause__.__traceback__ = error.__cause__.__context__ = None
         return error
 
     def owns(self, exc: BaseException) -> bool:
-        return isinstance(exc, RawWSError) and exc.source is self
+        return isinstance(exc, RawWSError) and exc.source is self._mark
 
     def closed_error(self) -> RawWSError:
         """What is raised at the end of this connection when nothing has failed."""

@@ -110,6 +110,7 @@ class ManagedLife(surface.Surface):
             self._input_ended()
         elif event is Event.LOST:
             self._stop_pinger()
+            self._pinger = None  # it refers to this session, too
             self._closing_handshake().lost()
             if self._backlog is not None:
                 self._backlog.fail()

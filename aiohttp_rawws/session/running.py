@@ -53,7 +53,7 @@ async def run_session(
         on_limit: Called with the name of the option whose limit ended the session.
     """
     timers = start_timers(session, on_limit)
-    overflow: BaseException | None = None
+    overflow: str | None = None
     try:
         await handle(session)
     except Exception as exc:
@@ -64,7 +64,7 @@ async def run_session(
             else:
                 session.abort()
         elif is_overflow(exc):
-            overflow = exc
+            overflow = str(exc)  # not the error: its traceback holds this frame
             session.abort()
         else:
             logger.debug("%r ended: %s", session, exc)

@@ -83,6 +83,12 @@ async def bounded_wait(awaitable: Any, within: float = LIMIT) -> Any:
     return await asyncio.wait_for(awaitable, within)
 
 
+async def hang_up(peer: WebSocketSession) -> None:
+    """End the peer's side of the stream, behind what it has sent."""
+    await bounded_wait(peer.flush())
+    peer.transport.write_eof()
+
+
 def run(session: Any, handle: Any, **how: Any) -> asyncio.Task[None]:
     """``handle`` over ``session``, as a route runs it."""
     runner: Any = run_managed if isinstance(session, DefaultWebSocketSession) else run_session

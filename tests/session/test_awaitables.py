@@ -26,9 +26,9 @@ from aiohttp_rawws import (
 )
 from aiohttp_rawws.session.awaitables import receiving
 
-from .clock import idle
-from .talking import NOISE, bounded_wait, each_kind, fill, talking, texts, waiting
-from .waiting import settle
+from ..tools.clock import idle
+from ..tools.talking import NOISE, bounded_wait, each_kind, fill, talking, texts, waiting
+from ..tools.waiting import settle
 
 clock = pytest.mark.loops("clock")
 
