@@ -53,9 +53,7 @@ class Checksum(WebSocketExtensionFactory):
             raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, not {algorithm!r}")
         self.algorithm = algorithm
 
-    def accept(
-        self, offer: WebSocketExtensionHeader
-    ) -> tuple[WebSocketExtensionHeader, ChecksumExtension] | None:
+    def accept(self, offer: WebSocketExtensionHeader) -> tuple[WebSocketExtensionHeader, ChecksumExtension] | None:
         parameters = offer.parse_parameters()
         algorithm = parameters.pop("algorithm", "crc32")
         if parameters or algorithm not in ALGORITHMS:

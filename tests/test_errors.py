@@ -81,10 +81,7 @@ def pickled(protocol: int, error: Any) -> Any:
 
 
 WAYS: dict[str, Callable[[Any], Any]] = {
-    **{
-        f"pickle-{protocol}": functools.partial(pickled, protocol)
-        for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
-    },
+    **{f"pickle-{protocol}": functools.partial(pickled, protocol) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)},
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
 }

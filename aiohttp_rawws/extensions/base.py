@@ -62,9 +62,7 @@ class WebSocketExtensionFactory(ABC):
         return None
 
     @abstractmethod
-    def accept(
-        self, offer: WebSocketExtensionHeader
-    ) -> tuple[WebSocketExtensionHeader, WebSocketExtension] | None:
+    def accept(self, offer: WebSocketExtensionHeader) -> tuple[WebSocketExtensionHeader, WebSocketExtension] | None:
         """Accept or decline one offer of a client.
 
         Args:

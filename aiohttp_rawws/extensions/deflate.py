@@ -231,9 +231,7 @@ class WebSocketDeflateExtension(WebSocketExtension):
             # were a hint that it would (sections 7.1.1.2 and 7.1.2.2).
             self.compressor_bits = min(client_bits, factory.client_max_window_bits or MAX_WINDOW_BITS)
             self.decompressor_bits = server_bits
-            self.keeps_compressor = not (
-                parameters.client_no_context_takeover or factory.client_no_context_takeover
-            )
+            self.keeps_compressor = not (parameters.client_no_context_takeover or factory.client_no_context_takeover)
             self.keeps_decompressor = not parameters.server_no_context_takeover
         self._sync_flush = _flush_mode(factory.zlib, "Z_SYNC_FLUSH")
         self._pool: CompressorPool | None = None
@@ -402,9 +400,7 @@ class WebSocketDeflateExtension(WebSocketExtension):
             self._incoming = NONE
         return compressed
 
-    def _chunks(
-        self, frame: FrameHeader, offset: int, pieces: Iterator[bytes], *, last: bool
-    ) -> Iterator[FrameChunk]:
+    def _chunks(self, frame: FrameHeader, offset: int, pieces: Iterator[bytes], *, last: bool) -> Iterator[FrameChunk]:
         held = next(pieces, b"")
         for piece in pieces:
             yield FrameChunk(frame, held, offset, False)

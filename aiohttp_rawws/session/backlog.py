@@ -24,9 +24,7 @@ class Entry:
 
     __slots__ = ("compress", "frame", "room", "started", "waiter", "whole")
 
-    def __init__(
-        self, frame: Frame, compress: bool | None, whole: bool, waiter: asyncio.Future[None] | None
-    ) -> None:
+    def __init__(self, frame: Frame, compress: bool | None, whole: bool, waiter: asyncio.Future[None] | None) -> None:
         self.frame = frame
         self.compress = compress
         self.whole = whole

@@ -41,7 +41,15 @@ class ClosingHandshake:
     """
 
     __slots__ = (
-        "_behind", "_close_timeout", "_connection", "_delay", "_loop", "_pending", "_timer", "_waiters", "reason",
+        "_behind",
+        "_close_timeout",
+        "_connection",
+        "_delay",
+        "_loop",
+        "_pending",
+        "_timer",
+        "_waiters",
+        "reason",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, connection: Connection, close_timeout: float) -> None:

@@ -59,8 +59,19 @@ class ConnectionCore(IncomingHalf):
     """
 
     __slots__ = (
-        "_buffer", "_delivery_timer", "_guard", "_half_open_handle", "_moved_before", "_on_lost", "_previous_protocol",
-        "_target", "_view", "_write_timeout", "bytes_received", "limit", "limit_text",
+        "_buffer",
+        "_delivery_timer",
+        "_guard",
+        "_half_open_handle",
+        "_moved_before",
+        "_on_lost",
+        "_previous_protocol",
+        "_target",
+        "_view",
+        "_write_timeout",
+        "bytes_received",
+        "limit",
+        "limit_text",
     )
 
     def __init__(
@@ -177,9 +188,7 @@ class ConnectionCore(IncomingHalf):
         self.write_paused = True
         if self._write_timeout is not None and self._guard is None:
             # A fast sender pauses and goes on all the time: the timer runs on until it finds that writing goes on.
-            self._guard = StallTimer(
-                self._loop, self, self._write_timeout, self._is_writing_again, self._write_overdue
-            )
+            self._guard = StallTimer(self._loop, self, self._write_timeout, self._is_writing_again, self._write_overdue)
         if self._previous_protocol is not None:
             self._previous_protocol.pause_writing()
 

@@ -114,7 +114,15 @@ class DeliveryTimer:
     """
 
     __slots__ = (
-        "_delivered_at", "_grace", "_handle", "_loop", "_on_overdue", "_samples", "_sender", "_timeout", "_waited",
+        "_delivered_at",
+        "_grace",
+        "_handle",
+        "_loop",
+        "_on_overdue",
+        "_samples",
+        "_sender",
+        "_timeout",
+        "_waited",
     )
 
     def __init__(

@@ -30,9 +30,24 @@ class Life:
     """What the two sides of a connection share: the phases of both, and of the connection."""
 
     __slots__ = (
-        "_loop", "_lost_waiters", "_mark", "close_received", "close_sent", "connection_phase", "dropped", "eof",
-        "error", "failure", "failure_traceback", "inside_frame", "local_first", "observer", "outgoing_failure",
-        "receive_phase", "send_phase", "transport",
+        "_loop",
+        "_lost_waiters",
+        "_mark",
+        "close_received",
+        "close_sent",
+        "connection_phase",
+        "dropped",
+        "eof",
+        "error",
+        "failure",
+        "failure_traceback",
+        "inside_frame",
+        "local_first",
+        "observer",
+        "outgoing_failure",
+        "receive_phase",
+        "send_phase",
+        "transport",
     )
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:

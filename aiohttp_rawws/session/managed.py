@@ -223,5 +223,3 @@ def send_to_all(sessions: Iterable[Any], prepared: PreparedFrame, others: list[A
                 continue
         others.append(session)
     return count
-
-

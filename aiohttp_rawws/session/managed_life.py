@@ -34,10 +34,33 @@ class ManagedLife(surface.Surface):
     """The state of a managed session, its closing handshake and its keepalive."""
 
     __slots__ = (
-        "_assembler", "_backlog", "_closing", "_controls", "_controls_since", "_extensions", "_failure",
-        "_failure_raised", "_latency", "_limit_of_message", "_listener", "_max_control_rate", "_messages_ended",
-        "_overflow_closes", "_ping_interval", "_pinger", "_pipeline", "_raw", "_started", "_timeout", "auto_close",
-        "auto_pong", "has_runner", "limit", "on_close", "on_ping", "on_pong",
+        "_assembler",
+        "_backlog",
+        "_closing",
+        "_controls",
+        "_controls_since",
+        "_extensions",
+        "_failure",
+        "_failure_raised",
+        "_latency",
+        "_limit_of_message",
+        "_listener",
+        "_max_control_rate",
+        "_messages_ended",
+        "_overflow_closes",
+        "_ping_interval",
+        "_pinger",
+        "_pipeline",
+        "_raw",
+        "_started",
+        "_timeout",
+        "auto_close",
+        "auto_pong",
+        "has_runner",
+        "limit",
+        "on_close",
+        "on_ping",
+        "on_pong",
     )
 
     def __init__(

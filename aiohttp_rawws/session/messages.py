@@ -30,13 +30,20 @@ class MessageAssembler:
     """
 
     __slots__ = (
-        "_decoder", "_fragments", "_is_plain", "_kind", "_limit", "_max_fragments", "_mid_frame", "_parts",
-        "_pipeline", "_size", "_small",
+        "_decoder",
+        "_fragments",
+        "_is_plain",
+        "_kind",
+        "_limit",
+        "_max_fragments",
+        "_mid_frame",
+        "_parts",
+        "_pipeline",
+        "_size",
+        "_small",
     )
 
-    def __init__(
-        self, max_message_size: int | None, pipeline: Any = None, max_fragments: int | None = None
-    ) -> None:
+    def __init__(self, max_message_size: int | None, pipeline: Any = None, max_fragments: int | None = None) -> None:
         """
         Args:
             max_message_size: Bytes that a message may have. None: no limit.

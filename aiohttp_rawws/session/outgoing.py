@@ -38,10 +38,10 @@ class OutgoingHalf(Life):
     """The sending side of one connection over an asyncio transport, in either role."""
 
     __slots__ = (
-        "_corked", "_drain_waiters", "_flush_scheduled", "_max_bytes_out", "_max_frames_out", "_overflow_out_closes",
-        "_queue_out", "_room_waiters", "_turns", "_unchecked", "batching", "bytes_sent", "consumer_queue", "encoder",
-        "frames_sent", "pipeline", "write_paused",
-    )
+        "_corked", "_drain_waiters", "_flush_scheduled", "_max_bytes_out", "_max_frames_out",
+        "_overflow_out_closes", "_queue_out", "_room_waiters", "_turns", "_unchecked", "batching", "bytes_sent",
+        "consumer_queue", "encoder", "frames_sent", "pipeline", "write_paused",
+    )  # fmt: skip
 
     def __init__(
         self,

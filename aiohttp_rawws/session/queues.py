@@ -28,7 +28,16 @@ class IncomingQueue:
     """
 
     __slots__ = (
-        "_head", "_items", "capacity", "ending", "full", "has_listener", "idle_waiter", "max_bytes", "size", "waiter",
+        "_head",
+        "_items",
+        "capacity",
+        "ending",
+        "full",
+        "has_listener",
+        "idle_waiter",
+        "max_bytes",
+        "size",
+        "waiter",
     )
 
     def __init__(self, capacity: int | None, max_bytes: int | None) -> None:

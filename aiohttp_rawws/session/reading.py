@@ -34,9 +34,24 @@ class ReadingHalf(OutgoingHalf):
     """The state of the receiving side, on top of the sending side."""
 
     __slots__ = (
-        "_close_delay", "_close_timeout", "_delivering", "_done_waiters", "_on_done", "_overflow_in_closes",
-        "_pending_close", "_reading_paused", "_untransformed", "answers_violations", "failure_reported",
-        "frames_received", "in_place", "listen_awaited", "listener", "parser", "paused_by_user", "queue",
+        "_close_delay",
+        "_close_timeout",
+        "_delivering",
+        "_done_waiters",
+        "_on_done",
+        "_overflow_in_closes",
+        "_pending_close",
+        "_reading_paused",
+        "_untransformed",
+        "answers_violations",
+        "failure_reported",
+        "frames_received",
+        "in_place",
+        "listen_awaited",
+        "listener",
+        "parser",
+        "paused_by_user",
+        "queue",
     )
 
     def __init__(

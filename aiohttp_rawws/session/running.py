@@ -27,9 +27,7 @@ def was_cancelled_by_its_session(raw: WebSocketSession) -> bool:
     Python 3.10 cannot tell that from a cancellation of the handler itself, and counts it as one.
     """
     task = asyncio.current_task()
-    return (
-        sys.version_info >= (3, 11) and task is not None and not task.cancelling() and raw.has_cancelled_tasks
-    )
+    return sys.version_info >= (3, 11) and task is not None and not task.cancelling() and raw.has_cancelled_tasks
 
 
 def is_overflow(exc: BaseException) -> bool:

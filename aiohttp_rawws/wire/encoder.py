@@ -1,6 +1,7 @@
 """The reference encoder: frames to bytes (RFC 6455, section 5), in plain Python.
 
-``encoder.pyx`` is the same compiled. A change here is a change there: ``tests/wire/test_codec_parity.py`` compares both.
+``encoder.pyx`` is the same compiled. A change here is a change there:
+``tests/wire/test_codec_parity.py`` compares both.
 """
 
 from __future__ import annotations

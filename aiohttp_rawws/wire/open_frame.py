@@ -51,9 +51,7 @@ class OpenFrame:
         start, stop = self.received, self.received + len(data)
         if stop > len(self.payload):
             self._grow(stop)
-        self.payload[start:stop] = (
-            data if self.key == UNMASKED else masked(data, self.key.to_bytes(4, "big"), start)
-        )
+        self.payload[start:stop] = data if self.key == UNMASKED else masked(data, self.key.to_bytes(4, "big"), start)
         self.received = stop
 
     def target(self) -> memoryview | None:

@@ -188,9 +188,7 @@ OPTIONS = [{**takeover, **windows} for takeover, windows in itertools.product(TA
 @pytest.mark.parametrize("role", ["their client", "their server"])
 @pytest.mark.parametrize("who", ["we ask", "they ask"])
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: ",".join(f"{k}={v}" for k, v in options.items()))
-def test_interop(
-    peer_class: type[Websockets] | type[Wsproto], role: str, who: str, options: dict[str, Any]
-) -> None:
+def test_interop(peer_class: type[Websockets] | type[Wsproto], role: str, who: str, options: dict[str, Any]) -> None:
     factory = PerMessageDeflate(**options if who == "we ask" else {})
     peer = peer_class(options if who == "they ask" else {}, server=role == "their server")
     if role == "their client":

@@ -124,9 +124,7 @@ def state(extension: Any) -> tuple[int, bool, int, bool]:
         ({}, "PMD; CB=8", (15, True, 8, True)),
     ],
 )  # fmt: skip
-def test_what_the_server_then_does(
-    options: dict[str, Any], offer: str, expected: tuple[int, bool, int, bool]
-) -> None:
+def test_what_the_server_then_does(options: dict[str, Any], offer: str, expected: tuple[int, bool, int, bool]) -> None:
     extensions, _ = negotiate_server([PerMessageDeflate(**options)], [long(offer)])
     assert state(extensions[0]) == expected
 

@@ -89,9 +89,7 @@ def parsed(name: str, options: dict[str, Any], pieces: list[bytes], budget: int)
     while got := parser.feed(b""):
         items += got
     plain = [
-        (seen(item), item.payload)
-        if hasattr(item, "fin")
-        else (str(item.header), item.payload, item.offset, item.last)
+        (seen(item), item.payload) if hasattr(item, "fin") else (str(item.header), item.payload, item.offset, item.last)
         for item in items
     ]
     return plain, parser.pending, parser.mid_frame, parser.closed, type(parser.error), str(parser.error)

@@ -27,6 +27,7 @@ from ..tools.waiting import settle
 
 pytestmark = pytest.mark.loops("clock")
 
+
 class Threads:
     """Executors that run nothing before they are told to."""
 

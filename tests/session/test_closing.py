@@ -96,8 +96,19 @@ async def from_a_listener(session: Any) -> None:
 
 
 WAYS: list[Callable[[Any], Any]] = [
-    close, close_nowait, send, send_prepared, send_nowait, send_nowait_prepared, try_send, outgoing_send,
-    as_a_broadcast, as_a_prepared_broadcast, corked, by_the_raw_session, from_a_listener,
+    close,
+    close_nowait,
+    send,
+    send_prepared,
+    send_nowait,
+    send_nowait_prepared,
+    try_send,
+    outgoing_send,
+    as_a_broadcast,
+    as_a_prepared_broadcast,
+    corked,
+    by_the_raw_session,
+    from_a_listener,
 ]
 each_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 
@@ -360,6 +371,7 @@ async def test_a_half_closed_peer_gets_our_close(kind: str, crossing: bool) -> N
 
 
 # ---- behind messages that are not sent yet ------------------------------------------------------
+
 
 @raw_and_managed
 @pytest.mark.parametrize("reads", [False, True], ids=["mute", "reading"])

@@ -33,9 +33,7 @@ from ..tools.waiting import settle
 Session = WebSocketSession | DefaultWebSocketSession
 
 
-async def run(
-    kind: str, handle: Callable[[Any], Awaitable[None]], *sent: Frame | bytes, **options: Any
-) -> list[Frame]:
+async def run(kind: str, handle: Callable[[Any], Awaitable[None]], *sent: Frame | bytes, **options: Any) -> list[Frame]:
     """What the peer receives of a session that ``handle`` runs over, having sent ``sent`` in one piece."""
     server, client = memory_pair(**options)
     with client.cork():

@@ -295,7 +295,12 @@ WHOLE: dict[str, Any] = {
     "large": PreparedFrame(Frame.binary(NOISE)),
 }
 CALLS: list[Callable[[Any, Any], Any]] = [
-    send, send_nowait, try_send, send_serialized, as_a_broadcast, as_a_broadcast_that_waits,
+    send,
+    send_nowait,
+    try_send,
+    send_serialized,
+    as_a_broadcast,
+    as_a_broadcast_that_waits,
 ]
 
 

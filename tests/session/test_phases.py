@@ -133,8 +133,20 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {  # of the calls in ALWAYS
     "owns()": (ValueError(),),
 }
 SETTABLE = (
-    "auto_close", "auto_pong", "batching", "frame_streaming_threshold", "masking", "max_frame_size", "max_message_size",
-    "negotiated_extensions", "on_close", "on_ping", "on_pong", "on_violation", "ping_interval", "timeout",
+    "auto_close",
+    "auto_pong",
+    "batching",
+    "frame_streaming_threshold",
+    "masking",
+    "max_frame_size",
+    "max_message_size",
+    "negotiated_extensions",
+    "on_close",
+    "on_ping",
+    "on_pong",
+    "on_violation",
+    "ping_interval",
+    "timeout",
 )
 RECEIVING = ("receive()", "async for", "receive_deserialized()", "incoming.receive()", "async for incoming")
 SENDING = ("send()", "outgoing.send()", "send_serialized()")

@@ -494,6 +494,7 @@ async def test_eager_tasks_make_one_ending(kind: str, sent: bytes) -> None:
     loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
     try:
         async with talking(kind, close_timeout=2) as talk:
+
             async def echo(session: Any) -> None:
                 async for message in session:
                     await session.send(message)

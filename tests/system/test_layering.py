@@ -140,6 +140,7 @@ def test_no_hooks_that_a_subclass_must_fill_in(path: Path) -> None:
 
 # ---- private names ------------------------------------------------------------------------
 
+
 def private(name: str) -> bool:
     return name.startswith("_") and not name.endswith("_")  # __dunder__ and _sunder_ names are public
 

@@ -67,9 +67,7 @@ class Target:
         finally:
             writer.transport.abort()
 
-    async def growth(
-        self, path: str, count: int, attack: Callable[[Peer], Awaitable[object]], **headers: str
-    ) -> int:
+    async def growth(self, path: str, count: int, attack: Callable[[Peer], Awaitable[object]], **headers: str) -> int:
         """Bytes of RSS, at most, that ``count`` peers at once cost, each of which runs ``attack``."""
         async with self.peer() as peer:  # whatever is only loaded or made for the first one
             await peer.open(path, headers)

@@ -309,8 +309,7 @@ STAGES: dict[str, Approach] = {
     "unread-echoes": after(LARGE, LARGE, LARGE),
 }
 BLOCKED: dict[str, Approach] = {
-    path[1:]: blocked(path)
-    for path in ("/sending", "/managed-sending", "/flushing", "/ending", "/managed-ending")
+    path[1:]: blocked(path) for path in ("/sending", "/managed-sending", "/flushing", "/ending", "/managed-ending")
 }
 
 

@@ -1,6 +1,6 @@
 """Writes the tables of ``aiohttp_rawws/session/phases.py`` into ``docs/explanation/lifecycle.md``.
 
-``python -m tests.tools.lifecycle`` does it; ``session/test_phases.py`` fails if page and tables differ. On the page each
+``python -m tests.tools.lifecycle`` does it; ``session/test_phases.py`` fails if the page differs. On the page each
 table stands between two comments, ``<!-- NAME -->`` and ``<!-- end of NAME -->``.
 """
 
@@ -103,4 +103,3 @@ def written(page: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-

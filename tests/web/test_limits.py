@@ -323,14 +323,8 @@ LIMITS = [
     *(Limit("idle_timeout", {"idle_timeout": 0.2}, 1001, managed=m) for m in (True, False)),
     *(Limit("max_lifetime", {"max_lifetime": 0.2}, 1001, managed=m) for m in (True, False)),
     Limit("timeout", {"ping_interval": 0.05, "timeout": 0.1}, 1011),
-    *(
-        Limit("write_timeout", {"write_timeout": 0.2}, None, b"", flood, managed=m, reads=False)
-        for m in (True, False)
-    ),
-    *(
-        Limit("close_timeout", {"close_timeout": 0.2}, None, b"", leave, managed=m, reads=False)
-        for m in (True, False)
-    ),
+    *(Limit("write_timeout", {"write_timeout": 0.2}, None, b"", flood, managed=m, reads=False) for m in (True, False)),
+    *(Limit("close_timeout", {"close_timeout": 0.2}, None, b"", leave, managed=m, reads=False) for m in (True, False)),
 ]
 
 

@@ -78,9 +78,7 @@ def test_unknown_names(place: Callable[..., Any]) -> None:
     ],
     ids=str,
 )
-def test_of_a_session(
-    place: Callable[..., Any], options: dict[str, Any], error: type[Exception], text: str
-) -> None:
+def test_of_a_session(place: Callable[..., Any], options: dict[str, Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=f"^{re.escape(text)}$"):
         place(**options)
 

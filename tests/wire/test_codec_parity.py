@@ -114,9 +114,7 @@ def wires(draw: st.DrawFn) -> bytes:
         key = draw(st.none() | st.binary(min_size=4, max_size=4))
         opcode = draw(st.sampled_from([0, 1, 2, 2, 2, 9, 10, 8, 3, 12]))
         header = bytearray(
-            encode_header(
-                opcode, size, fin=draw(st.booleans()), rsv1=draw(st.booleans()), masking_key=key
-            )
+            encode_header(opcode, size, fin=draw(st.booleans()), rsv1=draw(st.booleans()), masking_key=key)
         )
         if draw(st.integers(0, 9)) == 0:
             header[draw(st.integers(0, len(header) - 1))] ^= 1 << draw(st.integers(0, 7))
@@ -195,7 +193,6 @@ STREAMS = {
     "16 bits": frame_bytes(2, 130) + frame_bytes(2, 0) + frame_bytes(1, 126),
 }
 BUDGETS = list(itertools.product((-1, 0, 1, 2), (-1, 0, 1, 2, 6)))
-
 
 
 @pytest.mark.parametrize("strict", [True, False])

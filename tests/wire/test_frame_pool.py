@@ -67,7 +67,11 @@ def test_subclasses_in_c_have_memory_of_their_own(tmp_path: Path) -> None:
         pytest.skip(f"there is no compiler: {built.stderr[-300:]}")
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-c", RUN],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=50,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=50,
     )
     assert done.returncode == 0, done.stderr
 
