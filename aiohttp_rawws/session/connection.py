@@ -248,7 +248,12 @@ class ConnectionCore(IncomingHalf):
         if not keep_received:
             self.discard_input()
         grace = self._close_timeout if self.close_received is None else min(LINGER, self._close_timeout)
-        self._delivery_timer = DeliveryTimer(self._loop, self, self._close_timeout, self._disconnect_overdue, grace)
+        self._delivery_timer = DeliveryTimer(
+            self._loop, self, self._close_timeout, self._disconnect_overdue, grace, self._all_delivered
+        )
+        self._continue_disconnecting()
+
+    def _all_delivered(self) -> None:
         self._continue_disconnecting()
 
     def _continue_disconnecting(self) -> None:
@@ -261,6 +266,9 @@ class ConnectionCore(IncomingHalf):
                 return
             if self.encoder.size:
                 self.write_batch()
+            timer = self._delivery_timer
+            if self._ends_both_directions() and timer is not None and not timer.is_delivered:
+                return  # ``_all_delivered()`` goes on
             self.move(Event.OUTPUT_ENDED)
             if transport.is_closing():  # since the peer's end of the stream; once more would break a TLS transport
                 return
@@ -274,6 +282,15 @@ class ConnectionCore(IncomingHalf):
                 transport.close()
         elif self.eof and not transport.is_closing():
             transport.close()
+
+    def _ends_both_directions(self) -> bool:
+        """Whether to end our side ends the peer's, too, as in TLS, and the peer may be sending.
+
+        What it sends from then on is answered with a reset, which drops what is not delivered yet.
+        """
+        transport = self.transport
+        has_ended = self.eof or self.close_received is not None or transport.is_closing()
+        return not has_ended and not transport.can_write_eof()
 
     def _disconnect_overdue(self, undelivered: bool) -> None:
         self._delivery_timer = None

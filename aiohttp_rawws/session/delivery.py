@@ -1,12 +1,15 @@
 """Timers that detect a peer which does not read.
 
 They count the time without progress, so a slow peer gets everything, but a dead one does not keep a connection forever.
-A byte counts as taken when it has left our buffer. On Linux it must have left the kernel's buffer, too (TIOCOUTQ).
+A byte counts as taken when it has left our buffer. On Linux it must have left the kernel's buffer, too (TIOCOUTQ). TLS
+has another buffer between the two, which no transport reports; there the kernel's count of the bytes that the peer has
+acknowledged shows progress (Linux: TCP_INFO).
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -18,10 +21,11 @@ if sys.platform == "linux":
 
 MIN_RATE = 1024  # bytes per second; less than this over the whole timeout counts as no progress
 CHECKS_PER_TIMEOUT = 8
+BYTES_ACKED = slice(120, 128)  # of Linux's struct tcp_info, since 4.1
 
 
 def kernel_queue(transport: asyncio.BaseTransport) -> int:
-    """Return the bytes in the kernel's buffer that the peer has not acknowledged. 0 if that is unknown."""
+    """Bytes that the kernel holds for the peer: not sent, or not acknowledged. 0 if the system does not tell."""
     if sys.platform != "linux":
         return 0
     sock = transport.get_extra_info("socket")
@@ -29,8 +33,22 @@ def kernel_queue(transport: asyncio.BaseTransport) -> int:
         return 0
     try:
         return int.from_bytes(ioctl(sock.fileno(), TIOCOUTQ, bytes(4)), sys.byteorder)
-    except (OSError, ValueError):  # it is closed, or not a socket
+    except (OSError, ValueError):  # it has been closed, or is no socket
         return 0
+
+
+def acknowledged(transport: asyncio.BaseTransport) -> int | None:
+    """Bytes of this TCP connection that the peer's system has acknowledged so far; None if the system does not tell."""
+    if sys.platform != "linux":
+        return None
+    sock = transport.get_extra_info("socket")
+    if sock is None:
+        return None
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED.stop)
+    except (OSError, ValueError, AttributeError):  # it has been closed, or is no TCP socket
+        return None
+    return int.from_bytes(info[BYTES_ACKED], sys.byteorder) if len(info) == BYTES_ACKED.stop else None
 
 
 class Sender(Protocol):
@@ -44,7 +62,13 @@ class Sender(Protocol):
 
 
 class StallTimer:
-    """Calls a function when the peer makes no progress for some time."""
+    """Calls ``on_stall`` when the peer takes less than ``MIN_RATE`` over ``timeout`` seconds.
+
+    Args:
+        timeout: Seconds.
+        is_over: Asked at each check; the timer stops when it returns True.
+        on_stall: Called once; the timer has stopped by then.
+    """
 
     __slots__ = ("_handle", "_is_over", "_loop", "_on_stall", "_samples", "_sender", "_timeout")
 
@@ -56,14 +80,6 @@ class StallTimer:
         is_over: Callable[[], bool],
         on_stall: Callable[[], object],
     ) -> None:
-        """
-        Args:
-            loop: The loop.
-            sender: The connection.
-            timeout: Seconds without progress.
-            is_over: Called at each check. The timer stops if it returns True.
-            on_stall: Called once, after the timer has stopped.
-        """
         self._loop = loop
         self._sender = sender
         self._timeout = timeout
@@ -88,41 +104,30 @@ class StallTimer:
 
 
 def has_stalled(samples: deque[tuple[float, int]], now: float, taken: int, timeout: float) -> bool:
-    """Add a sample and check the progress of the last ``timeout`` seconds.
-
-    Args:
-        samples: Pairs of a time and the bytes taken by then. Those that are too old are removed.
-        now: The time of the new sample.
-        taken: The bytes taken so far.
-        timeout: Seconds.
-
-    Returns:
-        True if the peer took less than ``MIN_RATE`` over ``timeout`` seconds.
-    """
+    """Add a sample, and drop those that are older than ``timeout`` asks for. Returns whether the peer takes nothing."""
     samples.append((now, taken))
     while len(samples) > 2 and samples[1][0] <= now - timeout:
         samples.popleft()
     began, before = samples[0]
-    return now - began >= timeout * 0.999 and taken - before < MIN_RATE * timeout  # timers may be a little early
+    return now - began >= timeout * 0.999 and taken - before < MIN_RATE * timeout  # timers may be early by a little
 
 
 class DeliveryTimer:
-    """Calls a function if the peer does not take all bytes and then react in time.
+    """Ends the wait for a peer that has to take what was sent, and then to do something.
 
-    While bytes are not delivered, the time without progress counts. After the delivery of the last one the peer has a
-    fixed time to react, such as to answer a Close. ``stop()`` ends the wait.
+    As long as bytes are undelivered, the time without progress counts. Once all of them are delivered, the peer has
+    ``grace`` seconds more.
+
+    Args:
+        timeout: Seconds without progress.
+        grace: Seconds after the delivery. Default: None (``timeout``).
+        on_overdue: Called once, with True if the peer has not taken everything. The timer has stopped by then.
+        on_delivered: Called once, when all is delivered; not before the loop has run. Default: None.
     """
 
     __slots__ = (
-        "_delivered_at",
-        "_grace",
-        "_handle",
-        "_loop",
-        "_on_overdue",
-        "_samples",
-        "_sender",
-        "_timeout",
-        "_waited",
+        "_delivered_at", "_grace", "_handle", "_loop", "_on_delivered", "_on_overdue", "_samples", "_sender", "_taken",
+        "_timeout", "_waited",
     )
 
     def __init__(
@@ -132,25 +137,25 @@ class DeliveryTimer:
         timeout: float,
         on_overdue: Callable[[bool], object],
         grace: float | None = None,
+        on_delivered: Callable[[], object] | None = None,
     ) -> None:
-        """
-        Args:
-            loop: The loop.
-            sender: The connection.
-            timeout: Seconds without progress.
-            on_overdue: Called once, after the timer has stopped, with True if the peer has not taken all bytes.
-            grace: Seconds after the delivery. Default: None (``timeout``).
-        """
         self._loop = loop
         self._sender = sender
         self._timeout = timeout
         self._grace = timeout if grace is None else grace
         self._on_overdue = on_overdue
+        self._on_delivered = on_delivered
         self._samples: deque[tuple[float, int]] = deque([(loop.time(), sender.bytes_taken())])
+        self._taken: int | None = None  # at the last check
         self._delivered_at: float | None = None
         self._waited = 0.0  # seconds from the start to the next check
         self._handle: asyncio.TimerHandle | None = None
         self._check()
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether the peer has everything, as far as this system tells."""
+        return self._delivered_at is not None
 
     def stop(self) -> None:
         if self._handle is not None:
@@ -158,19 +163,27 @@ class DeliveryTimer:
             self._handle = None
 
     def _check(self) -> None:
-        self._handle = None
         now, timeout = self._loop.time(), self._timeout
-        if self._delivered_at is None and self._sender.undelivered() == 0:
-            self._delivered_at = now
         if self._delivered_at is not None:
-            if now >= self._delivered_at + self._grace * 0.999:
-                self._on_overdue(False)
+            self._handle = None
+            self._on_overdue(False)
+            return
+        taken, before = self._sender.bytes_taken(), self._taken
+        self._taken = taken
+        if self._sender.undelivered() == 0:
+            # TLS may have more, which goes to the kernel as soon as the loop runs, and then one of the two has changed.
+            if taken == before:
+                self._delivered_at = now
+                self._handle = self._loop.call_later(self._grace, self._check)
+                if self._on_delivered is not None:
+                    self._on_delivered()
             else:
-                self._handle = self._loop.call_at(self._delivered_at + self._grace, self._check)
-        elif has_stalled(self._samples, now, self._sender.bytes_taken(), timeout):
+                self._handle = self._loop.call_later(timeout / 1024, self._check)
+        elif has_stalled(self._samples, now, taken, timeout):
+            self._handle = None
             self._on_overdue(True)
         else:
-            # Check soon, then less and less often: most peers take everything at once.
+            # Soon, and then later and later: most peers take everything at once. One check is after ``timeout``.
             delay = min(max(self._waited, timeout / 1024), timeout / CHECKS_PER_TIMEOUT)
             self._waited += delay
             self._handle = self._loop.call_later(delay, self._check)

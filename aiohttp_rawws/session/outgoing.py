@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..wire.codec import Frame, FrameEncoder, PreparedFrame, is_close, is_control
-from .delivery import kernel_queue
+from .delivery import acknowledged, kernel_queue
 from .life import Life, wake_all
 from .phases import Event
 from .queues import IncomingQueue, OutgoingQueue
@@ -262,6 +262,9 @@ class OutgoingHalf(Life):
         """Bytes that the peer has taken so far, as far as this system tells."""
         if self.dropped:
             return int(self.bytes_sent)
+        count = acknowledged(self.transport)
+        if count is not None:
+            return count
         held = self.transport.get_write_buffer_size() + kernel_queue(self.transport)
         return int(self.bytes_sent - held)
 

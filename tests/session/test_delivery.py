@@ -19,9 +19,16 @@ import pytest
 from aiohttp_rawws import Frame, SessionClosed
 from aiohttp_rawws.session import delivery
 from aiohttp_rawws.session.connection import LINGER
-from aiohttp_rawws.session.delivery import MIN_RATE, DeliveryTimer, StallTimer, has_stalled, kernel_queue
+from aiohttp_rawws.session.delivery import (
+    MIN_RATE,
+    DeliveryTimer,
+    StallTimer,
+    acknowledged,
+    has_stalled,
+    kernel_queue,
+)
 
-from ..tools import peers
+from . import peers
 from ..tools.clock import advance, is_time_of
 from ..tools.talking import Line, bounded_wait, on_a_line, run
 
@@ -364,6 +371,73 @@ async def test_where_the_kernel_does_not_tell_only_our_buffer_counts(
         assert session.connection.limit is None, "that it did not end its side is no failure to take"
 
 
+@linux_only
+async def test_what_the_peers_system_has_acknowledged(full_socket: tuple[socket.socket, socket.socket]) -> None:
+    near, far = full_socket
+    line = Line(extra={"socket": near})
+    before = acknowledged(line)
+    if near.family == socket.AF_UNIX:
+        assert before is None
+        return
+    assert before is not None and before > 1000
+    count = read_all(far)
+    for _ in range(100):
+        if (acknowledged(line) or 0) > before:
+            break
+        await asyncio.get_running_loop().run_in_executor(None, lambda: None)
+        count += read_all(far)
+    assert before < (acknowledged(line) or 0) <= before + count
+    near.close()
+    assert acknowledged(line) is None, "closed"
+
+
+async def test_where_nobody_knows_what_was_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert acknowledged(Line()) is None, "no socket"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setattr(delivery, "sys", SimpleNamespace(platform="darwin", byteorder=sys.byteorder))
+        assert acknowledged(Line(extra={"socket": listening})) is None
+
+
+# ---- transports that cannot end their side alone ------------------------------------------------
+
+
+async def test_tls_is_closed_when_all_is_delivered() -> None:
+    """It ends both directions, and what the peer sends from then on could destroy what it has not got."""
+    line = Line(can_write_eof=False)
+    async with sent_and_ending("raw: end()", line=line) as (session, line, _task):
+        while line.held:
+            assert not line.is_closing()
+            line.give(peers.frame(peers.PING, b"I am here"))
+            await asyncio.sleep(T / 2)
+            line.take(int(FAST * T))
+        await advance(T / 4)
+        assert line.lost and not line.aborted
+        assert session.connection.limit is None
+
+
+@pytest.mark.parametrize("ending", [name for name in ENDINGS if "lifetime" not in name])
+async def test_tls_with_a_peer_that_has_closed_is_closed_at_once(ending: str) -> None:
+    """It sends nothing more, so there is nothing to fear; the transport delivers what it has."""
+    async with sent_and_ending(ending, line=Line(can_write_eof=False)) as (_session, line, _task):
+        line.give(peers.close_frame(1000))
+        while len(line.held) > 10_000:
+            line.take(10_000)
+        await advance(T / 4)
+        assert line.is_closing() or ending.startswith("raw")  # where the end had begun before
+        line.take()
+        await advance(T / 4)
+        assert line.lost and not line.aborted
+
+
+@pytest.mark.parametrize("ending", ["raw: end()", "raw: the handler returns", "raw: async with"])
+async def test_tls_with_a_peer_that_takes_nothing(ending: str) -> None:
+    async with sent_and_ending(ending, line=Line(can_write_eof=False)) as (session, line, task):
+        began = asyncio.get_running_loop().time()
+        await bounded_wait(task, 2 * T)
+        assert is_time_of(T, began - 0.01)
+        assert line.aborted and session.connection.limit == "close_timeout"
+
+
 # ---- the timers by themselves -----------------------------------------------------------------
 
 
@@ -414,6 +488,22 @@ async def test_a_stall_timer_stops_when_it_is_over() -> None:
     assert said == []
 
 
+async def test_what_still_moves_is_not_delivered() -> None:
+    """A buffer below the transport, which cannot be asked: the kernel has nothing, and gets more of it each time."""
+    said: list[object] = []
+    sender = Sender()
+    sender.left = 0
+    timer = DeliveryTimer(asyncio.get_running_loop(), sender, T, said.append, 1.0, lambda: said.append("delivered"))
+    for _ in range(int(3 * T * 1000)):
+        assert not timer.is_delivered
+        sender.taken += 100
+        await asyncio.sleep(0.001)
+    await advance(0.5)
+    assert timer.is_delivered and said == ["delivered"]
+    await advance(1.0)
+    assert said == ["delivered", False]
+
+
 @pytest.mark.parametrize("grace", [None, 1.0, 100.0])
 async def test_the_grace_counts_from_the_delivery(grace: float | None) -> None:
     said: list[object] = []
@@ -435,7 +525,9 @@ async def test_the_grace_counts_from_the_delivery(grace: float | None) -> None:
 
 
 @pytest.mark.parametrize("kind", ["raw", "managed"])
-async def test_a_peer_that_takes_nothing_is_one_line_in_the_log(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_peer_that_takes_nothing_is_one_line_in_the_log(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "aiohttp_rawws")
     reached: list[str] = []
 
