@@ -126,8 +126,17 @@ class DeliveryTimer:
     """
 
     __slots__ = (
-        "_delivered_at", "_grace", "_handle", "_loop", "_on_delivered", "_on_overdue", "_samples", "_sender", "_taken",
-        "_timeout", "_waited",
+        "_delivered_at",
+        "_grace",
+        "_handle",
+        "_loop",
+        "_on_delivered",
+        "_on_overdue",
+        "_samples",
+        "_sender",
+        "_taken",
+        "_timeout",
+        "_waited",
     )
 
     def __init__(

@@ -28,9 +28,9 @@ from aiohttp_rawws.session.delivery import (
     kernel_queue,
 )
 
-from . import peers
 from ..tools.clock import advance, is_time_of
 from ..tools.talking import Line, bounded_wait, on_a_line, run
+from . import peers
 
 pytestmark = pytest.mark.loops("clock")
 
@@ -525,9 +525,7 @@ async def test_the_grace_counts_from_the_delivery(grace: float | None) -> None:
 
 
 @pytest.mark.parametrize("kind", ["raw", "managed"])
-async def test_a_peer_that_takes_nothing_is_one_line_in_the_log(
-    kind: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_peer_that_takes_nothing_is_one_line_in_the_log(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "aiohttp_rawws")
     reached: list[str] = []
 

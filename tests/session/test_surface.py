@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -217,3 +219,104 @@ async def test_close_ends_a_session_whose_outgoing_has_overflowed() -> None:
     assert raw.close_state.lost
     peer.abort()
     await peer.wait_closed()
+
+
+# ---- half-made sessions ---------------------------------------------------------------------------
+
+HALF_MADE = """
+import asyncio, inspect, traceback
+import aiohttp_rawws as rawws
+
+def outcome(name, call):
+    try:
+        result = call()
+        if inspect.iscoroutine(result):
+            result.close()
+        result = "fine"
+    except Exception as exc:
+        result = type(exc).__name__
+    print(name, result)
+
+async def main():
+    server, client = rawws.memory_pair()
+
+    class Raw(rawws.WebSocketSession):
+        def __init__(self): pass
+
+    class Managed(rawws.DefaultWebSocketSession):
+        def __init__(self): pass
+
+    class Failed(rawws.DefaultWebSocketSession):
+        def __init__(self):
+            try:
+                super().__init__(None)
+            except TypeError:
+                pass
+
+    class Streams(rawws.RawWebSocket):
+        def __init__(self):
+            try:
+                super().__init__(None, None, misspelt=1)
+            except TypeError:
+                pass
+
+    makers = {
+        "Raw": Raw, "Managed": Managed, "Failed": Failed, "Streams": Streams,
+        "WebSocketSession.__new__": lambda: rawws.WebSocketSession.__new__(rawws.WebSocketSession),
+        "DefaultWebSocketSession.__new__":
+            lambda: rawws.DefaultWebSocketSession.__new__(rawws.DefaultWebSocketSession),
+    }
+    arguments = {
+        "send": ("x",), "send_nowait": ("x",), "can_send_now": ("x",), "write_bytes": (b"",), "send_raw": (b"",),
+        "listen": (print,), "on_end": (print,), "owns": (ValueError(),), "get_extra_info": ("x",), "extension": (1,),
+    }
+    for name, make in makers.items():
+        cls = type(make())
+        for attribute in sorted(dir(cls)):
+            if attribute.startswith("_") or attribute in ("create_task", "transport"):
+                continue
+            half = make()
+            if callable(getattr(cls, attribute, None)):
+                outcome(f"{name}.{attribute}()", lambda: getattr(half, attribute)(*arguments.get(attribute, ())))
+            else:
+                outcome(f"{name}.{attribute}", lambda: getattr(half, attribute))
+                outcome(f"{name}.{attribute} = None", lambda: setattr(half, attribute, None))
+        outcome(f"repr({name})", lambda: repr(make()))
+        outcome(f"str({name})", lambda: f"{make()}")
+        outcome(f"receive of {name}", lambda: make().receive().send(None))
+        outcome(f"send of {name}", lambda: make().send("x").send(None))
+        outcome(f"broadcast to {name}", lambda: rawws.broadcast([make()], "x"))
+        outcome(f"managed over {name}", lambda: rawws.DefaultWebSocketSession(make()))
+        try:
+            half = make()
+            raise LookupError
+        except LookupError as exc:
+            error = exc
+        outcome(f"report of {name}", lambda: traceback.TracebackException.from_exception(error, capture_locals=True))
+    for call in ("Frame", "PreparedFrame"):
+        class Half(getattr(rawws, call)):
+            def __init__(self): pass
+        for session in (server, client, rawws.DefaultWebSocketSession(server)):
+            outcome(f"half a {call}", lambda: session.send_nowait(Half()))
+            outcome(f"half a {call} in a broadcast", lambda: rawws.broadcast([session], Half()))
+    server.abort()
+    client.abort()
+    await server.wait_closed()
+    await client.wait_closed()
+    print("over")
+
+asyncio.run(main())
+"""
+
+
+def test_half_made_sessions_raise_and_do_not_crash() -> None:
+    """As a misspelt option makes them, or a subclass without ``super().__init__()``, and a report that shows locals."""
+    command = [sys.executable, "-X", "faulthandler", "-c", HALF_MADE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 0, done.stderr[-3000:]
+    *lines, last = done.stdout.splitlines()
+    assert last == "over" and len(lines) > 400
+    kinds = {line.rpartition(" ")[2] for line in lines}
+    assert kinds <= {"AttributeError", "fine", "TypeError", "RuntimeError", "ValueError"}, kinds
+    reprs = {line for line in lines if line.startswith(("repr(", "str("))}
+    assert all(line.endswith(" AttributeError") for line in reprs)
