@@ -78,9 +78,9 @@ fuzz: SECONDS ?= 60
 fuzz: $(DONE)/tools $(DONE)/core codec ## fuzz what reads from the network (SECONDS=60 for each target)
 	@.ci/fuzz $(BIN)/python $(SECONDS) $(WORKERS)
 
-sanitize: $(DONE)/tools $(DONE)/package ## test the core with the sanitizers of gcc (3 minutes)
+sanitize: $(DONE)/tools $(DONE)/package ## test the core with the sanitizers of gcc (5 minutes)
 	@.ci/sanitize $(BIN)/python $(WORKERS) all
-sanitize-slice: $(DONE)/tools $(DONE)/package ## the same for codecs, state machines and raw sessions (a minute)
+sanitize-slice: $(DONE)/tools $(DONE)/package ## the same for codecs, state machines and raw sessions (2 minutes)
 	@.ci/sanitize $(BIN)/python $(WORKERS) slice
 
 clean: ## remove what was built

@@ -45,7 +45,7 @@ def flags() -> dict[str, list[str]]:
     if sys.platform == "win32":
         return {}
     if "-g" in os.environ.get("CFLAGS", "").split():
-        return {"extra_compile_args": ["-O3"]}
+        return {}  # somebody debugs it, and CFLAGS say everything
     # Debug information would be five sixths of a module, and would hold the path of the folder that it was built in.
     # Elsewhere than on Linux the linker has other words for "no symbols", and -g0 leaves little to remove.
     return {

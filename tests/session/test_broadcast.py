@@ -144,6 +144,52 @@ async def test_sessions_that_are_over_and_open_messages(pairs):
     assert [(await inside_client.receive()).opcode for _ in range(2)] == [1, 9]
 
 
+@pytest.mark.parametrize("position", [0, 1, 3])
+@pytest.mark.parametrize("parameters", [{"server_no_context_takeover": True}, {}], ids=["no takeover", "takeover"])
+@pytest.mark.parametrize("prepared", [False, True])
+async def test_a_session_inside_a_message_harms_nobody(pairs, position, parameters, prepared):
+    """Whichever of the group it is, also the first, and whatever the others are: they get the broadcast as it is."""
+    group = [pairs.deflated(**parameters) for _ in range(4)]
+    raw, raw_peer = pairs()
+    masking, masked_peer = pairs()[::-1]
+    inside, inside_peer = group[position]
+    news = "news for everybody, more than a few bytes"
+    await inside.send(Frame.text("a story in ", fin=False))
+    item = PreparedFrame(Frame.text(news)) if prepared else news
+    for _ in range(3):
+        report = broadcast([*(ours for ours, _ in group), raw, masking], item)
+        assert (report.delivered, report.skipped, report.ended) == (5, [inside], [])
+        for peer in [*(theirs for _, theirs in group if theirs is not inside_peer), raw_peer, masked_peer]:
+            assert (await asyncio.wait_for(peer.receive(), 20)).text == news
+    await inside.send(Frame.text("two parts"))
+    assert (await asyncio.wait_for(inside_peer.receive(), 20)).text == "a story in two parts"
+    assert broadcast([inside], item).delivered == 1
+    assert (await asyncio.wait_for(inside_peer.receive(), 20)).text == news
+
+
+@pytest.mark.parametrize("applied", [False, True], ids=["plain", "applied"])
+async def test_a_raw_session_inside_a_message_harms_nobody(pairs, applied):
+    factory = rawws.PerMessageDeflate(server_no_context_takeover=True)
+    offer = client_offer_header([factory])
+    group = []
+    for _ in range(3):
+        server, client = pairs()
+        if applied:
+            server.negotiated_extensions, answer = negotiate_server([factory], [offer])
+            client.negotiated_extensions = negotiate_client([factory], [answer])
+            server.apply_extensions()
+            client.apply_extensions()
+        group.append((server, client))
+    inside, inside_peer = group[0]
+    await inside.send(Frame.binary(b"begun", fin=False))
+    report = broadcast([server for server, _ in group], "x" * 1000)
+    assert (report.delivered, report.skipped) == (2, [inside])
+    await inside.send(Frame.binary(b"done"))
+    assert [(await inside_peer.receive()).payload for _ in range(2)] == [b"begun", b"done"]
+    for _, client in group[1:]:
+        assert (await client.receive()).text == "x" * 1000
+
+
 async def test_wrong_arguments():
     with pytest.raises(ValueError, match="policy"):
         broadcast([], "x", policy="hope")

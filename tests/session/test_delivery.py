@@ -28,9 +28,9 @@ from aiohttp_rawws.session.delivery import (
     kernel_queue,
 )
 
+from ..tools import peers
 from ..tools.clock import advance, is_time_of
 from ..tools.talking import Line, bounded_wait, on_a_line, run
-from . import peers
 
 pytestmark = pytest.mark.loops("clock")
 

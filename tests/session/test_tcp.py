@@ -15,7 +15,7 @@ from aiohttp import web
 
 import aiohttp_rawws as rawws
 
-from . import peers, talking
+from ..tools import peers, talking
 
 
 @pytest.mark.parametrize("managed", [False, True], ids=["raw", "managed"])
