@@ -79,7 +79,8 @@ def test_fine(number):
     pass
 """
 CONFTEST = """
-from tests import conftest, time_limit
+from tests import conftest
+from tests.tools import time_limit
 conftest.LIMIT = 1.0  # more than the limit on any test, so that only those reach it that ask for 30 seconds
 time_limit.AGAIN = 0.2
 """
