@@ -254,4 +254,7 @@ def mark_coroutine_functions(cls: type, *names: str) -> None:
         if sys.version_info >= (3, 12):
             inspect.markcoroutinefunction(function)
         else:
-            function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+            try:
+                function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+            except AttributeError:
+                pass  # on Python 3.10 a compiled function has this attribute, and it cannot be set

@@ -22,6 +22,7 @@ from aiohttp_rawws import (
     PreparedFrame,
     SessionClosed,
     WebSocketSession,
+    _build,
     bounded,
 )
 from aiohttp_rawws.session.awaitables import receiving
@@ -331,7 +332,12 @@ async def test_what_may_stay_unawaited_does_not_warn(kind: str) -> None:
 
 # ---- what they look like ------------------------------------------------------------------------
 
+can_be_marked = pytest.mark.skipif(
+    _build.COMPILED and sys.version_info < (3, 11), reason="on Python 3.10 a compiled function cannot be marked"
+)
 
+
+@can_be_marked
 @pytest.mark.parametrize("cls", [WebSocketSession, DefaultWebSocketSession])
 @pytest.mark.parametrize("name", ["send", "receive", "close", "flush", "send_serialized", "receive_deserialized"])
 def test_frameworks_see_coroutine_functions(cls: type, name: str) -> None:
@@ -343,6 +349,7 @@ def test_frameworks_see_coroutine_functions(cls: type, name: str) -> None:
         assert inspect.iscoroutinefunction(getattr(cls, name))
 
 
+@can_be_marked
 @pytest.mark.parametrize("cls", [WebSocketSession, DefaultWebSocketSession])
 def test_a_mock_of_a_session_can_be_awaited(cls: type) -> None:
     async def main() -> None:

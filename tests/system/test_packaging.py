@@ -156,3 +156,11 @@ class TestMetadata:
         readme = (ROOT / "README.md").read_text(encoding="utf-8")
         assert re.findall(r"^#.*", long_description(), re.MULTILINE) == re.findall(r"^#.*", readme, re.MULTILINE)
         assert re.findall(r"```.*?```", long_description(), re.DOTALL) == re.findall(r"```.*?```", readme, re.DOTALL)
+
+
+@pytest.mark.parametrize("name", [".ci/tests.mk", ".ci/sanitize", ".ci/test-dist", "pyproject.toml"])
+def test_every_test_that_is_named_is_there(name: str) -> None:
+    named = re.findall(r"(?:tests/)?(?:\w+/)*test_[\w*]*\.py", (ROOT / name).read_text(encoding="utf-8"))
+    assert named
+    for pattern in named:
+        assert list((ROOT / "tests").glob(pattern.removeprefix("tests/"))), pattern
