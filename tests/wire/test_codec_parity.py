@@ -318,8 +318,15 @@ def test_wrong_arguments(call: str) -> None:
 
 
 def copy_of_the_package(to: Path) -> Path:
+    """The package with what this Python, and perhaps others, compiled in place."""
     shutil.copytree(_build.ROOT, to / _build.PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
     return to
+
+
+def library_in(root: Path, module: str) -> Path:
+    library = _build.compiled_file(module)
+    assert library is not None
+    return root / _build.PACKAGE / library.relative_to(_build.ROOT)
 
 
 def imported(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -338,7 +345,7 @@ def imported(root: Path, **environment: str) -> subprocess.CompletedProcess[str]
 class TestBrokenCore:
     def test_half_a_core_is_an_import_error_that_names_what_is_missing(self, tmp_path: Path) -> None:
         root = copy_of_the_package(tmp_path)
-        next((root / _build.PACKAGE / "session").glob("queues.*.so")).unlink()
+        library_in(root, "session.queues").unlink()
         done = imported(root)
         assert done.returncode
         assert "ImportError" in done.stderr and "session.queues is missing" in done.stderr
@@ -346,7 +353,7 @@ class TestBrokenCore:
 
     def test_a_module_that_cannot_be_loaded_is_an_import_error(self, tmp_path: Path) -> None:
         root = copy_of_the_package(tmp_path)
-        next((root / _build.PACKAGE / "wire").glob("parser.*.so")).write_bytes(b"not a library")
+        library_in(root, "wire.parser").write_bytes(b"not a library")
         done = imported(root)
         assert done.returncode
         assert "ImportError" in done.stderr
