@@ -15,6 +15,7 @@ cdef class Life:
     cdef public bint eof
     cdef public bint dropped
     cdef public bint inside_frame
+    cdef public bint end_reported
     cdef readonly bint local_first
     cdef readonly object close_sent
     cdef readonly object close_received

@@ -37,6 +37,7 @@ class Life:
         "close_sent",
         "connection_phase",
         "dropped",
+        "end_reported",
         "eof",
         "error",
         "failure",
@@ -63,6 +64,7 @@ class Life:
         self.eof = False  # the peer has ended its side of the stream
         self.dropped = False  # the connection ended without the two sides having agreed to it
         self.inside_frame = False  # ... or inside a frame
+        self.end_reported = False  # a call of the handler has returned or raised the end, or the handler has returned
         self.failure: BaseException | None = None  # what receive() raises instead of a plain end
         self.failure_traceback: TracebackType | None = None  # of what a callback raised: it shows where
         self.outgoing_failure: RawWSError | None = None  # what send() raises instead of a plain end
@@ -119,8 +121,9 @@ class Life:
         return self.own(closed_error(self.state(), self.dropped, self.inside_frame))
 
     def cannot_send(self) -> RawWSError:
-        """Why nothing more can be sent."""
+        """Why nothing more can be sent. It is to be raised."""
         failure = self.outgoing_failure
+        self.end_reported = True
         return self.closed_error() if failure is None else self.own(ChannelOverflow(str(failure)))
 
     def fail_outgoing(self) -> RawWSError:

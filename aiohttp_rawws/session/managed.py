@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from ..errors import SessionClosed
 from ..wire.codec import Frame, PreparedFrame
 from ..wire.codes import CloseCode, CloseReason
 from . import managed_sending
@@ -69,6 +70,7 @@ class DefaultWebSocketSession(managed_sending.ManagedSending):
         self.begin()
         frame = Frame.ping(random_payload() if payload is None else bytes(payload))
         if self._messages_ended or self._connection.receive_phase:
+            self._connection.end_reported = True
             raise self._connection.closed_error()
         latency = self.latency
         if latency.is_waiting(frame.payload):
@@ -77,6 +79,9 @@ class DefaultWebSocketSession(managed_sending.ManagedSending):
         try:
             await sending(self._raw, frame, None)
             return await pong
+        except SessionClosed:
+            self._connection.end_reported = True
+            raise
         finally:
             latency.forget(pong)
             del pong  # it holds the exception, whose traceback holds this frame
@@ -134,7 +139,9 @@ class DefaultWebSocketSession(managed_sending.ManagedSending):
 
     async def _wait_for_reason(self) -> CloseReason:
         self.begin()
-        return await self._closing_handshake().wait_for_reason()
+        reason = await self._closing_handshake().wait_for_reason()
+        self._connection.end_reported = True
+        return reason
 
     async def __aenter__(self) -> Self:
         self.begin()

@@ -200,6 +200,7 @@ class ManagedReceiving(managed_life.ManagedLife):
         return self._messages_ended
 
     def _raise_end(self, iterating: bool) -> None:
+        self._connection.end_reported = True
         self._raise_failure()
         if iterating:
             raise StopAsyncIteration
@@ -252,6 +253,7 @@ class ManagedReceiving(managed_life.ManagedLife):
                 await queue.waiter
             finally:
                 queue.waiter = None
+        self._connection.end_reported = True
         self._raise_failure()
 
     def _raise_failure(self) -> None:

@@ -107,6 +107,7 @@ class WebSocketSession(raw_sending.RawSending):
         return self._connection.receive_phase == DONE
 
     def _raise_end(self, iterating: bool) -> None:
+        self._connection.end_reported = True
         self._raise_failure()
         if iterating:
             raise StopAsyncIteration
@@ -158,6 +159,7 @@ class WebSocketSession(raw_sending.RawSending):
             waiter = connection.until_done()
             if waiter is not None:
                 await connection.wait_for(waiter)
+            connection.end_reported = True
             self._raise_failure()
         finally:
             connection.listen_awaited = False
@@ -227,6 +229,7 @@ class WebSocketSession(raw_sending.RawSending):
         waiter = self._connection.until_lost()
         if waiter is not None:
             await self._connection.wait_for(waiter)
+        self._connection.end_reported = True
 
     async def __aenter__(self) -> Self:
         return self
@@ -255,6 +258,7 @@ class WebSocketSession(raw_sending.RawSending):
         """
         if self._connection.connection_phase:
             coro.close()
+            self._connection.end_reported = True
             raise self._connection.closed_error()
         if self._tasks is None:
             self._tasks = SessionTasks(self._connection)

@@ -127,6 +127,7 @@ class ReadingHalf(OutgoingHalf):
         self.update_reading()
         on_done, self._on_done = self._on_done, None
         if on_done is not None:
+            self.end_reported = True
             call_guarded(self._loop, on_done)
         self.release()
 
@@ -142,6 +143,7 @@ class ReadingHalf(OutgoingHalf):
         if self._on_done is not None:
             raise RuntimeError("on_end() has a callback already")
         if self.receive_phase == DONE:
+            self.end_reported = True
             call_guarded(self._loop, callback)
         else:
             self._on_done = callback

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 from ..errors import ChannelOverflow
@@ -19,6 +20,9 @@ logger = logging.getLogger("aiohttp_rawws")
 
 RawT = TypeVar("RawT", bound=WebSocketSession)
 ManagedT = TypeVar("ManagedT", bound=DefaultWebSocketSession)
+
+OnException = Callable[[Exception], object]
+"""Called with an exception that left a handler and is not its session's own."""
 
 
 def was_cancelled_by_its_session(raw: WebSocketSession) -> bool:
@@ -34,8 +38,16 @@ def is_overflow(exc: BaseException) -> bool:
     return any(isinstance(leaf, ChannelOverflow) for leaf in leaves_of(exc))
 
 
+def log_exception(session: object, exc: Exception) -> None:
+    logger.error("Error in the handler of %r", session, exc_info=exc)
+
+
 async def run_session(
-    session: RawT, handle: Callable[[RawT], Awaitable[object]], *, on_limit: OnLimit | None = None
+    session: RawT,
+    handle: Callable[[RawT], Awaitable[object]],
+    *,
+    on_limit: OnLimit | None = None,
+    on_exception: OnException | None = None,
 ) -> None:
     """Await ``handle(session)`` and end the session by the raw rules. Raises CancelledError only.
 
@@ -48,15 +60,19 @@ async def run_session(
     Meanwhile ``idle_timeout`` and ``max_lifetime`` hold.
 
     Args:
-        on_limit: Called with the name of the option whose limit ended the session.
+        on_limit: Called with the name of the option whose limit ended the session. Default: None.
+        on_exception: Called with what the handler raised, if that is an error of the handler, before the session is
+            ended. Default: None (it is logged).
     """
     timers = start_timers(session, on_limit)
     overflow: str | None = None
+    connection = session.connection
     try:
         await handle(session)
     except Exception as exc:
         if not session.owns(exc):
-            logger.exception("Error in the handler of %r", session)
+            report = on_exception or partial(log_exception, session)
+            report(exc)
             if session.options.on_error == "close-1011":
                 session.close_nowait(CloseCode.INTERNAL_ERROR)
             else:
@@ -74,11 +90,11 @@ async def run_session(
         session.abort()
         raise
     finally:
+        connection.end_reported = True
         if timers is not None:
             timers.stop()
         await session.cancel_tasks()
     await session.end()
-    connection = session.connection
     option = connection.limit or limit_of(connection.failure)
     if option is not None:
         report_limit(session, option, connection.limit_text or connection.failure, on_limit)
@@ -87,7 +103,11 @@ async def run_session(
 
 
 async def run_managed(
-    session: ManagedT, handle: Callable[[ManagedT], Awaitable[object]], *, on_limit: OnLimit | None = None
+    session: ManagedT,
+    handle: Callable[[ManagedT], Awaitable[object]],
+    *,
+    on_limit: OnLimit | None = None,
+    on_exception: OnException | None = None,
 ) -> None:
     """Await ``handle(session)``, then do the closing handshake. Raises CancelledError only.
 
@@ -99,9 +119,12 @@ async def run_managed(
     Meanwhile ``idle_timeout`` and ``max_lifetime`` hold.
 
     Args:
-        on_limit: Called with the name of the option whose limit ended the session.
+        on_limit: Called with the name of the option whose limit ended the session. Default: None.
+        on_exception: Called with what the handler raised, if that is an error of the handler, before the session is
+            ended. Default: None (it is logged).
     """
     raw = session.raw
+    connection = raw.connection
     session.has_runner = True
     session.begin()
     timers = start_timers(session, on_limit)
@@ -118,7 +141,8 @@ async def run_managed(
             logger.info("%r is closed with %s for a payload of its peer: %s", session, payload.code, ascii(str(exc)))
             session.close_nowait(payload)
         else:
-            logger.exception("Error in the handler of %r", session)
+            report = on_exception or partial(log_exception, session)
+            report(exc)
             session.close_nowait(CloseCode.INTERNAL_ERROR)
     except asyncio.CancelledError:
         if not was_cancelled_by_its_session(raw):
@@ -131,6 +155,7 @@ async def run_managed(
     else:
         session.close_nowait()
     finally:
+        connection.end_reported = True
         if timers is not None:
             timers.stop()
         await raw.cancel_tasks()
@@ -139,7 +164,6 @@ async def run_managed(
     except BaseException:
         session.abort()
         raise
-    connection = raw.connection
     session.report_failure()
     connection.discard_input()  # nobody takes what still waits, and it would keep the session alive
     option = session.limit or ("outgoing" if overflow else connection.limit) or limit_of(connection.failure)

@@ -40,6 +40,9 @@ class WebSocketOptions(SessionOptions):
             extensions use them. Default: ``()``.
         handshake_timeout: Seconds that the callables of ``origins``, ``protocols`` and ``before_upgrade`` may take
             together. Then the answer is 503. None: no limit. Default: 10.
+        disconnect_grace: Seconds that a handler may go on after the loss of its connection if no call of the session
+            has told it of the loss: none has returned or raised the end. Then the handler is cancelled. None: forever.
+            Default: None.
         write_timeout: See ``SessionOptions``. Default: 60.
         strict: See ``SessionOptions``. False also accepts a ``Sec-WebSocket-Key`` that is base64 of another length than
             16 bytes. Default: True.
@@ -65,6 +68,7 @@ class WebSocketOptions(SessionOptions):
     before_upgrade: BeforeUpgrade | None = None
     extensions: tuple[Any, ...] = ()
     handshake_timeout: float | None = 10.0
+    disconnect_grace: float | None = None
     write_timeout: float | None = 60.0
     max_sessions: int | None = None
     max_sessions_per_address: int | None = None
@@ -80,6 +84,7 @@ class WebSocketOptions(SessionOptions):
         if self.before_upgrade is not None and not callable(self.before_upgrade):
             raise TypeError(f"before_upgrade must be a callable or None, not {self.before_upgrade!r}")
         object.__setattr__(self, "handshake_timeout", check_seconds("handshake_timeout", self.handshake_timeout))
+        object.__setattr__(self, "disconnect_grace", check_seconds("disconnect_grace", self.disconnect_grace))
         check_count("max_sessions", self.max_sessions)
         check_count("max_sessions_per_address", self.max_sessions_per_address)
         if isinstance(self.shutdown_code, bool) or not isinstance(self.shutdown_code, int):

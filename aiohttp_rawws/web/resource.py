@@ -7,7 +7,7 @@ stand before a page of the same path, and one that needs a subprotocol before on
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -48,8 +48,10 @@ async def _refuse(request: web.Request) -> web.StreamResponse:
     raise as_refusal(request, exception)
 
 
-class WebSocketResource(web.AbstractResource):
+class WebSocketResource(web.Resource):
     """A resource of one path that matches upgrades only. An aiohttp resource inside it matches the path.
+
+    Tools that go over all routes may add routes of other methods to it, such as the OPTIONS of CORS.
 
     Attributes:
         protocol: The subprotocol that a request must offer, or None.
@@ -69,17 +71,23 @@ class WebSocketResource(web.AbstractResource):
         self.protocol = protocol
         self._router = router
         self._inner = web.UrlDispatcher().add_resource(path, name=name)
-        self.route = web.ResourceRoute("GET", handler, self)
-        self._inner.register_route(self.route)
+        self.route = self.add_route("GET", handler)
         self._refusing = web.ResourceRoute("GET", _refuse, self)
         self._indexed_twice = False
 
     # ---- matching ---------------------------------------------------------------------
 
+    def register_route(self, route: web.ResourceRoute) -> None:
+        super().register_route(route)
+        self._inner.register_route(route)
+
+    def _match(self, path: str) -> None:
+        """The method that a subclass of ``web.Resource`` must have. ``resolve()`` does its work."""
+
     async def resolve(self, request: web.Request) -> Resolved:
         match, allowed = await self._inner.resolve(request)
-        if match is None:
-            return None, allowed  # the path does not match, or the method does not and the router answers 405
+        if match is None or match.route is not self.route:
+            return match, allowed  # another path; or another method, and the router answers 405 if it has no route
         offered = handshake.elements(request.headers, "Sec-WebSocket-Protocol")
         reason: HandshakeError | None = None
         try:
@@ -160,12 +168,6 @@ class WebSocketResource(web.AbstractResource):
 
     def freeze(self) -> None:
         self._inner.freeze()
-
-    def __len__(self) -> int:
-        return 1
-
-    def __iter__(self) -> Iterator[web.AbstractRoute]:
-        return iter((self.route,))
 
     def __repr__(self) -> str:
         protocol = "" if self.protocol is None else f" protocol={self.protocol!r}"

@@ -17,7 +17,7 @@ from ..session.options import check_bool, check_names
 from .check import ProtocolChoice, checked_protocols
 from .options import OF_ROUTES, RouteOptions
 from .resource import WebSocketResource
-from .upgrade import WebSocketUpgrade, checked_handler, finish_upgrade
+from .upgrade import WebSocketUpgrade, checked_handler
 
 SessionHandlerT = TypeVar("SessionHandlerT", bound=SessionHandler)
 
@@ -51,7 +51,7 @@ def aiohttp_handler(
             request, protocol, negotiate_extensions, handler, protocols=protocols, managed=managed
         )
         response.options = route_options.merged_with(response.options)
-        return await finish_upgrade(response)
+        return await response.run()
 
     # Not functools.wraps(): __wrapped__ and the annotations would describe a function of a session.
     for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):

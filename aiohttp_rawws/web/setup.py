@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler
 from .options import WebSocketOptions
 from .plugin import WEBSOCKETS, WebSockets
 from .supervisor import SUPERVISOR, Supervisor
-from .upgrade import WebSocketUpgrade, middleware_prepares
+from .upgrade import UpgradeWatch, WebSocketUpgrade, upgrade_watch
 
 
 def setup(app: web.Application, **options: Any) -> WebSockets:
@@ -40,7 +40,7 @@ def setup(app: web.Application, **options: Any) -> WebSockets:
     supervisor = Supervisor(WebSocketOptions.of(options))
     app[SUPERVISOR] = supervisor
     app[WEBSOCKETS] = supervisor.plugin
-    app.middlewares.insert(0, prepare_upgrades)
+    app.middlewares.insert(0, finish_upgrades)
 
     async def on_startup(app: web.Application) -> None:
         supervisor.freeze()
@@ -54,19 +54,26 @@ def setup(app: web.Application, **options: Any) -> WebSockets:
 
 
 @web.middleware
-async def prepare_upgrades(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Prepare an upgrade that a handler returns, after all other middlewares and before the aiohttp handler is done.
+async def finish_upgrades(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Prepare an upgrade that a handler returns, and keep what is raised or returned after the 101 from aiohttp.
 
-    Once that is done, aiohttp would take an upgrade that is not prepared for a declined one, and read the frames
-    behind the handshake as HTTP.
+    An upgrade is prepared after all other middlewares, so that they can add headers to the 101, and before the aiohttp
+    handler is done: then aiohttp would take it for a declined one, and read the frames behind the handshake as HTTP.
     """
-    if middleware_prepares.get() is request.protocol:
+    if (outer := upgrade_watch.get()) is not None and outer.protocol is request.protocol:
         return await handler(request)  # an outer application has the plugin, too
-    token = middleware_prepares.set(request.protocol)
+    watch = UpgradeWatch(request.protocol)
+    token = upgrade_watch.set(watch)
     try:
         response = await handler(request)
+    except Exception as exc:
+        if watch.upgrade is None:
+            raise
+        return await watch.upgrade.instead_of(exc)
     finally:
-        middleware_prepares.reset(token)
+        upgrade_watch.reset(token)
+    if watch.upgrade is not None:
+        return watch.upgrade if response is watch.upgrade else await watch.upgrade.instead_of(response)
     if isinstance(response, WebSocketUpgrade) and not response.prepared:
         try:
             await response.prepare(request)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
 from aiohttp import web
 
@@ -17,36 +16,9 @@ from ..session.timeouts import OnLimit
 from .admission import ConnectionLimit, Slot
 from .options import WebSocketOptions
 from .plugin import Sessions, WebSockets
+from .server_connection import ServerConnection
 
 logger = logging.getLogger("aiohttp_rawws")
-
-
-class LiveSession:
-    """The end of one session that runs.
-
-    Attributes:
-        task: The task that the handler runs in, or None outside of a task.
-    """
-
-    __slots__ = ("_ended", "_waiter", "task")
-
-    def __init__(self, task: asyncio.Task[Any] | None) -> None:
-        self.task = task
-        self._ended = False
-        self._waiter: asyncio.Future[None] | None = None  # made by the first task that waits
-
-    def mark_ended(self) -> None:
-        self._ended = True
-        if self._waiter is not None:
-            self._waiter.set_result(None)
-
-    async def ends_within(self, timeout: float) -> bool:
-        """Wait for the end of the session, at most ``timeout`` seconds. Returns False if it still runs."""
-        if not self._ended:
-            if self._waiter is None:
-                self._waiter = asyncio.get_running_loop().create_future()
-            await asyncio.wait([self._waiter], timeout=timeout)
-        return self._ended
 
 
 class Supervisor:
@@ -58,7 +30,8 @@ class Supervisor:
     """
 
     def __init__(self, options: WebSocketOptions) -> None:
-        self._live: dict[Session, LiveSession] = {}
+        self._live: dict[Session, ServerConnection] = {}
+        self._lost: dict[Session, ServerConnection] = {}  # without their connection, but their handler still runs
         self._connections = ConnectionLimit(options.max_sessions, options.max_sessions_per_address)
         self._closing_tasks: set[asyncio.Task[None]] = set()
         self.plugin = WebSockets(options, Sessions(self._live))
@@ -94,12 +67,13 @@ class Supervisor:
         self.plugin.on_session_start.freeze()
         self.plugin.on_session_end.freeze()
 
-    def enter(self, session: Session, handler: SessionHandler) -> SessionHandler:
-        """Register ``session``, which is live until ``leave()``.
+    def enter(self, session: Session, handler: SessionHandler, connection: ServerConnection) -> SessionHandler:
+        """Register ``session``. It is live until its connection is lost; its handler may run until ``leave()``.
 
         Args:
             session: The session.
             handler: Its handler.
+            connection: What runs the handler.
 
         Returns:
             The function to run over the session: ``handler``, after the callbacks of ``on_session_start`` if any.
@@ -107,9 +81,9 @@ class Supervisor:
         plugin = self.plugin
         if not plugin.on_session_start.frozen:
             self.freeze()  # the application was never started, as in a test
-        live = self._live[session] = LiveSession(asyncio.current_task())
+        (self._lost if connection.is_lost else self._live)[session] = connection
         if plugin.closing:  # shutdown began between the 101 and now
-            task = asyncio.create_task(self._close(session, live), name="rawws-shutdown")
+            task = asyncio.create_task(self._close(session, connection), name="rawws-shutdown")
             self._closing_tasks.add(task)
             task.add_done_callback(self._closing_tasks.discard)
         if not plugin.on_session_start:
@@ -121,15 +95,21 @@ class Supervisor:
 
         return announced
 
+    def connection_lost(self, session: Session) -> None:
+        """``session`` is no longer live. Its handler may go on."""
+        connection = self._live.pop(session, None)
+        if connection is not None:
+            self._lost[session] = connection
+
     async def leave(self, session: Session) -> None:
-        """Unregister ``session``, which has ended. Raises CancelledError only."""
-        live = self._live.pop(session)
+        """Unregister ``session``, whose handler has ended, too. Raises CancelledError only."""
+        self.connection_lost(session)
         try:
             await self.plugin.on_session_end.send(session)
         except Exception:
             logger.exception("Error in an on_session_end callback for %r", session)
         finally:
-            live.mark_ended()
+            self._lost.pop(session, None)
 
     # ---- shutdown ---------------------------------------------------------------------
 
@@ -140,13 +120,14 @@ class Supervisor:
         again before it is cancelled: aiohttp only waits for handlers whose connection is still there.
         """
         self.plugin.closing = True
-        await asyncio.gather(*(self._close(session, live) for session, live in self._live.items()))
+        running = [*self._live.items(), *self._lost.items()]
+        await asyncio.gather(*(self._close(session, connection) for session, connection in running))
 
-    async def _close(self, session: Session, live: LiveSession) -> None:
+    async def _close(self, session: Session, connection: ServerConnection) -> None:
         # The peer's Close goes to the handler of a raw session like any frame: the handler decides when to end.
         session.close_nowait(self.plugin.options.shutdown)
         timeout = session.options.close_timeout
-        if await live.ends_within(timeout):
+        if await connection.ends_within(timeout):
             return
         if not session.close_state.lost:
             if session.connection.limit is None:  # else it was ended by another limit just now, which is reported
@@ -154,13 +135,12 @@ class Supervisor:
                 logger.info(text, session, timeout)
                 self.on_limit("close_timeout")
             session.abort()
-        if await live.ends_within(timeout):
+        if await connection.ends_within(timeout):
             return
         text = "The handler of %r still runs %s seconds after the end of its connection and is cancelled"
         logger.warning(text, session, timeout)
-        if live.task is not None:
-            live.task.cancel()
-        await live.ends_within(timeout)
+        connection.stop_handler()
+        await connection.ends_within(timeout)
 
 
 SUPERVISOR = web.AppKey("aiohttp_rawws.supervisor", Supervisor)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from aiohttp import web
 from multidict import MultiMapping
 
 from .options import WebSocketOptions
+from .server_connection import HTTPTransport, ServerConnection
 from .server_session import WebSocketServerSession
 
 
@@ -52,6 +52,10 @@ class Takeover(NamedTuple):
     transport: asyncio.Transport
     http: Any
     early: list[bytes]
+
+    def hand_over(self, connection: ServerConnection) -> None:
+        """Let aiohttp write nothing more. ``connection`` hears when aiohttp is done."""
+        self.http.transport = HTTPTransport(self.transport, connection)
 
 
 def pause_reading(request: web.BaseRequest) -> bool:
@@ -99,8 +103,7 @@ def new_session(
     protocol: str | None,
     options: WebSocketOptions,
     extensions: list[Any],
-    previous_protocol: asyncio.BaseProtocol | None = None,
-    on_closed: Callable[[], object] | None = None,
+    connection: ServerConnection,
 ) -> WebSocketServerSession:
     """Make the raw session over a connection that was taken over. It is not started.
 
@@ -111,8 +114,7 @@ def new_session(
         protocol: The subprotocol agreed on, or None.
         options: The options of the session.
         extensions: The extensions agreed on. A raw session does not apply them.
-        previous_protocol: The protocol that had the connection. Default: None.
-        on_closed: Called when the connection is lost. Default: None.
+        connection: Hears of pauses and of the loss.
     """
     session = WebSocketServerSession(
         transport,
@@ -120,8 +122,7 @@ def new_session(
         app=app,
         protocol=protocol,
         options=options,
-        previous_protocol=previous_protocol,
-        on_closed=on_closed,
+        previous_protocol=connection,
     )
     session.negotiated_extensions = extensions
     return session

@@ -5,10 +5,10 @@ The order of events:
 1. A handler makes the response. Its arguments are checked, nothing is sent.
 2. ``check()`` checks the handshake (``check.py``) and makes an agreement, or a refusal (``refusal.py``).
 3. ``prepare()`` sends the refusal, or lets aiohttp write the 101 and takes the connection over (``takeover.py``).
-   A route does 2 and 3 in its handler; the plugin's middleware prepares an upgrade that a handler returns.
-4. aiohttp calls ``write_eof()``, after all middlewares have run. The session's handler runs there: an exception that
-   it raises can no longer be answered with HTTP.
-5. The session ends, then the connection.
+4. The session's handler runs (``server_connection.py``). If the aiohttp handler awaits ``run()``, as a route does, that
+   is inside the middlewares. Else it is in ``write_eof()``, which aiohttp calls after all middlewares have run. The
+   plugin's middleware does 2 and 3 for an upgrade that an aiohttp handler returns.
+5. The session ends, then the connection. From the 101 on, no HTTP can be written.
 """
 
 from __future__ import annotations
@@ -17,33 +17,47 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Iterable
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
-from ..session.kinds import Session, SessionHandler
-from ..session.managed import DefaultWebSocketSession
+from ..session.kinds import SessionHandler
 from ..session.options import check_bool, check_names
-from ..session.running import run_managed, run_session
+from ..session.running import OnException, log_exception
 from ..session.streams import StreamTransport
-from ..session.timeouts import OnLimit
 from . import handshake
 from .admission import Slot
 from .check import Agreement, ProtocolChoice, Terms, check_handshake, checked_protocols
 from .logtext import target
 from .options import DEFAULTS, OF_ROUTES, WebSocketOptions
 from .refusal import as_refusal, close_after_refusal, inherit_fields, refusal
+from .server_connection import ServerConnection
 from .server_session import DefaultWebSocketServerSession, WebSocketServerSession
 from .supervisor import supervisor_of
 from .takeover import new_session, pause_reading, take_over
 
 logger = logging.getLogger("aiohttp_rawws")
 
-# Set to the connection while the plugin's outermost middleware waits for the response. That middleware prepares an
-# upgrade, so that all other middlewares can add headers to the 101.
-middleware_prepares: ContextVar[object] = ContextVar("aiohttp_rawws.middleware_prepares", default=None)
+
+class UpgradeWatch:
+    """What the plugin's outermost middleware hears of the request that it waits for.
+
+    Attributes:
+        protocol: aiohttp's protocol of the connection.
+        upgrade: The upgrade after its 101, or None.
+    """
+
+    __slots__ = ("protocol", "upgrade")
+
+    def __init__(self, protocol: object) -> None:
+        self.protocol = protocol
+        self.upgrade: WebSocketUpgrade | None = None
+
+
+upgrade_watch: ContextVar[UpgradeWatch | None] = ContextVar("aiohttp_rawws.upgrade_watch", default=None)
 
 
 def checked_handler(name: str, handler: SessionHandler | None) -> SessionHandler:
@@ -63,11 +77,13 @@ def checked_handler(name: str, handler: SessionHandler | None) -> SessionHandler
 class WebSocketUpgrade(web.StreamResponse):
     """A response that upgrades a request to a WebSocket and runs a handler over the session.
 
-    Return it from any aiohttp handler. The handshake is checked when the response is prepared; if it fails, the
-    refusal is sent instead. The session ends when the handler returns.
+    Return it from any aiohttp handler: the session runs after all middlewares, which can add headers to the 101. Or
+    return what ``await upgrade.run()`` returns: the session runs inside the aiohttp handler and so inside the
+    middlewares, as that of a route does. If the handshake fails, the refusal is sent instead. The session ends when
+    its handler returns.
 
     Frames that the client sends before it has the 101 are delivered if the response is prepared before the aiohttp
-    handler returns. The plugin's middleware and the route decorators do that.
+    handler returns. ``run()``, the routes and the plugin's middleware do that.
 
     Args:
         request: The request to upgrade.
@@ -120,7 +136,9 @@ class WebSocketUpgrade(web.StreamResponse):
         self._checking = 0  # calls of check() that have not finished
         self._reading_paused = False
         self._session: WebSocketServerSession | None = None
-        self._pending_session: WebSocketServerSession | None = None
+        self._pending_session: WebSocketServerSession | None = None  # its handler has yet to run
+        self._connection: ServerConnection | None = None
+        self._error: Exception | None = None  # what run() has raised for the handler
         self._write_handshake_fields()
 
     @property
@@ -307,17 +325,89 @@ class WebSocketUpgrade(web.StreamResponse):
 
     def _take_over(self, request: web.BaseRequest, slot: Slot | None) -> None:
         # No await in here: between the takeover and the session's start no byte may arrive.
-        transport, http, early = take_over(request, self._reading_paused)
-        session = self._new_session(transport, http, slot)
-        self._session = self._pending_session = session
-        session.start(early)
+        taken = take_over(request, self._reading_paused)
+        self._connection = connection = ServerConnection(
+            taken.http, slot=slot, registry=self._supervisor, grace=self._options.disconnect_grace
+        )
+        taken.hand_over(connection)
+        self._session = self._pending_session = session = self._new_session(taken.transport, connection)
+        if (watch := upgrade_watch.get()) is not None and watch.protocol is request.protocol:
+            watch.upgrade = self
+        session.start(taken.early)
 
-    def write_eof(self, data: bytes = b"") -> Coroutine[Any, Any, None]:
-        """Run the handler over the session until both have ended. aiohttp awaits this once."""
+    async def run(self) -> web.StreamResponse:
+        """Upgrade the request now, and run the handler over the session until both have ended.
+
+        For use in an aiohttp handler: ``return await upgrade.run()``. The session is then inside all middlewares.
+
+        Returns:
+            The response for the aiohttp handler to return: this one, or one that refuses the handshake.
+
+        Raises:
+            web.HTTPException: The handshake is refused.
+            Exception: The session's handler raised it. The session has ended with that.
+            RuntimeError: The handler has been run before.
+        """
+        if not self.prepared:
+            refused = await self.check()
+            if isinstance(refused, web.HTTPException):
+                raise refused
+            if refused is not None:
+                return refused
+            try:
+                await self.prepare(self._request)
+            except ConnectionError:
+                return self  # the client is gone before the 101; raised, it would be logged as an error of the handler
         if self._refusal is not None:
-            return self._refusal.write_eof()
+            return self
         session, self._pending_session = self._pending_session, None
-        return super().write_eof() if session is None else self._run(session)
+        if session is None:
+            raise RuntimeError("the handler of this upgrade has been run before")
+        await self._run(session, self._handle, self._failed)
+        if self._error is not None:
+            raise self._error
+        return self
+
+    def _failed(self, exc: Exception) -> None:
+        """The handler raised ``exc`` in ``run()``, which raises it. It is logged here unless aiohttp does that."""
+        self._error = exc
+        if self._is_watched() or isinstance(exc, (web.HTTPException, asyncio.TimeoutError)):
+            assert self._connection is not None
+            log_exception(self._connection.session, exc)
+
+    def _is_watched(self) -> bool:
+        watch = upgrade_watch.get()
+        return watch is not None and watch.protocol is self._request.protocol
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Run the handler over the session until both have ended, unless that was done. aiohttp awaits this once."""
+        if self._refusal is not None:
+            await self._refusal.write_eof()
+            return
+        session, self._pending_session = self._pending_session, None
+        if session is not None:
+            await self._run(session, self._handle, None)
+        await super().write_eof()
+
+    async def instead_of(self, other: object) -> WebSocketUpgrade:
+        """Be the response instead of what was raised or returned after the 101, which is logged.
+
+        If the handler has not run, it will not, and the session ends as if the handler had raised an error.
+
+        Args:
+            other: An exception or a response.
+        """
+        session, self._pending_session = self._pending_session, None
+        reported, self._error = self._error, None  # it refers to this response, too
+        if session is not None:
+            error = other if isinstance(other, Exception) else RuntimeError(f"The 101 was sent, but {other!r} returned")
+            await self._run(session, partial(_fail, error), None)
+        elif isinstance(other, Exception):
+            if reported is None or not _comes_from(other, reported):
+                logger.error("Error after the end of %r", self._session, exc_info=other)
+        else:
+            logger.warning("%r cannot be sent after the end of %r and is dropped", other, self._session)
+        return self
 
     # ---- the session ------------------------------------------------------------------
 
@@ -334,14 +424,12 @@ class WebSocketUpgrade(web.StreamResponse):
         """
         if writer is not None:
             transport = StreamTransport(transport, writer)
-        session = self._new_session(transport)
-        self._session = session
+        self._connection = ServerConnection(registry=self._supervisor, grace=self._options.disconnect_grace)
+        self._session = session = self._new_session(transport, self._connection)
         session.start(early)
-        return asyncio.create_task(self._run(session), name="rawws-session")
+        return asyncio.create_task(self._run(session, self._handle, None), name="rawws-session")
 
-    def _new_session(
-        self, transport: asyncio.Transport, previous_protocol: Any = None, slot: Slot | None = None
-    ) -> WebSocketServerSession:
+    def _new_session(self, transport: asyncio.Transport, connection: ServerConnection) -> WebSocketServerSession:
         return new_session(
             transport,
             request=self._request,
@@ -349,55 +437,22 @@ class WebSocketUpgrade(web.StreamResponse):
             protocol=self._protocol,
             options=self._options,
             extensions=self._negotiated,
-            previous_protocol=previous_protocol,
-            on_closed=None if slot is None else slot.release,
+            connection=connection,
         )
 
-    async def _run(self, raw: WebSocketServerSession) -> None:
-        # Only a few coroutines are between aiohttp and the handler: each takes 256 bytes as long as the session lasts,
-        # and costs time for every frame that the handler waits for.
+    def _run(
+        self, raw: WebSocketServerSession, handler: SessionHandler, on_exception: OnException | None
+    ) -> Coroutine[Any, Any, None]:
+        assert self._connection is not None
         session = DefaultWebSocketServerSession(raw, self._negotiated) if self._managed else raw
-        supervisor = self._supervisor
-        if supervisor is None:
-            await run_handler(session, self._handle)
-        else:
-            handler = supervisor.enter(session, self._handle)
-            try:
-                await run_handler(session, handler, supervisor.on_limit)
-            finally:
-                await supervisor.leave(session)
-        if self.prepared:  # this comes last because it may wait for the transport
-            await super().write_eof()
+        return self._connection.run(session, handler, on_exception)
 
 
-def run_handler(
-    session: Session, handler: SessionHandler, on_limit: OnLimit | None = None
-) -> Coroutine[Any, Any, None]:
-    """Run ``handler`` over ``session`` by the rules of its kind, see ``run_session`` and ``run_managed``."""
-    if isinstance(session, DefaultWebSocketSession):
-        return run_managed(session, handler, on_limit=on_limit)
-    return run_session(session, handler, on_limit=on_limit)
+async def _fail(error: Exception, session: object) -> None:
+    raise error
 
 
-async def finish_upgrade(upgrade: WebSocketUpgrade) -> web.StreamResponse:
-    """Check an upgrade and prepare it, unless the plugin's middleware will. For use in an aiohttp handler.
-
-    Checked here, a refusal is seen by the middlewares.
-
-    Returns:
-        The response for the handler to return.
-
-    Raises:
-        web.HTTPException: The handshake is refused.
-    """
-    refused = await upgrade.check()
-    if isinstance(refused, web.HTTPException):
-        raise refused
-    if refused is not None:
-        return refused
-    if middleware_prepares.get() is not upgrade.request.protocol:
-        try:
-            await upgrade.prepare(upgrade.request)
-        except ConnectionError:
-            pass  # the client is gone before the 101; raised, it would be logged as an error of the handler
-    return upgrade
+def _comes_from(exc: BaseException | None, origin: BaseException) -> bool:
+    while exc is not None and exc is not origin:
+        exc = exc.__cause__ or exc.__context__
+    return exc is origin

@@ -358,8 +358,14 @@ async def test_shutdown_does_not_close_twice() -> None:
 
 
 async def test_upgrades_while_closing_are_refused() -> None:
-    app = application(close_timeout=2)
+    app = web.Application()
+    rawws.setup(app, close_timeout=2)
     arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return rawws.WebSocketUpgrade(request, handle=until_closed)
+
+    app.router.add_get("/", handler)
 
     @web.middleware
     async def slow(request: web.Request, handler: Any) -> web.StreamResponse:

@@ -281,7 +281,7 @@ async def test_requests_before_the_handshake(way: Any) -> None:
 # ---- headers of the 101 -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [by_decorator_without_plugin, by_bare_return, by_view], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [by_bare_return, by_view], ids=lambda kind: kind.__name__)
 async def test_middlewares_of_every_level_add_headers(kind: Any) -> None:
     @web.middleware
     async def outermost(request: web.Request, handler: Any) -> web.StreamResponse:
@@ -303,6 +303,22 @@ async def test_middlewares_of_every_level_add_headers(kind: Any) -> None:
         assert answer.headers["Set-Cookie"].startswith("seen=yes")
         assert answer.headers["Connection"] == "Upgrade"
         assert not {"Content-Length", "Transfer-Encoding", "Content-Encoding", "Content-Type"} & set(answer.headers)
+        await peer.finish()
+
+
+@pytest.mark.parametrize("kind", [by_decorator, by_decorator_without_plugin], ids=lambda kind: kind.__name__)
+async def test_headers_of_the_101_of_a_route(kind: Any) -> None:
+    """The middlewares are around the session. What they add when it has ended is too late."""
+
+    async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers["X-Prepared"] = str(response.status)
+
+    app, path = nested(kind)(echo)
+    app.on_response_prepare.append(on_prepare)
+    async with serving(app) as served, served.peer() as peer:
+        answer = await peer.open(path)
+        assert answer.headers["X-Prepared"] == "101"
+        assert "X-Level" not in answer.headers
         await peer.finish()
 
 
