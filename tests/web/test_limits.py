@@ -18,7 +18,8 @@ from aiohttp import web
 import aiohttp_rawws as rawws
 from aiohttp_rawws.web.admission import ConnectionLimit, address_key
 
-from ..tools.peers import BINARY, CLOSE, PING, TEXT, Peer, Served, close_frame, eventually, frame, serving
+from ..tools.peers import BINARY, CLOSE, PING, TEXT, Peer, Served, close_frame, frame, serving
+from ..tools.waiting import eventually
 
 TOO_MANY = (503, "Too many WebSockets are open here\n")
 TOO_MANY_OF_YOURS = (429, "Too many WebSockets are open from your address\n")
@@ -196,12 +197,14 @@ def test_address_key() -> None:
 
 @pytest.mark.parametrize("name", ["max_sessions", "max_sessions_per_address"])
 def test_they_are_the_plugins(name: str) -> None:
+    route: Any = rawws.websocket_raw
+    setup: Any = rawws.setup
     with pytest.raises(TypeError, match=name):
-        rawws.websocket_raw("/", echo, **{name: 1})
+        route("/", echo, **{name: 1})
     with pytest.raises(ValueError, match=name):
-        rawws.setup(web.Application(), **{name: 0})
+        setup(web.Application(), **{name: 0})
     with pytest.raises(TypeError, match=name):
-        rawws.setup(web.Application(), **{name: True})
+        setup(web.Application(), **{name: True})
 
 
 # ---- the time of a handshake --------------------------------------------------------------
@@ -340,7 +343,7 @@ async def test_each_limit(limit: Limit, where: str, caplog: pytest.LogCaptureFix
     async with serving(app) as served:
         async with connected(served, 1, "/limited", **headers) as (peer,):
             if not limit.reads:
-                peer.writer.transport.pause_reading()
+                peer.pause_reading()
             await peer.send(limit.wire)
             if limit.code is not None:
                 while (got := await peer.frame())[0] != CLOSE:

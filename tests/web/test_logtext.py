@@ -13,7 +13,8 @@ from aiohttp.test_utils import make_mocked_request
 import aiohttp_rawws as rawws
 from aiohttp_rawws.web.logtext import escaped, target
 
-from ..tools.peers import eventually, serving
+from ..tools.peers import serving
+from ..tools.waiting import eventually
 
 FORGED = "\nERROR root: forged\r\x1b[31m\x85\u2028\u202e\ud800\x7f"
 

@@ -21,7 +21,11 @@ def allowed(
     request = make_mocked_request("GET", "/", {} if host is None else {"Host": host}).clone(scheme=scheme)
     if seen_as is not None:
         request = request.clone(host=seen_as)
-    return asyncio.run(check(origin, request))
+
+    async def ask() -> bool:
+        return await check(origin, request)
+
+    return asyncio.run(ask())
 
 
 SAME = [

@@ -14,7 +14,8 @@ import aiohttp_rawws as rawws
 from aiohttp_rawws import WEBSOCKETS, Frame, Opcode
 
 from ..tools import peers
-from ..tools.peers import TEXT, close_frame, eventually, frame, serving
+from ..tools.peers import TEXT, close_frame, frame, serving
+from ..tools.waiting import eventually
 
 Session = rawws.WebSocketServerSession
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -260,7 +260,7 @@ def use(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-async def answered(app: Any, headers: dict[str, str | None] | None = None, **how: Any) -> Answer:
+async def answered(app: Any, headers: Mapping[str, str | None] | None = None, **how: Any) -> Answer:
     async with serving(app) as served:
         answer = await served.ask("/", headers, **how)
         await served.idle()
@@ -269,7 +269,7 @@ async def answered(app: Any, headers: dict[str, str | None] | None = None, **how
 
 async def test_refused_handshakes(use: Any, caplog: pytest.LogCaptureFixture) -> None:
     async with serving(use()) as served:
-        for headers, status, text in [
+        refused: list[tuple[dict[str, str | None], int, str]] = [
             ({"Sec-WebSocket-Version": "8"}, 426, "version 13"),
             ({"Sec-WebSocket-Key": "x"}, 400, "Sec-WebSocket-Key"),
             ({"Sec-WebSocket-Key": None}, 400, "missing"),
@@ -277,14 +277,15 @@ async def test_refused_handshakes(use: Any, caplog: pytest.LogCaptureFixture) ->
             ({"Upgrade": None}, 426, "upgrade"),
             ({"Origin": "http://evil.example"}, 403, "origin"),
             ({"Sec-WebSocket-Protocol": "a/b"}, 400, "a/b"),
-        ]:
+        ]
+        for headers, status, text in refused:
             answer = await served.ask("/", headers)
             assert (answer.status, text in answer.text) == (status, True), answer
             assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
         assert (await served.ask("/", {"Sec-WebSocket-Version": "8"})).headers["Sec-WebSocket-Version"] == "13"
         bodies = [({"Content-Length": "3"}, b"abc"), ({"Transfer-Encoding": "chunked"}, b"3\r\nabc\r\n0\r\n\r\n")]
-        for headers, body in [] if peers.LOSES_TAILS else bodies:
-            answer = await served.ask("/", headers, body=body)
+        for fields, body in [] if peers.LOSES_TAILS else bodies:
+            answer = await served.ask("/", fields, body=body)
             assert (answer.status, "body" in answer.text) == (400, True)
         await served.idle()
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
@@ -623,7 +624,7 @@ def hooked(hook: str, function: Callable[..., Any]) -> web.Application:
     """The handler checks twice, catches what the first check raises, and returns the upgrade."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        options = {"origins": None, hook: function}
+        options: dict[str, Any] = {"origins": None, hook: function}
         upgrade = rawws.WebSocketUpgrade(request, handle=handle, **options)
         try:
             await asyncio.wait_for(upgrade.check(), 0.05)
@@ -676,7 +677,8 @@ async def test_an_interrupted_check_is_made_again(hook: str, error: type[BaseExc
 async def test_a_base_exception_does_not_count_as_a_check(hook: str) -> None:
     request = mocked({"Origin": "http://a"})
     function = interrupts_once(Interrupted, refuse)
-    upgrade = rawws.WebSocketUpgrade(request, handle=handle, **{"origins": None, hook: function})
+    options: dict[str, Any] = {"origins": None, hook: function}
+    upgrade = rawws.WebSocketUpgrade(request, handle=handle, **options)
     with pytest.raises(Interrupted):
         await upgrade.check()
     refused = await upgrade.check()
