@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import aiohttp
 import pytest
@@ -15,13 +17,16 @@ import aiohttp_rawws as rawws
 
 from ..tools import peers
 
+Serve = Callable[[web.Application], Awaitable[str]]
+Session = rawws.DefaultWebSocketServerSession
+
 TEXT = "Grüße, 世界! " * 500
 
 
 @pytest.fixture
-async def serve():
+async def serve() -> AsyncIterator[Serve]:
     """Starts an application; its base URL."""
-    runners = []
+    runners: list[web.AppRunner] = []
 
     async def start(app: web.Application) -> str:
         runner = web.AppRunner(app, shutdown_timeout=5)
@@ -36,11 +41,11 @@ async def serve():
         await runner.cleanup()
 
 
-def echo_app(**options) -> web.Application:
+def echo_app(**options: Any) -> web.Application:
     routes = rawws.RouteTableDef()
 
     @routes.websocket("/echo")
-    async def echo(session: rawws.DefaultWebSocketServerSession) -> None:
+    async def echo(session: Session) -> None:
         assert session.request.path == "/echo" and session.app is app
         async for message in session:
             await session.send(message)
@@ -52,7 +57,7 @@ def echo_app(**options) -> web.Application:
 
 
 @pytest.mark.parametrize("deflate", [False, True], ids=["plain", "deflate"])
-async def test_echo_to_websockets(serve, deflate):
+async def test_echo_to_websockets(serve: Serve, deflate: bool) -> None:
     extensions = [rawws.PerMessageDeflate()] if deflate else []
     url = await serve(echo_app(extensions=extensions))
     async with websockets.connect(url.replace("http", "ws") + "/echo") as ws:
@@ -67,7 +72,7 @@ async def test_echo_to_websockets(serve, deflate):
 
 
 @pytest.mark.parametrize("deflate", [0, 15])
-async def test_echo_to_aiohttp(serve, deflate):
+async def test_echo_to_aiohttp(serve: Serve, deflate: int) -> None:
     url = await serve(echo_app(extensions=[rawws.PerMessageDeflate()]))
     async with (
         aiohttp.ClientSession() as client,
@@ -84,11 +89,11 @@ async def test_echo_to_aiohttp(serve, deflate):
     assert ws.close_code == 4000
 
 
-async def test_the_zlib_backend_of_aiohttp_is_used(serve, monkeypatch):
-    calls = []
+async def test_the_zlib_backend_of_aiohttp_is_used(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
 
     class Backend:
-        def __getattr__(self, name):
+        def __getattr__(self, name: str) -> Any:
             calls.append(name)
             return getattr(zlib, name)
 
@@ -100,17 +105,17 @@ async def test_the_zlib_backend_of_aiohttp_is_used(serve, monkeypatch):
     assert {"compressobj", "decompressobj"} <= set(calls)
 
 
-async def test_extensions_can_be_left_alone(serve):
+async def test_extensions_can_be_left_alone(serve: Serve) -> None:
     routes = rawws.RouteTableDef()
 
     @routes.websocket("/", negotiate_extensions=False)
-    async def echo(session):
+    async def echo(session: Session) -> None:
         assert session.extensions == ()
         async for message in session:
             await session.send(message)
 
     @routes.websocket_raw("/raw", negotiate_extensions=True)
-    async def raw(session):
+    async def raw(session: rawws.WebSocketServerSession) -> None:
         extension = session.extension(rawws.PerMessageDeflate)
         assert session.extensions == () and session.negotiated_extensions == (extension,)
         frame = await session.receive()
@@ -138,15 +143,17 @@ async def test_extensions_can_be_left_alone(serve):
         assert await ws.recv() == "z" * 1000
 
 
-async def test_handler_returning_closes_with_1000_and_raising_with_1011(serve, caplog):
+async def test_handler_returning_closes_with_1000_and_raising_with_1011(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
     routes = rawws.RouteTableDef()
 
     @routes.websocket("/returns")
-    async def returns(session):
+    async def returns(session: Session) -> None:
         await session.send("bye")
 
     @routes.websocket("/raises")
-    async def raises(session):
+    async def raises(session: Session) -> None:
         raise LookupError("a secret")
 
     app = web.Application()
@@ -164,7 +171,7 @@ async def test_handler_returning_closes_with_1000_and_raising_with_1011(serve, c
     assert [record.name for record in errors] == ["aiohttp_rawws"]
 
 
-async def test_shutdown_says_1001_to_managed_sessions(serve):
+async def test_shutdown_says_1001_to_managed_sessions(serve: Serve) -> None:
     app = echo_app(shutdown_code=1012, shutdown_reason="back soon")
     runner = web.AppRunner(app)
     await runner.setup()
@@ -182,7 +189,7 @@ async def test_shutdown_says_1001_to_managed_sessions(serve):
     assert not len(app[rawws.WEBSOCKETS].sessions)
 
 
-async def test_keepalive_options_reach_the_session(serve):
+async def test_keepalive_options_reach_the_session(serve: Serve) -> None:
     url = await serve(echo_app(ping_interval=0.02, timeout=0.05, close_timeout=0.2))
     reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rsplit(":", 1)[1]))
     writer.write(peers.request_bytes("/echo"))
@@ -194,7 +201,7 @@ async def test_keepalive_options_reach_the_session(serve):
     await writer.wait_closed()
 
 
-async def test_early_frames_reach_a_managed_session(serve):
+async def test_early_frames_reach_a_managed_session(serve: Serve) -> None:
     url = await serve(echo_app())
     reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rsplit(":", 1)[1]))
     writer.write(peers.request_bytes("/echo") + peers.frame(peers.TEXT, b"early") + peers.close_frame())
@@ -204,11 +211,11 @@ async def test_early_frames_reach_a_managed_session(serve):
     await writer.wait_closed()
 
 
-async def test_forms_of_websocket(serve):
-    async def handler(session):
+async def test_forms_of_websocket(serve: Serve) -> None:
+    async def handler(session: Session) -> None:
         await session.send(session.protocol or "none")
 
-    async def page(request):
+    async def page(request: web.Request) -> web.Response:
         return web.Response(text="page")
 
     app = web.Application()
@@ -221,7 +228,11 @@ async def test_forms_of_websocket(serve):
         ]
     )
     url = await serve(app)
-    for path, offered, expected in (("/chat", ["v2"], "v2"), ("/chat", None, "none"), ("/plain", None, "none")):
+    for path, offered, expected in (
+        ("/chat", [websockets.Subprotocol("v2")], "v2"),
+        ("/chat", None, "none"),
+        ("/plain", None, "none"),
+    ):
         async with websockets.connect(url.replace("http", "ws") + path, subprotocols=offered) as ws:
             assert await ws.recv() == expected
     async with aiohttp.ClientSession() as client, client.get(url + "/chat") as response:
