@@ -32,9 +32,10 @@ class Threads:
     """Executors that run nothing before they are told to."""
 
     def __init__(self) -> None:
-        self.loop: Any = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self.held: list[Any] = []
-        self.loop.run_in_executor = self._run
+        loop: Any = self.loop
+        loop.run_in_executor = self._run
 
     def _run(self, executor: object, function: Any, *args: Any) -> asyncio.Future[Any]:
         future = self.loop.create_future()
@@ -74,7 +75,8 @@ each_config = pytest.mark.parametrize("config", TAKEOVER.values(), ids=list(TAKE
 
 async def received(talk: Talk, count: int) -> list[bytes]:
     """So many messages that the peer got."""
-    messages, parts = [], b""
+    messages: list[bytes] = []
+    parts = b""
     while len(messages) < count:
         item = await bounded_wait(talk.peer.receive())
         parts += item.payload
@@ -255,9 +257,10 @@ async def test_a_compressor_that_fails_fails_the_call_it_worked_for(threads: Thr
                 raise MemoryError("no room for a compressor")
             return zlib.compressobj(*args, **kwargs)
 
-    config = PerMessageDeflate(backend=Failing())
+    backend = Failing()
+    config = PerMessageDeflate(backend=backend)
     async with talking("deflate", config=config) as talk:
-        config.backend.fails = True
+        backend.fails = True
         sending = await compressing(talk, threads)
         behind = asyncio.ensure_future(talk.session.send("behind", compress=False))
         await settle()

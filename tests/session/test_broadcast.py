@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import pytest
 
 import aiohttp_rawws as rawws
-from aiohttp_rawws import Frame, Opcode, PreparedFrame, bounded, broadcast, memory_pair
-from aiohttp_rawws.extensions import client_offer_header, negotiate_client, negotiate_server
+from aiohttp_rawws import Frame, Opcode, PreparedFrame, Session, bounded, broadcast, memory_pair
 from aiohttp_rawws.session.managed import DefaultWebSocketSession
+from aiohttp_rawws.session.memory import MemoryPair
+
+from ..tools.talking import negotiated
 
 
 class Pairs:
     def __init__(self) -> None:
-        self.all = []
+        self.all: list[rawws.WebSocketSession] = []
 
-    def __call__(self, **options):
+    def __call__(self, **options: Any) -> MemoryPair:
         pair = memory_pair(**options)
         self.all += pair
         return pair
 
-    def deflated(self, **parameters):
+    def deflated(self, **parameters: Any) -> tuple[DefaultWebSocketSession, DefaultWebSocketSession]:
         """Two managed sessions with permessage-deflate."""
-        factory = rawws.PerMessageDeflate(**parameters)
-        offer = client_offer_header([factory])
-        extensions, answer = negotiate_server([factory], [offer])
+        near, far = negotiated(rawws.PerMessageDeflate(**parameters))
         server, client = self()
-        ours = DefaultWebSocketSession(server, extensions=extensions)
-        theirs = DefaultWebSocketSession(client, extensions=negotiate_client([factory], [answer]))
+        ours = DefaultWebSocketSession(server, extensions=near)
+        theirs = DefaultWebSocketSession(client, extensions=far)
         ours.start()
         theirs.start()
         return ours, theirs
 
 
 @pytest.fixture
-async def pairs():
+async def pairs() -> AsyncIterator[Pairs]:
     made = Pairs()
     yield made
     for session in made.all:
@@ -45,7 +47,7 @@ async def pairs():
 
 
 @pytest.mark.parametrize("item", ["text", b"bytes", Frame.text("text"), PreparedFrame(Frame.binary(b"x" * 50_000))])
-async def test_everybody_gets_it(pairs, item):
+async def test_everybody_gets_it(pairs: Pairs, item: rawws.Sendable) -> None:
     several = [pairs() for _ in range(5)]
     report = broadcast((server for server, _ in several), item)
     assert (report.delivered, report.skipped, report.ended) == (5, [], [])
@@ -53,33 +55,33 @@ async def test_everybody_gets_it(pairs, item):
     assert len(got) == 1
 
 
-async def test_managed_sessions_and_maskers_get_it_too(pairs):
+async def test_managed_sessions_and_maskers_get_it_too(pairs: Pairs) -> None:
     plain, plain_client = pairs()
     masking, masked_peer = pairs()[::-1]  # the client's end masks
     deflated = [pairs.deflated(server_no_context_takeover=True) for _ in range(3)]
     takeover, takeover_peer = pairs.deflated()
-    sessions = [DefaultWebSocketSession(plain), masking, *(ours for ours, _ in deflated), takeover]
+    sessions: list[Session] = [DefaultWebSocketSession(plain), masking, *(ours for ours, _ in deflated), takeover]
+    readers: list[Session] = [plain_client, masked_peer, takeover_peer, *(theirs for _, theirs in deflated)]
     for number in range(3):
         text = f"{number} " * 500
         assert broadcast(sessions, text).delivered == len(sessions)
-        for peer in [plain_client, masked_peer, takeover_peer, *(theirs for _, theirs in deflated)]:
+        for peer in readers:
             assert (await peer.receive()).text == text
     assert masking.masking
 
 
-async def test_compression_is_done_once_for_the_same_parameters(pairs):
-    calls = []
-    deflated = [
-        pairs.deflated(server_no_context_takeover=True, compress_if=lambda frame: calls.append(frame) or True)
-        for _ in range(1)
-    ]
-    shared, _ = deflated[0]
-    factory = shared.extensions[0].factory
+async def test_compression_is_done_once_for_the_same_parameters(pairs: Pairs) -> None:
+    calls: list[Frame] = []
+
+    def counted(frame: Frame) -> bool:
+        calls.append(frame)
+        return True
+
+    factory = rawws.PerMessageDeflate(server_no_context_takeover=True, compress_if=counted)
     others = []
     for _ in range(4):
-        extensions, _ = negotiate_server([factory], [client_offer_header([factory])])
         server, client = pairs()
-        others.append((DefaultWebSocketSession(server, extensions=extensions), client))
+        others.append((DefaultWebSocketSession(server, extensions=negotiated(factory)[0]), client))
     report = broadcast([ours for ours, _ in others], "y" * 1000)
     assert report.delivered == 4
     assert len(calls) == 1
@@ -87,12 +89,12 @@ async def test_compression_is_done_once_for_the_same_parameters(pairs):
     assert len(wires) == 1 and len(wires.pop()) < 100
 
 
-def fill(session) -> None:
+def fill(session: rawws.WebSocketSession) -> None:
     while not session.outgoing_full:
         session.send_nowait(bytes(60_000))
 
 
-async def test_slow_sessions_are_skipped(pairs):
+async def test_slow_sessions_are_skipped(pairs: Pairs) -> None:
     fast, fast_client = pairs()
     slow, slow_client = pairs(outgoing=bounded(2))
     slow_client.pause_reading()
@@ -102,7 +104,7 @@ async def test_slow_sessions_are_skipped(pairs):
     assert (await fast_client.receive()).text == "news"
 
 
-async def test_slow_sessions_are_disconnected(pairs):
+async def test_slow_sessions_are_disconnected(pairs: Pairs) -> None:
     slow, slow_client = pairs(outgoing=bounded(2))
     slow_client.pause_reading()
     fill(slow)
@@ -110,7 +112,7 @@ async def test_slow_sessions_are_disconnected(pairs):
     await slow.wait_closed()
 
 
-async def test_slow_sessions_are_waited_for(pairs):
+async def test_slow_sessions_are_waited_for(pairs: Pairs) -> None:
     slow, slow_client = pairs(outgoing=bounded(2))
     gone, gone_client = pairs(outgoing=bounded(2))
     fast, fast_client = pairs()
@@ -118,7 +120,7 @@ async def test_slow_sessions_are_waited_for(pairs):
         client.pause_reading()
     fill(slow)
     fill(gone)
-    sending = asyncio.ensure_future(broadcast([slow, gone, fast], "news", policy="wait")._wait())
+    sending = asyncio.ensure_future(broadcast([slow, gone, fast], "news", policy="wait"))
     assert (await fast_client.receive()).text == "news"
     gone_client.abort()
     slow_client.resume_reading()
@@ -129,7 +131,7 @@ async def test_slow_sessions_are_waited_for(pairs):
     assert report.delivered == 2 and report.ended == [gone]
 
 
-async def test_sessions_that_are_over_and_open_messages(pairs):
+async def test_sessions_that_are_over_and_open_messages(pairs: Pairs) -> None:
     ended, _ = pairs()
     closing, _ = pairs()
     inside, inside_client = pairs()
@@ -147,7 +149,9 @@ async def test_sessions_that_are_over_and_open_messages(pairs):
 @pytest.mark.parametrize("position", [0, 1, 3])
 @pytest.mark.parametrize("parameters", [{"server_no_context_takeover": True}, {}], ids=["no takeover", "takeover"])
 @pytest.mark.parametrize("prepared", [False, True])
-async def test_a_session_inside_a_message_harms_nobody(pairs, position, parameters, prepared):
+async def test_a_session_inside_a_message_harms_nobody(
+    pairs: Pairs, position: int, parameters: dict[str, Any], prepared: bool
+) -> None:
     """Whichever of the group it is, also the first, and whatever the others are: they get the broadcast as it is."""
     group = [pairs.deflated(**parameters) for _ in range(4)]
     raw, raw_peer = pairs()
@@ -156,10 +160,11 @@ async def test_a_session_inside_a_message_harms_nobody(pairs, position, paramete
     news = "news for everybody, more than a few bytes"
     await inside.send(Frame.text("a story in ", fin=False))
     item = PreparedFrame(Frame.text(news)) if prepared else news
+    readers: list[Session] = [raw_peer, masked_peer, *(theirs for _, theirs in group if theirs is not inside_peer)]
     for _ in range(3):
         report = broadcast([*(ours for ours, _ in group), raw, masking], item)
         assert (report.delivered, report.skipped, report.ended) == (5, [inside], [])
-        for peer in [*(theirs for _, theirs in group if theirs is not inside_peer), raw_peer, masked_peer]:
+        for peer in readers:
             assert (await asyncio.wait_for(peer.receive(), 20)).text == news
     await inside.send(Frame.text("two parts"))
     assert (await asyncio.wait_for(inside_peer.receive(), 20)).text == "a story in two parts"
@@ -168,15 +173,13 @@ async def test_a_session_inside_a_message_harms_nobody(pairs, position, paramete
 
 
 @pytest.mark.parametrize("applied", [False, True], ids=["plain", "applied"])
-async def test_a_raw_session_inside_a_message_harms_nobody(pairs, applied):
+async def test_a_raw_session_inside_a_message_harms_nobody(pairs: Pairs, applied: bool) -> None:
     factory = rawws.PerMessageDeflate(server_no_context_takeover=True)
-    offer = client_offer_header([factory])
     group = []
     for _ in range(3):
         server, client = pairs()
         if applied:
-            server.negotiated_extensions, answer = negotiate_server([factory], [offer])
-            client.negotiated_extensions = negotiate_client([factory], [answer])
+            server.negotiated_extensions, client.negotiated_extensions = negotiated(factory)
             server.apply_extensions()
             client.apply_extensions()
         group.append((server, client))
@@ -190,10 +193,11 @@ async def test_a_raw_session_inside_a_message_harms_nobody(pairs, applied):
         assert (await client.receive()).text == "x" * 1000
 
 
-async def test_wrong_arguments():
+async def test_wrong_arguments() -> None:
+    policy: Any = "hope"
     with pytest.raises(ValueError, match="policy"):
-        broadcast([], "x", policy="hope")
+        broadcast([], "x", policy=policy)
     with pytest.raises(ValueError, match="whole message"):
         broadcast([], Frame.text("x", fin=False))
     with pytest.raises(TypeError):
-        broadcast([], 5)
+        broadcast([], cast(Any, 5))

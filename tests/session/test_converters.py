@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
 from aiohttp_rawws.errors import ConverterNotFound, DeserializeError
 from aiohttp_rawws.session.converters import JSONConverter
+from aiohttp_rawws.session.kinds import Session
 from aiohttp_rawws.session.managed import DefaultWebSocketSession
 from aiohttp_rawws.session.memory import memory_pair
 from aiohttp_rawws.session.options import SessionOptions
+from aiohttp_rawws.session.raw import WebSocketSession
 from aiohttp_rawws.wire.codec import Frame
 from aiohttp_rawws.wire.codes import Opcode
 
 
 @pytest.fixture(params=["raw", "managed"])
-async def pair(request):
+async def pair(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Session, WebSocketSession]]:
     server, client = memory_pair(converter=JSONConverter())
     yield (server if request.param == "raw" else DefaultWebSocketSession(server)), client
     for session in (server, client):
@@ -24,7 +28,7 @@ async def pair(request):
         await session.wait_closed()
 
 
-async def test_values_go_both_ways(pair):
+async def test_values_go_both_ways(pair: tuple[Session, WebSocketSession]) -> None:
     session, client = pair
     await client.send_serialized({"a": [1, 2.5, "ü", None]})
     assert await session.receive_deserialized() == {"a": [1, 2.5, "ü", None]}
@@ -40,13 +44,15 @@ async def test_values_go_both_ways(pair):
         ("{", dict, "Can't deserialize value: "),
     ],
 )
-async def test_a_wrong_value_costs_its_frame_only(pair, sent, expected, text):
+async def test_a_wrong_value_costs_its_frame_only(
+    pair: tuple[Session, WebSocketSession], sent: str, expected: type, text: str
+) -> None:
     session, client = pair
     await client.send(sent)
     await client.send('{"next": 1}')
     with pytest.raises(DeserializeError, match=text) as caught:
         await session.receive_deserialized(expected)
-    assert caught.value.frame.text == sent
+    assert isinstance(caught.value.frame, Frame) and caught.value.frame.text == sent
     assert await session.receive_deserialized(dict) == {"next": 1}
 
 
@@ -54,21 +60,21 @@ async def test_a_wrong_value_costs_its_frame_only(pair, sent, expected, text):
 @pytest.mark.parametrize(
     ("binary", "sent", "kind"), [(False, b"[1]", "BINARY"), (True, "[1]", "TEXT")], ids=["text", "binary"]
 )
-async def test_frames_of_the_other_kind_are_no_values(core, binary, sent, kind):
+async def test_frames_of_the_other_kind_are_no_values(core: str, binary: bool, sent: str | bytes, kind: str) -> None:
     server, client = memory_pair(converter=JSONConverter(binary=binary))
-    session = server if core == "raw" else DefaultWebSocketSession(server)
+    session: Session = server if core == "raw" else DefaultWebSocketSession(server)
     await client.send(sent)
     await client.send_serialized([2])
     with pytest.raises(DeserializeError, match=f"^Converter doesn't support frame type {kind}$") as caught:
         await session.receive_deserialized(list)
-    assert caught.value.frame.payload == b"[1]"
+    assert isinstance(caught.value.frame, Frame) and caught.value.frame.payload == b"[1]"
     assert await session.receive_deserialized(list) == [2]
     for end in (session, client):
         end.abort()
         await end.wait_closed()
 
 
-async def test_control_frames_on_a_raw_session_are_not_values():
+async def test_control_frames_on_a_raw_session_are_not_values() -> None:
     server, client = memory_pair(converter=JSONConverter())
     await client.send(Frame.ping(b"{}"))
     with pytest.raises(DeserializeError, match="doesn't support frame type PING"):
@@ -81,7 +87,7 @@ async def test_control_frames_on_a_raw_session_are_not_values():
         await session.wait_closed()
 
 
-async def test_without_a_converter_no_frame_is_taken():
+async def test_without_a_converter_no_frame_is_taken() -> None:
     server, client = memory_pair()
     await client.send("[]")
     with pytest.raises(ConverterNotFound):
@@ -94,7 +100,7 @@ async def test_without_a_converter_no_frame_is_taken():
         await session.wait_closed()
 
 
-def test_dumps_may_return_bytes_and_binary_frames_are_a_choice():
+def test_dumps_may_return_bytes_and_binary_frames_are_a_choice() -> None:
     compact = JSONConverter(lambda value: json.dumps(value, separators=(",", ":")).encode())
     assert compact.serialize([1, 2]) == Frame.text("[1,2]")
     binary = JSONConverter(binary=True)
@@ -103,9 +109,10 @@ def test_dumps_may_return_bytes_and_binary_frames_are_a_choice():
         binary.serialize(object())
 
 
-def test_the_option_is_checked():
+def test_the_option_is_checked() -> None:
+    converter: Any = json
     with pytest.raises(TypeError, match="converter needs a method"):
-        SessionOptions(converter=json)
+        SessionOptions(converter=converter)
 
 
 # ---- UTF-8 and nothing else (RFC 8259, section 8.1) ---------------------------------------
@@ -119,7 +126,7 @@ NO_UTF_8 = {
 }  # fmt: skip
 
 
-def loads_anything(data):
+def loads_anything(data: str | bytes) -> Any:
     """Takes what json.loads() takes, and is lenient about a byte order mark in a str."""
     return json.loads(data.lstrip("\ufeff") if isinstance(data, str) else data)
 
@@ -127,14 +134,14 @@ def loads_anything(data):
 @pytest.mark.parametrize("loads", [json.loads, loads_anything])
 @pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])
 @pytest.mark.parametrize("name", NO_UTF_8)
-async def test_other_encodings_are_refused(name, binary, loads):
+async def test_other_encodings_are_refused(name: str, binary: bool, loads: Callable[[str], Any]) -> None:
     server, client = memory_pair(converter=JSONConverter(loads=loads, binary=binary))
     frame = Frame.binary if binary else Frame.text
     for payload in (NO_UTF_8[name], '{"\xfc": "\u20ac\U0001f600"}'.encode()):
         await client.send(frame(payload))
     with pytest.raises(DeserializeError) as caught:
         await server.receive_deserialized()
-    assert caught.value.frame.payload == NO_UTF_8[name]
+    assert isinstance(caught.value.frame, Frame) and caught.value.frame.payload == NO_UTF_8[name]
     assert await server.receive_deserialized() == {"\xfc": "\u20ac\U0001f600"}
     for session in (server, client):
         session.abort()
@@ -142,8 +149,8 @@ async def test_other_encodings_are_refused(name, binary, loads):
 
 
 @pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])
-def test_loads_is_given_a_str(binary):
-    given = []
+def test_loads_is_given_a_str(binary: bool) -> None:
+    given: list[object] = []
     converter = JSONConverter(loads=given.append, binary=binary)
     converter.deserialize(Frame.binary(b'"a"') if binary else Frame.text(b'"a"'))
     assert given == ['"a"']
