@@ -28,6 +28,7 @@ from aiohttp_rawws import (
 from aiohttp_rawws.session.awaitables import receiving
 
 from ..tools.clock import idle
+from ..tools.newer import ExceptionGroup, TaskGroup, needs_groups
 from ..tools.talking import NOISE, bounded_wait, each_kind, fill, talking, texts, waiting
 from ..tools.waiting import settle
 
@@ -134,18 +135,18 @@ async def test_an_error_comes_out_of_the_await_and_not_of_the_call(kind: str, ca
         assert (again.exception() is None) is closes
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="task groups are of Python 3.11 or newer")
+@needs_groups
 @clock
 @each_kind
 async def test_a_task_group_contains_it(kind: str) -> None:
     async with talking(kind) as (session, _, _peer), talking(kind) as (other, _, other_peer):
         session.abort()
         await settle()
-        with pytest.raises(Exception) as caught:  # a group, which Python 3.10 does not know
-            async with asyncio.TaskGroup() as group:
+        with pytest.raises(ExceptionGroup) as caught:
+            async with TaskGroup() as group:
                 group.create_task(other.send("good"))
                 group.create_task(session.send("bad"))
-        assert [type(error) for error in caught.value.exceptions] == [ConnectionLost]  # type: ignore[attr-defined]
+        assert [type(error) for error in caught.value.exceptions] == [ConnectionLost]
         await idle()
         assert texts(waiting(other_peer)) == ["good"]
 
@@ -373,7 +374,9 @@ def test_a_mock_of_a_session_can_be_awaited(cls: type) -> None:
 async def test_they_are_coroutines(kind: str) -> None:
     async with talking(kind) as (session, _, peer):
         for call in (session.send("x"), session.receive()):
-            assert asyncio.iscoroutine(call) and inspect.isawaitable(call) and isinstance(call, Coroutine)
+            assert asyncio.iscoroutine(call)
+            assert inspect.isawaitable(call)
+            assert isinstance(call, Coroutine)
             call.close()
             call.close()
             with pytest.raises(RuntimeError):

@@ -33,8 +33,8 @@ CLOSE = Frame.close(4000, "bye")
 REASON = CloseReason(4000, "bye")
 
 
-def close_frames(frames: list[Frame]) -> list[CloseReason | None]:
-    return [frame.close_reason for frame in frames if isinstance(frame, Frame) and frame.opcode is Opcode.CLOSE]
+def close_frames(items: list[Any]) -> list[CloseReason | None]:
+    return [item.close_reason for item in items if isinstance(item, Frame) and item.opcode is Opcode.CLOSE]
 
 
 # ---- the ways to begin ------------------------------------------------------------------------

@@ -322,8 +322,8 @@ class TestCallbacksThatRaise:
             assert got == [str(number) for number in range(before)] or callback == "listener"
             error.__traceback__ = None
             await idle()
-            closes = [frame for frame in iter(peer.receive_nowait, None) if frame.close_reason is not None]
-            assert [frame.close_reason.code for frame in closes] == [1011]
+            reasons = [frame.close_reason for frame in iter(peer.receive_nowait, None)]
+            assert [reason.code for reason in reasons if reason is not None] == [1011]
             peer.abort()
             await bounded_wait(session.wait_closed())
 

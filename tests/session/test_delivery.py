@@ -457,7 +457,7 @@ class Sender:
 async def test_a_timer_that_was_stopped_says_nothing() -> None:
     said: list[object] = []
     loop = asyncio.get_running_loop()
-    timers = [
+    timers: list[DeliveryTimer | StallTimer] = [
         DeliveryTimer(loop, Sender(), T, said.append),
         StallTimer(loop, Sender(), T, lambda: False, lambda: said.append(True)),
     ]

@@ -28,6 +28,7 @@ from aiohttp_rawws import (
 from aiohttp_rawws.session.running import run_managed, run_session
 from aiohttp_rawws.wire.codec import encode_header
 
+from ..tools.newer import ExceptionGroup
 from ..tools.waiting import settle
 
 Session = WebSocketSession | DefaultWebSocketSession
@@ -105,7 +106,7 @@ async def raise_in_a_group(session: Session) -> None:
         await take_text(session)
     except InvalidPayload as exc:
         if sys.version_info >= (3, 11):
-            raise ExceptionGroup("of tasks", [exc]) from None  # noqa: F821  # the linter takes it for 3.10
+            raise ExceptionGroup("of tasks", [exc]) from None
         raise
 
 

@@ -197,7 +197,7 @@ CASES = [
 async def test_what_came_before_a_violation_is_received(kind: str, violation: str) -> None:
     """Also if ``incoming`` is full of it, and more of it waits below."""
     wire, error, _ = VIOLATIONS[violation]
-    limits = {"incoming": bounded(16), "max_frame_size": 100, "max_message_size": 100}
+    limits: dict[str, Any] = {"incoming": bounded(16), "max_frame_size": 100, "max_message_size": 100}
     for count in (0, 1, 15, 16, 17, 31, 32, 33, 100):
         for end in (None, "eof", "close"):
             async with talking(kind, **limits) as (session, _, peer):
@@ -217,7 +217,7 @@ async def test_what_came_before_a_violation_is_received(kind: str, violation: st
 @pytest.mark.parametrize(("kind", "violation"), [case for case in CASES if case.values[0] != "applied"])
 async def test_a_listener_gets_what_came_before_a_violation(kind: str, violation: str) -> None:
     wire, error, _ = VIOLATIONS[violation]
-    limits = {"incoming": bounded(16), "max_frame_size": 100, "max_message_size": 100}
+    limits: dict[str, Any] = {"incoming": bounded(16), "max_frame_size": 100, "max_message_size": 100}
     for early in (True, False):
         async with talking(kind, **limits) as (session, _, peer):
             heard: list[Frame] = []

@@ -243,7 +243,8 @@ async def test_incoming(kind: str, unit: str, count: int) -> None:
             if not item.opcode.is_control:
                 taken.append(item)
 
-    ready, taken = asyncio.Event(), []
+    ready = asyncio.Event()
+    taken: list[Any] = []
     async with running(kind, wait_then_consume, incoming=bounds(unit, 5)) as run:
         for _ in range(count):
             await run.client.send(bytes(10))
@@ -559,25 +560,27 @@ async def test_write_timeout_over_streams() -> None:
 
 @pytest.mark.parametrize("name", ["max_fragments", "max_control_rate"])
 def test_counts(name: str) -> None:
+    options: Any = SessionOptions
     for value in (1, 10**9, None):
-        assert getattr(SessionOptions(**{name: value}), name) == value
+        assert getattr(options(**{name: value}), name) == value
     for value in (0, -1):
         with pytest.raises(ValueError, match=name):
-            SessionOptions(**{name: value})
+            options(**{name: value})
     for wrong in (1.5, "1", True):
         with pytest.raises(TypeError, match=name):
-            SessionOptions(**{name: wrong})
+            options(**{name: wrong})
 
 
 @pytest.mark.parametrize("name", ["idle_timeout", "max_lifetime", "write_timeout"])
 def test_times(name: str) -> None:
+    options: Any = SessionOptions
     assert getattr(SessionOptions(), name) is None
-    assert getattr(SessionOptions(**{name: timedelta(minutes=1)}), name) == 60.0
+    assert getattr(options(**{name: timedelta(minutes=1)}), name) == 60.0
     for value in (0, -1.0, float("inf"), float("nan")):
         with pytest.raises(ValueError, match=name):
-            SessionOptions(**{name: value})
+            options(**{name: value})
     with pytest.raises(TypeError, match=name):
-        SessionOptions(**{name: "1"})
+        options(**{name: "1"})
 
 
 def test_limit_of() -> None:

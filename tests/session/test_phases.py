@@ -29,7 +29,6 @@ from aiohttp_rawws import (
     run_managed,
     run_session,
 )
-from aiohttp_rawws.extensions.negotiation import client_offer_header, negotiate_server
 from aiohttp_rawws.session.channels import Incoming, Outgoing
 from aiohttp_rawws.session.phases import (
     ALWAYS,
@@ -47,6 +46,7 @@ from aiohttp_rawws.session.phases import (
 from aiohttp_rawws.wire.codec import is_control
 
 from ..tools import clock, lifecycle
+from ..tools.talking import negotiated
 from ..tools.waiting import settle
 from ..tools.ways import CALLBACK_ERROR, WAYS, CallbackError, Setting, Way
 
@@ -83,8 +83,7 @@ def pause_and_resume(on: Setting) -> None:
 
 
 def apply_extensions(on: Setting) -> None:
-    deflate = [PerMessageDeflate()]
-    on.raw.negotiated_extensions = negotiate_server(deflate, [client_offer_header(deflate)])[0]
+    on.raw.negotiated_extensions, _ = negotiated(PerMessageDeflate())
     on.raw.apply_extensions()
 
 
@@ -597,17 +596,16 @@ async def begun(on: Setting, name: str) -> asyncio.Task[Any] | None:
 
 
 # A session that compresses differs in what it sends.
-EACH_WAIT = [
-    pytest.param(kind, way, id=f"{kind}: {way.name}")
-    for way in WAYS
-    for kind in way.kinds
-    if kind != "deflate" or way.stuck
-]
-FROM_OPEN = [case for case in EACH_WAIT if "OOO" in case.values[1].phases.values()]
+EACH_WAIT = [(kind, way) for way in WAYS for kind in way.kinds if kind != "deflate" or way.stuck]
+FROM_OPEN = [(kind, way) for kind, way in EACH_WAIT if "OOO" in way.phases.values()]
+
+
+def each_of(cases: list[tuple[str, Way]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(("kind", "way"), cases, ids=[f"{kind}: {way.name}" for kind, way in cases])
 
 
 @pytest.mark.loops("clock")
-@pytest.mark.parametrize(("kind", "way"), EACH_WAIT)
+@each_of(EACH_WAIT)
 async def test_what_a_waiting_call_does_at_the_end(kind: str, way: Way) -> None:
     """However the session ends, the call ends, as it would if it began now."""
     wrong = []
@@ -648,7 +646,7 @@ def of_the_end(on: Setting, name: str, result: Result) -> str:
 
 
 @pytest.mark.loops("clock")
-@pytest.mark.parametrize(("kind", "way"), EACH_WAIT)
+@each_of(EACH_WAIT)
 async def test_a_waiting_call_that_is_cancelled(kind: str, way: Way) -> None:
     """The session goes on as if it had not been made."""
     wrong = []
@@ -682,7 +680,7 @@ async def test_a_waiting_call_that_is_cancelled(kind: str, way: Way) -> None:
 
 
 @pytest.mark.loops("clock")
-@pytest.mark.parametrize(("kind", "way"), FROM_OPEN)
+@each_of(FROM_OPEN)
 async def test_a_call_that_is_cancelled_as_it_goes_on(kind: str, way: Way) -> None:
     """After each step of the loop from the moment on at which what it waits for happens. Nothing is lost or doubled."""
     wrong = []

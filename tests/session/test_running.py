@@ -26,22 +26,20 @@ from aiohttp_rawws import (
 from aiohttp_rawws.session.running import run_managed, run_session
 
 from ..tools.clock import advance, idle
+from ..tools.newer import BaseExceptionGroup, TaskGroup, needs_groups
 from ..tools.talking import bounded_wait, each_kind, each_managed, fill, hang_up, over, run, talking, texts, waiting
 from ..tools.waiting import settle
 
 pytestmark = pytest.mark.loops("clock")
 
-newer = pytest.mark.skipif(
-    sys.version_info < (3, 11), reason="exception groups and Task.cancelling() are of Python 3.11 or newer"
-)
-
 
 def group(*errors: BaseException) -> BaseException:
-    return BaseExceptionGroup("of tasks", list(errors))  # type: ignore[name-defined,no-any-return]  # noqa: F821
+    raised: BaseException = BaseExceptionGroup("of tasks", list(errors))
+    return raised
 
 
 def codes(frames: list[Frame]) -> list[int | None]:
-    closes = [frame for frame in frames if isinstance(frame, Frame) and frame.opcode is Opcode.CLOSE]
+    closes = [frame for frame in frames if frame.opcode is Opcode.CLOSE]
     return [None if close.close_reason is None else close.close_reason.code for close in closes]
 
 
@@ -83,7 +81,7 @@ def with_another_inside(own: BaseException, other: BaseException) -> BaseExcepti
 GROUPS = {alone: True, several: True, nested: True, with_another: False, with_another_inside: False}
 
 
-@newer
+@needs_groups
 @each_kind
 @pytest.mark.parametrize("make", GROUPS, ids=lambda make: make.__name__)
 @pytest.mark.parametrize("other", [LookupError("a mistake"), SessionClosed("of another session")], ids=["error", "end"])
@@ -110,7 +108,7 @@ async def test_groups(
             assert found == [1011]
 
 
-@newer
+@needs_groups
 @each_kind
 async def test_a_task_group_of_a_reader_and_a_writer(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     async def read(session: Any) -> None:
@@ -123,7 +121,7 @@ async def test_a_task_group_of_a_reader_and_a_writer(kind: str, caplog: pytest.L
             await asyncio.sleep(0.1)
 
     async def handle(session: Any) -> None:
-        async with asyncio.TaskGroup() as tasks:
+        async with TaskGroup() as tasks:
             tasks.create_task(read(session))
             tasks.create_task(write(session))
 
@@ -143,7 +141,7 @@ async def test_a_task_group_of_a_reader_and_a_writer(kind: str, caplog: pytest.L
     assert not errors_of(caplog)
 
 
-@newer
+@needs_groups
 @each_kind
 async def test_an_overflow_in_a_group_is_one(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     reached: list[str] = []
@@ -186,7 +184,7 @@ async def in_a_task(session: Any) -> None:
 
 
 async def in_a_group(session: Any) -> None:
-    async with asyncio.TaskGroup() as tasks:
+    async with TaskGroup() as tasks:
         tasks.create_task(as_text(session))
 
 
@@ -198,7 +196,7 @@ PAYLOADS: list[Any] = [
     pytest.param(as_json, Frame.binary(b"{}"), 1003, id="the wrong kind"),
     pytest.param(in_a_listener, Frame.binary(b"\xff"), 1007, id="listener"),
     pytest.param(in_a_task, Frame.binary(b"\xff"), 1007, id="task"),
-    pytest.param(in_a_group, Frame.binary(b"\xff"), 1007, id="group", marks=newer),
+    pytest.param(in_a_group, Frame.binary(b"\xff"), 1007, id="group", marks=needs_groups),
 ]
 
 
@@ -362,7 +360,7 @@ async def awaits_one_by_name(session: Any) -> None:
     await asyncio.wait_for(task, 3600)
 
 
-@newer
+@needs_groups
 @each_kind
 @pytest.mark.parametrize("handle", [awaits_a_task, awaits_two, awaits_one_by_name])
 async def test_a_task_of_the_session_that_ends_with_it_does_not_cancel_the_handler(

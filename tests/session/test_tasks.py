@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,12 +12,11 @@ import pytest
 from aiohttp_rawws import Frame, SessionClosed, bounded
 
 from ..tools.clock import advance
+from ..tools.newer import ExceptionGroup, needs_groups
 from ..tools.talking import Talk, bounded_wait, each_kind, fill, run, talking
 from ..tools.waiting import settle
 
 pytestmark = pytest.mark.loops("clock")
-
-needs_groups = pytest.mark.skipif(sys.version_info < (3, 11), reason="exception groups are of Python 3.11 or newer")
 
 
 def reported() -> list[str]:
@@ -58,7 +56,7 @@ async def in_a_group(session: Any) -> None:
     try:
         await send_on(session)
     except SessionClosed as exc:
-        raise ExceptionGroup("of tasks", [exc, ExceptionGroup("inner", [exc])]) from None  # noqa: F821
+        raise ExceptionGroup("of tasks", [exc, ExceptionGroup("inner", [exc])]) from None
 
 
 WORK: list[Any] = [send_on, ping_on, send_now, receive_on, pytest.param(in_a_group, marks=needs_groups)]
@@ -145,7 +143,7 @@ async def test_a_group_with_an_error_of_their_own_is_reported(kind: str) -> None
         try:
             await session.receive()
         except SessionClosed as exc:
-            raise ExceptionGroup("of tasks", [exc, LookupError("a mistake")]) from None  # noqa: F821
+            raise ExceptionGroup("of tasks", [exc, LookupError("a mistake")]) from None
 
     async with talking(kind) as talk:
         talk.session.create_task(fail(talk.session))

@@ -16,13 +16,14 @@ from aiohttp import web
 import aiohttp_rawws as rawws
 
 from ..tools import peers, talking
+from ..tools.waiting import eventually
 
 
 @pytest.mark.parametrize("managed", [False, True], ids=["raw", "managed"])
-async def test_a_handler_that_only_sends_ends_when_the_peer_resets(managed):
+async def test_a_handler_that_only_sends_ends_when_the_peer_resets(managed: bool) -> None:
     ended = asyncio.Event()
 
-    async def flood(session):
+    async def flood(session: Any) -> None:
         try:
             while True:
                 await session.send(b"x" * 1000)
@@ -225,7 +226,7 @@ async def test_a_reset_is_no_line_in_the_log(kind: str, caplog: pytest.LogCaptur
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close() resets
             sockets.append(sock)
             await loop.sock_sendall(sock, peers.frame(peers.TEXT, b"go"))
-            await peers.eventually(lambda: not sockets)
+            await eventually(lambda: not sockets)
             await served.idle()
     assert not [record for record in caplog.records if record.levelno > logging.INFO], caplog.text
 

@@ -95,8 +95,8 @@ def run(session: Any, handle: Any, **how: Any) -> asyncio.Task[None]:
     return asyncio.get_running_loop().create_task(runner(session, handle, **how))
 
 
-def waiting(session: WebSocketSession) -> list[Frame]:
-    """Take what waits."""
+def waiting(session: WebSocketSession) -> list[Any]:
+    """Take what waits: frames, or FrameChunks of one that is inflated."""
     return list(iter(session.receive_nowait, None))
 
 
