@@ -13,7 +13,7 @@ from aiohttp_rawws import Frame, Opcode, PreparedFrame, Session, bounded, broadc
 from aiohttp_rawws.session.managed import DefaultWebSocketSession
 from aiohttp_rawws.session.memory import MemoryPair
 
-from ..tools.talking import negotiated
+from ..tools.talking import end, negotiated
 
 
 class Pairs:
@@ -40,10 +40,7 @@ class Pairs:
 async def pairs() -> AsyncIterator[Pairs]:
     made = Pairs()
     yield made
-    for session in made.all:
-        session.abort()
-    for session in made.all:
-        await session.wait_closed()
+    await end(*made.all)
 
 
 @pytest.mark.parametrize("item", ["text", b"bytes", Frame.text("text"), PreparedFrame(Frame.binary(b"x" * 50_000))])

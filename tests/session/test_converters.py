@@ -18,14 +18,14 @@ from aiohttp_rawws.session.raw import WebSocketSession
 from aiohttp_rawws.wire.codec import Frame
 from aiohttp_rawws.wire.codes import Opcode
 
+from ..tools.talking import end
+
 
 @pytest.fixture(params=["raw", "managed"])
 async def pair(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Session, WebSocketSession]]:
     server, client = memory_pair(converter=JSONConverter())
     yield (server if request.param == "raw" else DefaultWebSocketSession(server)), client
-    for session in (server, client):
-        session.abort()
-        await session.wait_closed()
+    await end(server, client)
 
 
 async def test_values_go_both_ways(pair: tuple[Session, WebSocketSession]) -> None:
@@ -69,9 +69,7 @@ async def test_frames_of_the_other_kind_are_no_values(core: str, binary: bool, s
         await session.receive_deserialized(list)
     assert isinstance(caught.value.frame, Frame) and caught.value.frame.payload == b"[1]"
     assert await session.receive_deserialized(list) == [2]
-    for end in (session, client):
-        end.abort()
-        await end.wait_closed()
+    await end(session, client)
 
 
 async def test_control_frames_on_a_raw_session_are_not_values() -> None:
@@ -82,9 +80,7 @@ async def test_control_frames_on_a_raw_session_are_not_values() -> None:
     await client.send(Frame.text("{", fin=False))
     with pytest.raises(DeserializeError, match="doesn't support frame type TEXT"):
         await server.receive_deserialized()
-    for session in (server, client):
-        session.abort()
-        await session.wait_closed()
+    await end(server, client)
 
 
 async def test_without_a_converter_no_frame_is_taken() -> None:
@@ -95,9 +91,7 @@ async def test_without_a_converter_no_frame_is_taken() -> None:
     with pytest.raises(ConverterNotFound):
         await server.send_serialized(1)
     assert (await server.receive()).text == "[]"
-    for session in (server, client):
-        session.abort()
-        await session.wait_closed()
+    await end(server, client)
 
 
 def test_dumps_may_return_bytes_and_binary_frames_are_a_choice() -> None:
@@ -143,9 +137,7 @@ async def test_other_encodings_are_refused(name: str, binary: bool, loads: Calla
         await server.receive_deserialized()
     assert isinstance(caught.value.frame, Frame) and caught.value.frame.payload == NO_UTF_8[name]
     assert await server.receive_deserialized() == {"\xfc": "\u20ac\U0001f600"}
-    for session in (server, client):
-        session.abort()
-        await session.wait_closed()
+    await end(server, client)
 
 
 @pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])

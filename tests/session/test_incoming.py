@@ -29,6 +29,7 @@ from ..tools.talking import (
     bounded_wait,
     each_kind,
     each_managed,
+    masked,
     negotiated,
     on_a_line,
     run,
@@ -166,10 +167,6 @@ async def test_applied_extensions_that_find_a_violation(bad: int) -> None:
 
 
 # ---- messages before a violation ------------------------------------------------------------
-
-
-def masked(opcode: int, payload: bytes, **flags: bool) -> bytes:
-    return encode_header(opcode, len(payload), masking_key=bytes(4), **flags) + payload
 
 
 VIOLATIONS: dict[str, tuple[bytes, type[PeerError], bool]] = {  # ..., only a managed session finds it

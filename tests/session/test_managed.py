@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import pytest
 
@@ -19,20 +21,17 @@ from aiohttp_rawws.session.broadcast import broadcast
 from aiohttp_rawws.session.managed import DefaultWebSocketSession
 from aiohttp_rawws.session.memory import memory_pair
 from aiohttp_rawws.session.options import Periodic, WhenIdle, bounded
+from aiohttp_rawws.session.raw import WebSocketSession
 from aiohttp_rawws.wire.codec import Frame, encode_header
 from aiohttp_rawws.wire.codes import CloseReason, Opcode
 
 from ..tools.clock import advance, idle, is_time_of
+from ..tools.talking import count_writes, end, masked, next_reason
 from ..tools.waiting import settle
 
 
-def masked(opcode: int, payload: bytes, **flags: bool) -> bytes:
-    """A client frame with an all-zero masking key: its payload reads as it is."""
-    return encode_header(Opcode(opcode), len(payload), masking_key=bytes(4), **flags) + payload
-
-
 @asynccontextmanager
-async def managed(**options):
+async def managed(**options: Any) -> AsyncIterator[tuple[DefaultWebSocketSession, WebSocketSession]]:
     """A managed server session and its raw client."""
     server, client = memory_pair(**options)
     session = DefaultWebSocketSession(server)
@@ -40,13 +39,10 @@ async def managed(**options):
     try:
         yield session, client
     finally:
-        session.abort()
-        client.abort()
-        await session.wait_closed()
-        await client.wait_closed()
+        await end(session, client)
 
 
-async def test_fragments_become_one_message_with_control_frames_in_between():
+async def test_fragments_become_one_message_with_control_frames_in_between() -> None:
     async with managed() as (session, client):
         for frame in (
             Frame.text("Hé", fin=False),
@@ -61,7 +57,7 @@ async def test_fragments_become_one_message_with_control_frames_in_between():
         assert (await client.receive()) == Frame.pong(b"now")
 
 
-async def test_ping_is_answered_while_nobody_receives():
+async def test_ping_is_answered_while_nobody_receives() -> None:
     async with managed() as (_, client):
         for number in range(5):
             await client.send(Frame.ping(bytes([number])))
@@ -69,9 +65,9 @@ async def test_ping_is_answered_while_nobody_receives():
 
 
 @pytest.mark.loops("clock")
-async def test_hooks_and_switches():
+async def test_hooks_and_switches() -> None:
     async with managed() as (session, client):
-        seen = []
+        seen: list[tuple[str, object]] = []
         session.on_ping = lambda payload: seen.append(("ping", payload))
         session.on_pong = lambda payload: seen.append(("pong", payload))
         session.on_close = lambda reason: seen.append(("close", reason.code))
@@ -88,7 +84,7 @@ async def test_hooks_and_switches():
         assert [frame.opcode async for frame in client] == [Opcode.CLOSE]
 
 
-async def test_the_peer_closes_first_and_the_reply_repeats_code_and_reason():
+async def test_the_peer_closes_first_and_the_reply_repeats_code_and_reason() -> None:
     async with managed() as (session, client):
         await client.send("last")
         await client.close(4000, "enough")
@@ -103,7 +99,7 @@ async def test_the_peer_closes_first_and_the_reply_repeats_code_and_reason():
         assert caught.value.received == 4000
 
 
-async def test_messages_before_a_close_may_still_be_answered():
+async def test_messages_before_a_close_may_still_be_answered() -> None:
     async with managed() as (session, client):
         with client.cork():
             client.send_nowait("one")
@@ -114,7 +110,7 @@ async def test_messages_before_a_close_may_still_be_answered():
         assert [frame.payload for frame in [await client.receive() for _ in range(3)]] == [b"ONE", b"TWO", b"\x0f\xa0"]
 
 
-async def test_messages_before_a_violation_may_still_be_answered():
+async def test_messages_before_a_violation_may_still_be_answered() -> None:
     for wire in (masked(1, b"x", rsv2=True), masked(3, b""), masked(0, b"")):
         async with managed() as (session, client):
             client.write_bytes(masked(1, b"fine") + wire)
@@ -122,10 +118,10 @@ async def test_messages_before_a_violation_may_still_be_answered():
                 async for message in session:
                     await session.send(message)
             assert (await client.receive()).text == "fine"
-            assert (await client.receive()).close_reason.code == 1002
+            assert (await next_reason(client)).code == 1002
 
 
-async def test_nothing_behind_a_violation_is_processed():
+async def test_nothing_behind_a_violation_is_processed() -> None:
     async with managed() as (session, client):
         client.write_bytes(masked(1, b"x", rsv2=True) + masked(9, b"ping") + masked(1, b"text"))
         with pytest.raises(ProtocolViolation):
@@ -133,13 +129,11 @@ async def test_nothing_behind_a_violation_is_processed():
         assert [frame.opcode async for frame in client] == [Opcode.CLOSE]
 
 
-async def test_replies_to_messages_that_came_together_leave_in_one_write():
+async def test_replies_to_messages_that_came_together_leave_in_one_write() -> None:
     async with managed() as (session, client):
-        writes = []
-        write = session.raw.transport.write
-        session.raw.transport.write = lambda data: (writes.append(len(data)), write(data))
+        writes = count_writes(session.raw)
 
-        async def echo():
+        async def echo() -> None:
             async for message in session:
                 await session.send(message)
 
@@ -158,16 +152,16 @@ async def test_replies_to_messages_that_came_together_leave_in_one_write():
 
 
 @pytest.mark.loops("clock")
-async def test_a_close_behind_messages_nobody_takes_is_answered_all_the_same():
+async def test_a_close_behind_messages_nobody_takes_is_answered_all_the_same() -> None:
     async with managed(close_timeout=5) as (session, client):
         with client.cork():
             client.send_nowait("not taken")
             client.close_nowait(4000)
-        assert (await asyncio.wait_for(client.receive(), 20)).close_reason.code == 4000
+        assert (await next_reason(client)).code == 4000
         assert [message.text async for message in session] == ["not taken"]
 
 
-async def test_we_close_first_and_what_arrives_meanwhile_is_still_received():
+async def test_we_close_first_and_what_arrives_meanwhile_is_still_received() -> None:
     async with managed() as (session, client):
         closing = asyncio.ensure_future(session.close(CloseReason(1001, "bye")))
         assert (await client.receive()).close_reason == CloseReason(1001, "bye")
@@ -181,7 +175,7 @@ async def test_we_close_first_and_what_arrives_meanwhile_is_still_received():
 
 
 @pytest.mark.loops("clock")
-async def test_close_is_bounded_when_the_peer_does_not_answer():
+async def test_close_is_bounded_when_the_peer_does_not_answer() -> None:
     async with managed(close_timeout=5) as (session, _):
         began = asyncio.get_running_loop().time()
         await session.close()
@@ -191,7 +185,7 @@ async def test_close_is_bounded_when_the_peer_does_not_answer():
 
 
 @pytest.mark.loops("clock")
-async def test_close_is_bounded_when_the_peer_does_not_read():
+async def test_close_is_bounded_when_the_peer_does_not_read() -> None:
     async with managed(close_timeout=5, outgoing=bounded(1000, max_bytes=None)) as (session, client):
         client.pause_reading()
         for _ in range(20):
@@ -202,7 +196,7 @@ async def test_close_is_bounded_when_the_peer_does_not_read():
         assert session.close_state.lost
 
 
-async def test_a_peer_that_half_closes_is_1006_here_and_gets_our_close_all_the_same():
+async def test_a_peer_that_half_closes_is_1006_here_and_gets_our_close_all_the_same() -> None:
     async with managed() as (session, client):
         waiting = asyncio.ensure_future(session.receive())
         await settle()
@@ -217,7 +211,7 @@ async def test_a_peer_that_half_closes_is_1006_here_and_gets_our_close_all_the_s
 
 
 @pytest.mark.loops("clock")
-async def test_a_half_closed_connection_on_which_nothing_moves_is_ended_without_a_close():
+async def test_a_half_closed_connection_on_which_nothing_moves_is_ended_without_a_close() -> None:
     async with managed(close_timeout=5) as (session, client):
         began = asyncio.get_running_loop().time()
         client.transport.write_eof()
@@ -257,15 +251,15 @@ async def test_a_half_closed_connection_on_which_nothing_moves_is_ended_without_
         "too big together",
     ],
 )
-async def test_what_the_rfc_refuses(wire, error, code):
+async def test_what_the_rfc_refuses(wire: bytes, error: type[Exception], code: int) -> None:
     async with managed(max_message_size=100, on_violation="close") as (session, client):
         client.write_bytes(masked(1, b"fine") + wire)
         assert (await session.receive()).text == "fine"
         for _ in range(2):
             with pytest.raises(error):
                 await session.receive()
-        frames = [frame async for frame in client]
-        assert [frame.close_reason.code for frame in frames] == [code]
+        assert (await next_reason(client)).code == code
+        assert [frame async for frame in client] == []
         assert (await session.close_reason).code == code
         await client.end()
         await session.wait_closed()
@@ -273,7 +267,7 @@ async def test_what_the_rfc_refuses(wire, error, code):
 
 @pytest.mark.parametrize("size", [99, 100, 101])
 @pytest.mark.parametrize("cut", [None, 50])
-async def test_max_message_size(size, cut):
+async def test_max_message_size(size: int, cut: int | None) -> None:
     async with managed(max_message_size=100) as (session, client):
         payload = bytes(size)
         if cut is None:
@@ -288,15 +282,15 @@ async def test_max_message_size(size, cut):
                 await session.receive()
 
 
-async def test_bad_text_fails_at_the_first_bad_byte_inside_an_unfinished_frame():
+async def test_bad_text_fails_at_the_first_bad_byte_inside_an_unfinished_frame() -> None:
     async with managed() as (session, client):
         client.write_bytes(encode_header(Opcode.TEXT, 1000, masking_key=bytes(4)) + b"so far so good \xc0\x80")
         with pytest.raises(InvalidPayload):
             await session.receive()
-        assert (await client.receive()).close_reason.code == 1007
+        assert (await next_reason(client)).code == 1007
 
 
-async def test_large_message_in_pieces():
+async def test_large_message_in_pieces() -> None:
     async with managed() as (session, client):
         text = "äöü" * 200_000
         sending = asyncio.ensure_future(client.send(text))
@@ -306,7 +300,7 @@ async def test_large_message_in_pieces():
         assert (await client.receive()).text == text
 
 
-async def test_slow_reader_pauses_the_peer_and_still_closes():
+async def test_slow_reader_pauses_the_peer_and_still_closes() -> None:
     async with managed(incoming=bounded(3)) as (session, client):
         for number in range(50):
             client.send_nowait(str(number))
@@ -322,7 +316,7 @@ async def test_slow_reader_pauses_the_peer_and_still_closes():
         await asyncio.wait_for(closing, 20)
 
 
-async def test_incoming_overflow_closes_with_1008():
+async def test_incoming_overflow_closes_with_1008() -> None:
     async with managed(incoming=bounded(2, on_overflow="close")) as (session, client):
         with client.cork():
             for number in range(5):
@@ -331,14 +325,14 @@ async def test_incoming_overflow_closes_with_1008():
         assert [(await session.receive()).text for _ in range(2)] == ["0", "1"]
         with pytest.raises(ChannelOverflow):
             await session.receive()
-        assert (await client.receive()).close_reason.code == 1008
+        assert (await next_reason(client)).code == 1008
 
 
 # ---- keepalive ----------------------------------------------------------------------------
 
 
 @pytest.mark.loops("clock")
-async def test_pinger_pings_and_a_silent_peer_is_closed_with_1011():
+async def test_pinger_pings_and_a_silent_peer_is_closed_with_1011() -> None:
     loop = asyncio.get_running_loop()
     began = loop.time()
     async with managed(ping_interval=20, timeout=10, close_timeout=5) as (session, client):
@@ -359,7 +353,7 @@ async def test_pinger_pings_and_a_silent_peer_is_closed_with_1011():
 
 
 @pytest.mark.loops("clock")
-async def test_pongs_keep_the_session_alive_and_measure_it():
+async def test_pongs_keep_the_session_alive_and_measure_it() -> None:
     async with managed(ping_interval=20, timeout=10) as (session, client):
         for delay in (1, 1, 1, 1, 3):
             ping = await client.receive()
@@ -376,7 +370,7 @@ async def test_pongs_keep_the_session_alive_and_measure_it():
 
 
 @pytest.mark.loops("clock")
-async def test_any_data_is_alive_when_asked_for():
+async def test_any_data_is_alive_when_asked_for() -> None:
     mode = Periodic(any_data_is_alive=True)
     async with managed(keepalive=mode, ping_interval=30, timeout=30) as (session, client):
         for _ in range(10):
@@ -386,7 +380,7 @@ async def test_any_data_is_alive_when_asked_for():
 
 
 @pytest.mark.loops("clock")
-async def test_when_idle_pings_only_when_nothing_arrives():
+async def test_when_idle_pings_only_when_nothing_arrives() -> None:
     mode = WhenIdle(payload=lambda: b"idle?")
     async with managed(keepalive=mode, ping_interval=60, timeout=None) as (_, client):
         for _ in range(8):
@@ -397,7 +391,7 @@ async def test_when_idle_pings_only_when_nothing_arrives():
 
 
 @pytest.mark.loops("clock")
-async def test_a_slow_application_is_no_reason_to_give_the_peer_up():
+async def test_a_slow_application_is_no_reason_to_give_the_peer_up() -> None:
     async with managed(incoming=bounded(1), ping_interval=20, timeout=30) as (session, client):
         for _ in range(5):
             client.send_nowait("backlog")
@@ -407,7 +401,7 @@ async def test_a_slow_application_is_no_reason_to_give_the_peer_up():
             await session.receive()
 
 
-async def test_ping_returns_the_round_trip_time():
+async def test_ping_returns_the_round_trip_time() -> None:
     async with managed() as (session, client):
         pings = [asyncio.ensure_future(session.ping(payload)) for payload in (b"1", b"2", b"3")]
         await settle()
@@ -424,12 +418,12 @@ async def test_ping_returns_the_round_trip_time():
 # ---- the rest -----------------------------------------------------------------------------
 
 
-async def test_start_twice_and_managed_over_managed_are_refused():
+async def test_start_twice_and_managed_over_managed_are_refused() -> None:
     async with managed() as (session, _):
         with pytest.raises(RuntimeError):
             session.start()
         with pytest.raises(TypeError):
-            DefaultWebSocketSession(session)
+            DefaultWebSocketSession(cast(Any, session))
         waiting = asyncio.ensure_future(session.receive())
         await settle()
         with pytest.raises(RuntimeError, match="already receiving"):
@@ -437,7 +431,7 @@ async def test_start_twice_and_managed_over_managed_are_refused():
         waiting.cancel()
 
 
-async def test_starts_with_the_first_use():
+async def test_starts_with_the_first_use() -> None:
     server, client = memory_pair()
     async with DefaultWebSocketSession(server) as session:
         await client.send("hello")
@@ -447,7 +441,7 @@ async def test_starts_with_the_first_use():
     assert session.close_state.lost
 
 
-FIRST_USES = {
+FIRST_USES: dict[str, Callable[[DefaultWebSocketSession], Any]] = {
     "receive()": lambda session: session.receive(),
     "receive_nowait()": lambda session: session.receive_nowait(),
     "try_receive()": lambda session: session.incoming.try_receive(),
@@ -464,7 +458,7 @@ FIRST_USES = {
 
 
 @pytest.mark.parametrize("use", FIRST_USES)
-async def test_every_first_use_starts_it(use):
+async def test_every_first_use_starts_it(use: str) -> None:
     """From then on it answers pings, and takes what came before."""
     server, client = memory_pair()
     session = DefaultWebSocketSession(server)
@@ -481,16 +475,14 @@ async def test_every_first_use_starts_it(use):
     if task is not None:
         task.cancel()
         await asyncio.wait([task])
-    session.abort()
-    await session.wait_closed()
-    await client.wait_closed()
+    await end(session, client)
 
 
-async def wait_for(awaitable):
+async def wait_for(awaitable: Awaitable[object]) -> object:
     return await awaitable
 
 
-async def test_fragments_can_be_sent():
+async def test_fragments_can_be_sent() -> None:
     async with managed() as (session, client):
         await session.send(Frame.text("a", fin=False))
         await session.send(Frame.text("b"))
@@ -499,7 +491,7 @@ async def test_fragments_can_be_sent():
             await session.close(1006)
 
 
-async def test_senders_keep_their_order_and_a_cancelled_one_sends_nothing():
+async def test_senders_keep_their_order_and_a_cancelled_one_sends_nothing() -> None:
     async with managed(outgoing=bounded(1)) as (session, client):
         client.pause_reading()
         senders = [asyncio.ensure_future(session.send(bytes([index]) + bytes(60_000))) for index in range(10)]
@@ -512,7 +504,7 @@ async def test_senders_keep_their_order_and_a_cancelled_one_sends_nothing():
         await asyncio.wait(senders)
 
 
-async def test_two_managed_sessions_talk():
+async def test_two_managed_sessions_talk() -> None:
     server, client = memory_pair()
     async with DefaultWebSocketSession(server) as a, DefaultWebSocketSession(client) as b:
         await a.send("from a")
@@ -522,7 +514,7 @@ async def test_two_managed_sessions_talk():
 
 
 @pytest.mark.loops("clock")
-async def test_an_interval_that_is_set_as_another_one_ends_is_counted_in_full():
+async def test_an_interval_that_is_set_as_another_one_ends_is_counted_in_full() -> None:
     loop = asyncio.get_running_loop()
     async with managed(ping_interval=20, timeout=None) as (session, client):
         ends = loop.time() + 20 + 20 / 32  # when the timer that sessions share calls the pingers
@@ -530,7 +522,7 @@ async def test_an_interval_that_is_set_as_another_one_ends_is_counted_in_full():
         def change() -> None:
             session.ping_interval = 30
 
-        loop.call_at(ends + loop._clock_resolution / 2, change)  # in the same iteration, behind that timer
+        loop.call_at(ends + cast(Any, loop)._clock_resolution / 2, change)  # in the same iteration, behind that timer
         await advance(20 + 29)
         assert client.receive_nowait() is None
         assert (await client.receive()).opcode is Opcode.PING

@@ -4,36 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from typing import Any, cast
 
 import pytest
 
 from aiohttp_rawws.errors import ChannelOverflow, ConnectionLost, FrameTooBig, ProtocolViolation, SessionClosed
 from aiohttp_rawws.session.memory import memory_pair
 from aiohttp_rawws.session.options import UNLIMITED, bounded
+from aiohttp_rawws.session.raw import WebSocketSession
 from aiohttp_rawws.session.running import run_session
-from aiohttp_rawws.wire.codec import Frame, PreparedFrame, encode_header
+from aiohttp_rawws.wire.codec import Frame, PreparedFrame
 from aiohttp_rawws.wire.codes import CloseCode, CloseReason, Opcode
 
 from ..tools.clock import idle, is_time_of
+from ..tools.talking import count_writes, end, masked, next_reason
 from ..tools.waiting import settle
-
-
-def masked(frame_bytes_opcode: int, payload: bytes, **flags: bool) -> bytes:
-    """A client frame with an all-zero masking key: its payload reads as it is."""
-    return encode_header(Opcode(frame_bytes_opcode), len(payload), masking_key=bytes(4), **flags) + payload
-
-
-async def end(*sessions) -> None:
-    for session in sessions:
-        session.abort()
-    for session in sessions:
-        await session.wait_closed()
-
 
 # ---- receiving ----------------------------------------------------------------------------
 
 
-async def test_every_frame_arrives_as_it_came():
+async def test_every_frame_arrives_as_it_came() -> None:
     server, client = memory_pair()
     sent = [
         Frame.text("Hel", fin=False),
@@ -59,7 +49,7 @@ async def test_every_frame_arrives_as_it_came():
     await end(server, client)
 
 
-async def test_receive_raises_session_closed_after_the_close_frame():
+async def test_receive_raises_session_closed_after_the_close_frame() -> None:
     server, client = memory_pair()
     await client.close(CloseReason(4000, "done"))
     frame = await server.receive()
@@ -72,7 +62,7 @@ async def test_receive_raises_session_closed_after_the_close_frame():
     await end(server, client)
 
 
-async def test_loss_ends_iteration_quietly_and_receive_with_connection_lost():
+async def test_loss_ends_iteration_quietly_and_receive_with_connection_lost() -> None:
     server, client = memory_pair()
     await client.send("last words")
     await client.flush()
@@ -89,7 +79,7 @@ async def test_loss_ends_iteration_quietly_and_receive_with_connection_lost():
     await server.wait_closed()
 
 
-async def test_loss_wakes_a_waiting_receiver():
+async def test_loss_wakes_a_waiting_receiver() -> None:
     server, client = memory_pair()
     receiving = asyncio.ensure_future(server.receive())
     await settle()
@@ -99,7 +89,7 @@ async def test_loss_wakes_a_waiting_receiver():
     await server.wait_closed()
 
 
-async def test_second_receiver_is_refused_and_the_first_goes_on():
+async def test_second_receiver_is_refused_and_the_first_goes_on() -> None:
     server, client = memory_pair()
     first = asyncio.ensure_future(server.receive())
     await settle()
@@ -114,7 +104,7 @@ async def test_second_receiver_is_refused_and_the_first_goes_on():
 
 
 @pytest.mark.loops("clock")
-async def test_cancelled_receive_loses_nothing():
+async def test_cancelled_receive_loses_nothing() -> None:
     server, client = memory_pair()
     for _ in range(3):
         with pytest.raises(asyncio.TimeoutError):
@@ -132,7 +122,7 @@ async def test_cancelled_receive_loses_nothing():
     await end(server, client)
 
 
-async def test_nothing_after_a_close_frame_is_delivered():
+async def test_nothing_after_a_close_frame_is_delivered() -> None:
     server, client = memory_pair()
     client.write_bytes(masked(8, b"") + masked(1, b"ghost") + b"\xff\xff")
     assert [frame.opcode async for frame in server] == [Opcode.CLOSE]
@@ -142,7 +132,7 @@ async def test_nothing_after_a_close_frame_is_delivered():
     await end(server, client)
 
 
-async def test_receive_and_send_are_coroutines_to_whoever_makes_tasks_of_them():
+async def test_receive_and_send_are_coroutines_to_whoever_makes_tasks_of_them() -> None:
     server, client = memory_pair()
     sending = client.send("one")
     assert asyncio.iscoroutine(sending)
@@ -181,43 +171,44 @@ async def test_receive_and_send_are_coroutines_to_whoever_makes_tasks_of_them():
     ],
     ids=["opcode 3", "not masked", "stray continuation", "negative length", "one byte too big"],
 )
-async def test_violation_is_answered_and_raised_after_the_frames_before_it(wire, error, code):
+async def test_violation_is_answered_and_raised_after_the_frames_before_it(
+    wire: bytes, error: type[Exception], code: int
+) -> None:
     server, client = memory_pair(max_frame_size=4 * 2**20)
     client.write_bytes(masked(1, b"fine") + wire)
     assert (await server.receive()).text == "fine"
     for _ in range(2):
         with pytest.raises(error):
             await server.receive()
-    close = await client.receive()
-    assert close.close_reason.code == code
-    assert server.close_state.sent.code == code
+    assert (await next_reason(client)).code == code
+    assert server.close_state.sent is not None and server.close_state.sent.code == code
     assert isinstance(server.close_state.error, error)
     with pytest.raises(SessionClosed):
         await server.send("no more")
     await end(server, client)
 
 
-async def test_the_close_frame_says_what_was_wrong():
+async def test_the_close_frame_says_what_was_wrong() -> None:
     server, client = memory_pair()
     client.write_bytes(b"\x8b\x80\0\0\0\0")
-    close = await client.receive()
-    assert close.close_reason.message.startswith("Received illegal frame: ")
-    assert "11" in close.close_reason.message
+    reason = await next_reason(client)
+    assert reason.message.startswith("Received illegal frame: ")
+    assert "11" in reason.message
     await end(server, client)
 
 
-async def test_on_violation_raise_sends_nothing():
+async def test_on_violation_raise_sends_nothing() -> None:
     server, client = memory_pair(on_violation="raise")
     client.write_bytes(b"\x83\x80\0\0\0\0")
     with pytest.raises(ProtocolViolation) as caught:
         await server.receive()
     assert server.close_state.sent is None
     await server.close_exceptionally(caught.value)
-    assert (await client.receive()).close_reason.code == 1002
+    assert (await next_reason(client)).code == 1002
     await end(server, client)
 
 
-async def test_lenient_session_delivers_what_can_be_delivered():
+async def test_lenient_session_delivers_what_can_be_delivered() -> None:
     server, client = memory_pair(strict=False)
     client.write_bytes(b"\x81\x02hi" + masked(3, b"odd") + masked(9, b"p" * 200))
     got = [await server.receive() for _ in range(3)]
@@ -227,7 +218,7 @@ async def test_lenient_session_delivers_what_can_be_delivered():
     await end(server, client)
 
 
-async def test_limits_may_be_changed_while_running():
+async def test_limits_may_be_changed_while_running() -> None:
     server, client = memory_pair(max_frame_size=10)
     await client.send("x" * 10)
     await server.receive()
@@ -249,7 +240,7 @@ async def test_limits_may_be_changed_while_running():
 # ---- sending ------------------------------------------------------------------------------
 
 
-async def test_str_is_text_and_bytes_are_binary():
+async def test_str_is_text_and_bytes_are_binary() -> None:
     server, client = memory_pair()
     await server.send("tëxt")
     server.send_nowait(bytearray(b"bin"))
@@ -262,13 +253,14 @@ async def test_str_is_text_and_bytes_are_binary():
         (2, b"view"),
         (1, b"prepared"),
     ]
+    wrong: Any
     for wrong in (5, None, ["x"]):
         with pytest.raises(TypeError, match="can be sent"):
             await server.send(wrong)
     await end(server, client)
 
 
-async def test_fragments_get_opcode_0_and_a_change_of_kind_is_refused_at_send():
+async def test_fragments_get_opcode_0_and_a_change_of_kind_is_refused_at_send() -> None:
     server, client = memory_pair()
     await server.send(Frame.text("Hel", fin=False))
     with pytest.raises(RuntimeError):
@@ -283,13 +275,13 @@ async def test_fragments_get_opcode_0_and_a_change_of_kind_is_refused_at_send():
     await end(server, client)
 
 
-async def test_after_close_nothing_can_be_sent_and_a_second_close_does_nothing():
+async def test_after_close_nothing_can_be_sent_and_a_second_close_does_nothing() -> None:
     server, client = memory_pair()
     await server.close(1001, "going")
     await server.close(1000)
-    for send in (lambda: server.send("x"), lambda: server.send(Frame.ping())):
+    for item in ("x", Frame.ping()):
         with pytest.raises(SessionClosed) as caught:
-            await send()
+            await server.send(item)
         assert caught.value.sent == 1001
     assert [frame.close_reason async for frame in client] == [CloseReason(1001, "going")]
     assert server.close_state.first == "local"
@@ -300,13 +292,13 @@ async def test_after_close_nothing_can_be_sent_and_a_second_close_does_nothing()
     await end(server, client)
 
 
-async def test_close_codes_that_may_not_cross_the_wire_are_refused_but_can_be_forced():
+async def test_close_codes_that_may_not_cross_the_wire_are_refused_but_can_be_forced() -> None:
     server, client = memory_pair()
     for code in (1004, 1005, 1006, 1015, 999, 2999, 5000):
         with pytest.raises(ValueError):
             await server.close(code)
     server.send_raw(b"\x88\x02", b"\x03\xed")
-    assert (await client.receive()).close_reason.code == 1005
+    assert (await next_reason(client)).code == 1005
     await end(server, client)
 
 
@@ -319,14 +311,14 @@ async def test_close_codes_that_may_not_cross_the_wire_are_refused_but_can_be_fo
         (FrameTooBig(7, 5), 1009, "Frame is too big: 7. Max size is 5"),
     ],
 )
-async def test_close_exceptionally(exc, code, message):
+async def test_close_exceptionally(exc: BaseException, code: int, message: str) -> None:
     server, client = memory_pair()
     await server.close_exceptionally(exc)
     assert (await client.receive()).close_reason == CloseReason(code, message)
     await end(server, client)
 
 
-async def test_send_waits_above_the_high_water_mark_and_keeps_the_order_of_senders():
+async def test_send_waits_above_the_high_water_mark_and_keeps_the_order_of_senders() -> None:
     server, client = memory_pair(server_options=None, outgoing=bounded(2), incoming=bounded(4))
     client.pause_reading()
     chunk = bytes(60_000)
@@ -348,7 +340,7 @@ async def test_send_waits_above_the_high_water_mark_and_keeps_the_order_of_sende
     await end(server, client)
 
 
-async def test_control_frames_overtake_waiting_data_but_close_does_not():
+async def test_control_frames_overtake_waiting_data_but_close_does_not() -> None:
     server, client = memory_pair(outgoing=bounded(100))
     client.pause_reading()
     for _ in range(6):
@@ -364,7 +356,7 @@ async def test_control_frames_overtake_waiting_data_but_close_does_not():
     await end(server, client)
 
 
-async def test_outgoing_overflow_closes_the_channel_and_keeps_what_waited():
+async def test_outgoing_overflow_closes_the_channel_and_keeps_what_waited() -> None:
     server, client = memory_pair(outgoing=bounded(3, on_overflow="close"))
     client.pause_reading()
     accepted = 0
@@ -381,7 +373,7 @@ async def test_outgoing_overflow_closes_the_channel_and_keeps_what_waited():
     await end(server, client)
 
 
-async def test_unlimited_outgoing_never_waits():
+async def test_unlimited_outgoing_never_waits() -> None:
     server, client = memory_pair(outgoing=UNLIMITED)
     client.pause_reading()
     for _ in range(100):
@@ -392,7 +384,7 @@ async def test_unlimited_outgoing_never_waits():
     await end(server, client)
 
 
-async def test_flush_waits_for_the_peer_to_read():
+async def test_flush_waits_for_the_peer_to_read() -> None:
     server, client = memory_pair(outgoing=UNLIMITED)
     client.pause_reading()
     for _ in range(10):
@@ -407,7 +399,7 @@ async def test_flush_waits_for_the_peer_to_read():
     await server.flush()
 
 
-async def test_loss_wakes_waiting_senders_and_flushers():
+async def test_loss_wakes_waiting_senders_and_flushers() -> None:
     server, client = memory_pair(outgoing=bounded(1))
     client.pause_reading()
     tasks = [asyncio.ensure_future(server.send(bytes(90_000))) for _ in range(5)]
@@ -424,7 +416,7 @@ async def test_loss_wakes_waiting_senders_and_flushers():
 # ---- incoming bounds ----------------------------------------------------------------------
 
 
-async def test_incoming_capacity_means_capacity_and_pauses_the_peer():
+async def test_incoming_capacity_means_capacity_and_pauses_the_peer() -> None:
     server, client = memory_pair(server_options=None, incoming=bounded(5), outgoing=UNLIMITED)
     for index in range(1000):
         client.send_nowait(str(index))
@@ -435,7 +427,7 @@ async def test_incoming_capacity_means_capacity_and_pauses_the_peer():
     await end(server, client)
 
 
-async def test_incoming_byte_bound_admits_one_frame_however_large():
+async def test_incoming_byte_bound_admits_one_frame_however_large() -> None:
     server, client = memory_pair(incoming=bounded(100, max_bytes=1000), outgoing=UNLIMITED)
     for size in (5000, 400, 400, 400, 400):
         client.send_nowait(bytes(size))
@@ -448,7 +440,7 @@ async def test_incoming_byte_bound_admits_one_frame_however_large():
     await end(server, client)
 
 
-async def test_incoming_overflow_keeps_the_prefix_and_refuses_the_new_frame():
+async def test_incoming_overflow_keeps_the_prefix_and_refuses_the_new_frame() -> None:
     server, client = memory_pair(incoming=bounded(3, on_overflow="close"))
     for index in range(10):
         client.send_nowait(str(index))
@@ -460,7 +452,7 @@ async def test_incoming_overflow_keeps_the_prefix_and_refuses_the_new_frame():
     await end(server, client)
 
 
-async def test_a_hundred_thousand_frames():
+async def test_a_hundred_thousand_frames() -> None:
     server, client = memory_pair()
 
     async def produce() -> None:
@@ -480,7 +472,7 @@ async def test_a_hundred_thousand_frames():
     await end(server, client)
 
 
-async def test_a_twenty_mebibyte_frame():
+async def test_a_twenty_mebibyte_frame() -> None:
     server, client = memory_pair(max_frame_size=20 * 2**20)
     payload = bytes(range(256)) * (20 * 2**20 // 256)
     sending = asyncio.ensure_future(client.send(payload))
@@ -494,19 +486,7 @@ async def test_a_twenty_mebibyte_frame():
 # ---- batching -----------------------------------------------------------------------------
 
 
-def count_writes(session) -> list[int]:
-    sizes: list[int] = []
-    write = session.transport.write
-
-    def counting(data):
-        sizes.append(len(data))
-        write(data)
-
-    session.transport.write = counting
-    return sizes
-
-
-async def test_replies_to_frames_that_came_together_leave_in_one_write():
+async def test_replies_to_frames_that_came_together_leave_in_one_write() -> None:
     server, client = memory_pair()
     writes = count_writes(server)
 
@@ -528,7 +508,7 @@ async def test_replies_to_frames_that_came_together_leave_in_one_write():
     await task
 
 
-async def test_a_reply_is_not_held_back_while_the_handler_awaits_something_else():
+async def test_a_reply_is_not_held_back_while_the_handler_awaits_something_else() -> None:
     server, client = memory_pair()
     gate = asyncio.Event()
 
@@ -548,7 +528,7 @@ async def test_a_reply_is_not_held_back_while_the_handler_awaits_something_else(
     await end(server, client)
 
 
-async def test_cork_collects_and_writes_pieces_of_64_kib():
+async def test_cork_collects_and_writes_pieces_of_64_kib() -> None:
     server, client = memory_pair()
     writes = count_writes(server)
     with server.cork():
@@ -570,13 +550,13 @@ async def test_cork_collects_and_writes_pieces_of_64_kib():
 # ---- listen -------------------------------------------------------------------------------
 
 
-async def test_listen_gets_every_frame_and_the_end():
+async def test_listen_gets_every_frame_and_the_end() -> None:
     server, client = memory_pair()
     await client.send("queued before")
     await settle()
     got = []
 
-    def on_frame(frame):
+    def on_frame(frame: Frame) -> None:
         got.append(frame)
         if frame.opcode is not Opcode.CLOSE:
             server.send_nowait(frame)
@@ -595,23 +575,23 @@ async def test_listen_gets_every_frame_and_the_end():
     await end(server, client)
 
 
-async def test_listen_wants_a_plain_function():
+async def test_listen_wants_a_plain_function() -> None:
     server, client = memory_pair()
 
-    async def wrong(frame):
+    async def wrong(frame: Frame) -> None:
         raise AssertionError
 
     with pytest.raises(TypeError, match="plain function"):
         server.listen(wrong)
     with pytest.raises(TypeError):
-        server.listen(None)
+        server.listen(cast(Any, None))
     await end(server, client)
 
 
-async def test_what_a_listener_raises_comes_out_of_the_await():
+async def test_what_a_listener_raises_comes_out_of_the_await() -> None:
     server, client = memory_pair()
 
-    def on_frame(frame):
+    def on_frame(frame: Frame) -> None:
         raise LookupError(frame.text)
 
     await client.send("one")
@@ -621,14 +601,14 @@ async def test_what_a_listener_raises_comes_out_of_the_await():
     await end(server, client)
 
 
-async def test_what_a_listener_raises_unheard_ends_the_connection():
+async def test_what_a_listener_raises_unheard_ends_the_connection() -> None:
     server, client = memory_pair()
     loop = asyncio.get_running_loop()
     reported = []
     handler = loop.get_exception_handler()
     loop.set_exception_handler(lambda loop, context: reported.append(context["exception"]))
 
-    def on_frame(frame):
+    def on_frame(frame: Frame) -> None:
         raise LookupError(frame.text)
 
     server.listen(on_frame)
@@ -639,7 +619,7 @@ async def test_what_a_listener_raises_unheard_ends_the_connection():
     await end(server, client)
 
 
-async def test_listen_raises_a_violation_and_ends_quietly_on_loss():
+async def test_listen_raises_a_violation_and_ends_quietly_on_loss() -> None:
     server, client = memory_pair()
     client.write_bytes(b"\x83\x80\0\0\0\0")
     with pytest.raises(ProtocolViolation):
@@ -654,7 +634,7 @@ async def test_listen_raises_a_violation_and_ends_quietly_on_loss():
 
 
 @pytest.mark.loops("clock")
-async def test_listen_echo_to_a_peer_that_does_not_read_stays_bounded():
+async def test_listen_echo_to_a_peer_that_does_not_read_stays_bounded() -> None:
     server, client = memory_pair(server_options=None, outgoing=bounded(4), incoming=bounded(8), max_frame_size=2**20)
     server.listen(server.send_nowait)
     payload = bytes(50_000)
@@ -674,11 +654,11 @@ async def test_listen_echo_to_a_peer_that_does_not_read_stays_bounded():
     await end(server, client)
 
 
-async def test_listener_is_held_by_pause_reading():
+async def test_listener_is_held_by_pause_reading() -> None:
     server, client = memory_pair()
     got = []
 
-    def on_frame(frame):
+    def on_frame(frame: Frame) -> None:
         got.append(frame.text)
         if len(got) == 2:
             server.pause_reading()
@@ -698,10 +678,10 @@ async def test_listener_is_held_by_pause_reading():
 # ---- the end ------------------------------------------------------------------------------
 
 
-async def test_handler_returning_flushes_and_ends_without_a_close_frame():
+async def test_handler_returning_flushes_and_ends_without_a_close_frame() -> None:
     server, client = memory_pair(outgoing=UNLIMITED)
 
-    async def handler(session):
+    async def handler(session: WebSocketSession) -> None:
         for index in range(50):
             session.send_nowait(bytes([index]) * 30_000)
 
@@ -714,10 +694,10 @@ async def test_handler_returning_flushes_and_ends_without_a_close_frame():
     assert client.close_state.code == 1006
 
 
-async def test_handler_raising_is_logged_and_aborts(caplog):
+async def test_handler_raising_is_logged_and_aborts(caplog: pytest.LogCaptureFixture) -> None:
     server, client = memory_pair()
 
-    async def handler(session):
+    async def handler(session: WebSocketSession) -> None:
         raise LookupError("mine")
 
     await run_session(server, handler)
@@ -727,10 +707,10 @@ async def test_handler_raising_is_logged_and_aborts(caplog):
     await client.wait_closed()
 
 
-async def test_handler_raising_may_close_with_1011():
+async def test_handler_raising_may_close_with_1011() -> None:
     server, client = memory_pair(on_error="close-1011")
 
-    async def handler(session):
+    async def handler(session: WebSocketSession) -> None:
         await session.send("before")
         raise LookupError("a secret")
 
@@ -742,10 +722,10 @@ async def test_handler_raising_may_close_with_1011():
     await running
 
 
-async def test_the_peer_going_away_is_no_error_of_the_handler(caplog):
+async def test_the_peer_going_away_is_no_error_of_the_handler(caplog: pytest.LogCaptureFixture) -> None:
     server, client = memory_pair()
 
-    async def handler(session):
+    async def handler(session: WebSocketSession) -> None:
         while True:
             await session.receive()
 
@@ -756,7 +736,7 @@ async def test_the_peer_going_away_is_no_error_of_the_handler(caplog):
     assert not [record for record in caplog.records if record.levelno >= 30]
 
 
-async def test_cancelled_handler_aborts_and_goes_on_being_cancelled():
+async def test_cancelled_handler_aborts_and_goes_on_being_cancelled() -> None:
     server, client = memory_pair()
     running = asyncio.ensure_future(run_session(server, lambda session: asyncio.sleep(100)))
     await settle()
@@ -768,7 +748,7 @@ async def test_cancelled_handler_aborts_and_goes_on_being_cancelled():
 
 
 @pytest.mark.loops("clock")
-async def test_end_is_bounded_when_the_peer_never_reads():
+async def test_end_is_bounded_when_the_peer_never_reads() -> None:
     server, client = memory_pair(close_timeout=5, outgoing=UNLIMITED)
     client.pause_reading()
     for _ in range(100):
@@ -780,17 +760,17 @@ async def test_end_is_bounded_when_the_peer_never_reads():
     await end(client)
 
 
-async def test_tasks_of_the_session_end_with_its_handler_before_the_connection_ends():
+async def test_tasks_of_the_session_end_with_its_handler_before_the_connection_ends() -> None:
     server, client = memory_pair()
     ended = []
 
-    async def ticker():
+    async def ticker() -> None:
         try:
             await asyncio.sleep(100)
         finally:
             ended.append(server.close_state.lost)
 
-    async def handler(session):
+    async def handler(session: WebSocketSession) -> None:
         session.create_task(ticker())
         await asyncio.sleep(0)  # it has begun
         await session.receive()
@@ -806,7 +786,7 @@ async def test_tasks_of_the_session_end_with_its_handler_before_the_connection_e
         server.create_task(late)
 
 
-async def test_tasks_are_cancelled_when_the_connection_is_lost():
+async def test_tasks_are_cancelled_when_the_connection_is_lost() -> None:
     server, client = memory_pair()
     task = server.create_task(asyncio.sleep(100))
     client.abort()
@@ -816,7 +796,7 @@ async def test_tasks_are_cancelled_when_the_connection_is_lost():
 
 
 @pytest.mark.loops("clock")
-async def test_context_manager_closes():
+async def test_context_manager_closes() -> None:
     server, client = memory_pair()
     async with server:
         await server.send("hello")
@@ -832,7 +812,7 @@ async def test_context_manager_closes():
     await end(client)
 
 
-async def test_half_close_leaves_the_other_direction_open():
+async def test_half_close_leaves_the_other_direction_open() -> None:
     server, client = memory_pair()
     await client.send("question")
     client.transport.write_eof()
@@ -844,7 +824,7 @@ async def test_half_close_leaves_the_other_direction_open():
 
 
 @pytest.mark.loops("clock")
-async def test_a_half_open_connection_on_which_nothing_moves_is_ended():
+async def test_a_half_open_connection_on_which_nothing_moves_is_ended() -> None:
     loop = asyncio.get_running_loop()
     server, client = memory_pair(close_timeout=5)
     began = loop.time()
@@ -854,7 +834,7 @@ async def test_a_half_open_connection_on_which_nothing_moves_is_ended():
     await end(client)
 
 
-async def test_loss_inside_a_frame_is_told():
+async def test_loss_inside_a_frame_is_told() -> None:
     server, client = memory_pair()
     client.write_bytes(masked(1, b"whole") + b"\x81\x85\0\0\0\0he")
     client.transport.write_eof()
@@ -864,7 +844,7 @@ async def test_loss_inside_a_frame_is_told():
     await end(server, client)
 
 
-async def test_stats_and_repr():
+async def test_stats_and_repr() -> None:
     server, client = memory_pair()
     await client.send("12345")
     await server.send(await server.receive())
@@ -878,7 +858,7 @@ async def test_stats_and_repr():
     assert "1006" in repr(server)
 
 
-async def test_sessions_can_be_forgotten():
+async def test_sessions_can_be_forgotten() -> None:
     server, client = memory_pair()
     kept = weakref.WeakSet([server, client])
     await end(server, client)
@@ -890,7 +870,7 @@ async def test_sessions_can_be_forgotten():
     assert not kept
 
 
-async def test_extensions_are_none_on_a_raw_session():
+async def test_extensions_are_none_on_a_raw_session() -> None:
     server, client = memory_pair()
     assert server.extensions == () and server.negotiated_extensions == ()
     with pytest.raises(LookupError):

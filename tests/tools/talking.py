@@ -16,16 +16,18 @@ import pytest
 
 from aiohttp_rawws import (
     UNLIMITED,
+    CloseReason,
     DefaultWebSocketSession,
     Frame,
     PerMessageDeflate,
+    Session,
     SessionOptions,
     WebSocketSession,
     memory_pair,
 )
 from aiohttp_rawws.extensions.negotiation import client_offer_header, negotiate_client, negotiate_server
 from aiohttp_rawws.session.running import run_managed, run_session
-from aiohttp_rawws.wire.codec import is_control
+from aiohttp_rawws.wire.codec import encode_header, is_control
 
 KINDS = ("raw", "applied", "managed", "deflate")
 each_kind = pytest.mark.parametrize("kind", KINDS)
@@ -73,14 +75,40 @@ async def talking(kind: str, *, config: PerMessageDeflate | None = None, **optio
     try:
         yield Talk(over(kind, raw, peer, config), raw, peer)
     finally:
-        raw.abort()
-        peer.abort()
-        await bounded_wait(raw.wait_closed())
-        await bounded_wait(peer.wait_closed())
+        await end(raw, peer)
 
 
 async def bounded_wait(awaitable: Any, within: float = LIMIT) -> Any:
     return await asyncio.wait_for(awaitable, within)
+
+
+async def end(*sessions: Session) -> None:
+    """Drop their connections, and wait until nothing of them is left."""
+    for session in sessions:
+        session.abort()
+    for session in sessions:
+        await bounded_wait(session.wait_closed())
+
+
+async def next_reason(session: Session) -> CloseReason:
+    """The reason of the Close that is the next to be received."""
+    reason = (await bounded_wait(session.receive())).close_reason
+    assert reason is not None
+    return reason
+
+
+def count_writes(session: WebSocketSession) -> list[int]:
+    """The sizes of what is written from now on."""
+    sizes: list[int] = []
+    transport: Any = session.transport
+    write = transport.write
+
+    def counting(data: bytes) -> None:
+        sizes.append(len(data))
+        write(data)
+
+    transport.write = counting
+    return sizes
 
 
 async def hang_up(peer: WebSocketSession) -> None:
@@ -98,6 +126,11 @@ def run(session: Any, handle: Any, **how: Any) -> asyncio.Task[None]:
 def waiting(session: WebSocketSession) -> list[Any]:
     """Take what waits: frames, or FrameChunks of one that is inflated."""
     return list(iter(session.receive_nowait, None))
+
+
+def masked(opcode: int, payload: bytes, **flags: bool) -> bytes:
+    """A client's frame. Its masking key is zero, so that the payload reads as it is."""
+    return encode_header(opcode, len(payload), masking_key=bytes(4), **flags) + payload
 
 
 def texts(frames: Iterable[Frame]) -> list[str]:
@@ -241,5 +274,4 @@ async def on_a_line(kind: str, line: Line | None = None, **options: Any) -> Asyn
     try:
         yield session, line
     finally:
-        raw.abort()
-        await bounded_wait(raw.wait_closed())
+        await end(raw)
