@@ -22,6 +22,7 @@ import resource
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -258,14 +259,14 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, Any], bool]:
         say("the machine is busy: go by the CPU ratio rather than by the throughput")
     for row in ROWS:
         if row.key in options.rows:
-            attempt("rows", row.key, lambda row=row: run.row(row))
+            attempt("rows", row.key, partial(run.row, row))
             result = results["rows"][row.key]
             if "ratio" in result:
                 say(f"{row.key:20} {report.target(row):7} {report.spread(result['ratio'])}")
     for sweep in SWEEPS:
         if sweep.key in options.plots:
             say(sweep.title)
-            attempt("sweeps", sweep.key, lambda sweep=sweep: run.sweep(sweep))
+            attempt("sweeps", sweep.key, partial(run.sweep, sweep))
     return results, complete
 
 
