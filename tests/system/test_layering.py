@@ -18,6 +18,7 @@ from typing import NamedTuple
 import pytest
 
 import aiohttp_rawws
+from aiohttp_rawws import _build
 
 PACKAGE = Path(aiohttp_rawws.__file__).parent
 NAME = PACKAGE.name
@@ -126,6 +127,40 @@ def test_files_and_classes_are_small(path: Path) -> None:
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             assert lines <= LARGE_CLASSES.get(node.name, MAX_LINES_OF_A_CLASS), node.name
 
+
+# ---- compiled files -----------------------------------------------------------------------
+
+
+def stale_libraries(package: Path) -> list[str]:
+    """Compiled files whose module is not in _build.MODULES, for whichever Python they were compiled."""
+    return [
+        str(path.relative_to(package))
+        for path in sorted(package.rglob("*"))
+        if path.suffix in (".so", ".pyd")
+        and ".".join([*path.relative_to(package).parts[:-1], path.name.partition(".")[0]]) not in _build.MODULES
+    ]
+
+
+def test_no_stale_library() -> None:
+    """A module that was removed from the list leaves its library behind, and Python would prefer that to its source."""
+    stale = stale_libraries(PACKAGE)
+    assert not stale, (
+        f"{', '.join(stale)}: compiled from a module that is not in _build.MODULES any more. Delete it, or build all "
+        "again: `make clean`, then `make compile`."
+    )
+
+
+def test_a_stale_library_is_found(tmp_path: Path) -> None:
+    names = ["masking.cpython-310-x86_64-linux-gnu.so", "masking.abi3.so", "masking.cp313-win_amd64.pyd", "masking.py"]
+    for name in [*names, "framing.cpython-310-x86_64-linux-gnu.so", "framing.pyd", "framing.c"]:
+        (tmp_path / "wire").mkdir(exist_ok=True)
+        (tmp_path / "wire" / name).touch()
+    (tmp_path / "masking.so").touch()  # not in wire/
+    found = {Path(path).as_posix() for path in stale_libraries(tmp_path)}
+    assert found == {"masking.so", "wire/framing.cpython-310-x86_64-linux-gnu.so", "wire/framing.pyd"}
+
+
+# ---- what is not done ---------------------------------------------------------------------
 
 # Endpoint is an abstract base class; a user's extension overrides transform_whole() if it has an outgoing_key.
 ABSTRACT = {"aiohttp_rawws.session.endpoint", "aiohttp_rawws.extensions.base"}
