@@ -1,6 +1,7 @@
 """The compiled core, which is optional: if it cannot be built, the package works in Python alone.
 
 AIOHTTP_RAWWS_NO_EXTENSIONS=1 leaves it out. AIOHTTP_RAWWS_REQUIRE_COMPILED=1 makes it an error if it cannot be built.
+If both are set, a build leaves it out.
 Compiled modules carry no debug information, unless CFLAGS ask for it with -g.
 """
 

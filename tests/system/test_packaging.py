@@ -134,6 +134,11 @@ class TestWheel:
             (metadata,) = (name for name in content.namelist() if name.endswith("/WHEEL"))
             assert b"Root-Is-Purelib: true" in content.read(metadata)
 
+    def test_a_core_that_is_left_out_is_not_required(self, tree: Path) -> None:
+        variables = {"AIOHTTP_RAWWS_NO_EXTENSIONS": "1", "AIOHTTP_RAWWS_REQUIRE_COMPILED": "1"}
+        assert run(tree, "-q bdist_wheel", **variables).returncode == 0
+        assert wheel(tree).name.endswith("-py3-none-any.whl")
+
     def test_a_core_that_is_required(self, tree: Path) -> None:
         done = run(tree, "-q bdist_wheel", CC="false", AIOHTTP_RAWWS_REQUIRE_COMPILED="1")
         assert done.returncode
