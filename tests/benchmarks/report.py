@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def conditions(results: dict[str, Any]) -> str:
         text += f" Of the event loops only {', '.join(results['loops'])} took part."
     if results["judge"] == "cpu":
         text += " The machine had other work: *ratio* is of messages per second of the server's CPU."
-    return text
+    return textwrap.fill(text, 120)
 
 
 def _our_order(item: tuple[str, str]) -> tuple[bool, str]:

@@ -51,6 +51,13 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), f"{name(page)}: {target}"
 
 
+@pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("C*.md")], ids=name)
+def test_lines_are_short(page: Path) -> None:
+    """A row of a table cannot be broken. All other lines have at most 120 characters, as those of the code."""
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        assert len(line) <= 120 or line.startswith("|"), f"line {number}"
+
+
 def test_the_features_of_the_readme_name_files() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     rows = [line.split("|") for line in text.splitlines() if line.startswith("|")][2:]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import textwrap
 from collections.abc import Mapping
 from enum import IntEnum
 from itertools import pairwise
@@ -87,7 +88,7 @@ def blocks() -> dict[str, str]:
         found[f"moves of {name}"] = moves(side, table_of_moves)
         found[f"calls of {name}"] = calls(side)
     found["outcomes"] = outcomes()
-    found["calls at any time"] = ", ".join(f"`{name}`" for name in ALWAYS)
+    found["calls at any time"] = textwrap.fill(", ".join(f"`{name}`" for name in ALWAYS), 120)
     return found
 
 
