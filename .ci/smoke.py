@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import aiohttp_rawws as rawws
-from aiohttp_rawws._build import COMPILED
 
 
 async def echo(session: rawws.WebSocketSession) -> None:
@@ -31,6 +30,6 @@ async def main() -> None:
 where = Path(rawws.__file__).parent
 assert where.parent != Path.cwd(), "this is the checkout"
 assert (where / "py.typed").exists()
-assert COMPILED is (sys.argv[1] == "compiled"), f"COMPILED is {COMPILED}"
+assert rawws.COMPILED is (sys.argv[1] == "compiled"), f"COMPILED is {rawws.COMPILED}"
 asyncio.run(asyncio.wait_for(main(), 10))
 print(f"{where}: {sys.argv[1]} core, works")

@@ -5,7 +5,7 @@ separate, and you do the closing handshake.* A *managed* session (``DefaultWebSo
 ``ManagedSession``) stands on a raw one: it delivers whole messages, answers pings and does the closing handshake.
 """
 
-from . import _build as _build  # first: it decides which build of the core the others import
+from ._build import COMPILED  # first: it decides which build of the core the others import
 from .errors import (
     ChannelOverflow,
     ConnectionLost,
@@ -66,6 +66,7 @@ RawSession = WebSocketSession
 ManagedSession = DefaultWebSocketSession
 
 __all__ = [
+    "COMPILED",
     "UNLIMITED",
     "WEBSOCKETS",
     "BeforeUpgrade",

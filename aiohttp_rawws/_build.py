@@ -2,7 +2,7 @@
 
 A compiled module has the name of its Python source and lies beside it, so that Python's own import prefers it. No
 compiled module at all means Python. One that cannot be loaded, or a set that is not complete, is an ImportError: a core
-that is silently slow would be worse.
+that is silently slow would be worse. With AIOHTTP_RAWWS_REQUIRE_COMPILED=1 no compiled module at all is one, too.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ MODULES = (
     "session.managed",
 )
 
-PYTHON_ONLY = bool(os.environ.get("AIOHTTP_RAWWS_NO_EXTENSIONS"))
+VARIABLES = ("AIOHTTP_RAWWS_NO_EXTENSIONS", "AIOHTTP_RAWWS_REQUIRE_COMPILED")
+PYTHON_ONLY, REQUIRED = (bool(os.environ.get(name)) for name in VARIABLES)
+BUILD_IT = "Build it again (make compile, or pip install)"
 
 
 def stem(module: str) -> Path:
@@ -77,15 +79,29 @@ class PythonOnly:
 
 
 def choose() -> bool:
-    """Settle which build runs. Returns whether that is the compiled one. Raises ImportError for half a core."""
+    """Settle which build runs.
+
+    Returns:
+        Whether that is the compiled one.
+
+    Raises:
+        ImportError: There is half a core, or none and one is required; or the variables contradict each other.
+    """
     if PYTHON_ONLY:
+        if REQUIRED:
+            raise ImportError(f"{' and '.join(VARIABLES)} are both set, and contradict each other: unset one of them")
         sys.meta_path.insert(0, PythonOnly())
         return False
     missing = [module for module in MODULES if compiled_file(module) is None]
     if missing and len(missing) < len(MODULES):
         raise ImportError(
-            f"the compiled core of {PACKAGE} is not complete: {', '.join(missing)} is missing. Build it again "
-            "(make compile, or pip install), remove it, or set AIOHTTP_RAWWS_NO_EXTENSIONS=1 to run without it."
+            f"the compiled core of {PACKAGE} is not complete: {', '.join(missing)} is missing. {BUILD_IT}, "
+            "remove it, or set AIOHTTP_RAWWS_NO_EXTENSIONS=1 to run without it."
+        )
+    if missing and REQUIRED:
+        raise ImportError(
+            f"AIOHTTP_RAWWS_REQUIRE_COMPILED is set, and {PACKAGE} in {ROOT} has no compiled core for Python "
+            f"{sys.version_info[0]}.{sys.version_info[1]}. {BUILD_IT}, or unset the variable to run without it."
         )
     return not missing
 

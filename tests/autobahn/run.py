@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
 import shutil
 import signal
@@ -27,6 +26,7 @@ from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 
+from ..tools.environment import environment
 from . import report
 from .install import SUITE, NotInstalled, find_suite, home
 from .suite import Child, Patience, Verdict, groups, known_cases, run_cases, select
@@ -62,11 +62,9 @@ class Run:
         command = [sys.executable, "-m", f"tests.autobahn.{module}", "--loop", self.args.loop]
         if module == "peers":
             command.append(self.args.server)
-        env = {name: value for name, value in os.environ.items() if name != "AIOHTTP_RAWWS_NO_EXTENSIONS"}
-        if self.args.codec == "python":
-            env["AIOHTTP_RAWWS_NO_EXTENSIONS"] = "1"
+        variables = {"AIOHTTP_RAWWS_NO_EXTENSIONS": "1" if self.args.codec == "python" else ""}
         log = folder / "server.log"
-        with Child(command, ROOT, folder / "server.json", errors=log, env=env) as child:
+        with Child(command, ROOT, folder / "server.json", errors=log, env=environment(**variables)) as child:
             child.watch(Patience(30, inf, self.patience.stop), lambda: child.text().endswith("\n"))
             if not child.text().endswith("\n"):
                 raise ServerFailed(f"the server did not start:\n{log.read_text()[-2000:]}")

@@ -7,7 +7,7 @@ from typing import Literal
 
 from harness import Program, Workload
 
-PYTHON_ONLY = (("AIOHTTP_RAWWS_NO_EXTENSIONS", "1"),)
+PYTHON_ONLY = (("AIOHTTP_RAWWS_NO_EXTENSIONS", "1"), ("AIOHTTP_RAWWS_REQUIRE_COMPILED", ""))
 
 PROGRAMS = {
     "listen": Program("`listen()`", "ours_listen"),

@@ -68,9 +68,10 @@ NAMES = {dotted(path) for path in MODULES}
 
 
 def layer(module: str) -> str | None:
-    """The layer of a module of ours; None for the package itself, for what only settles its build, and for others."""
+    """The layer of a module of ours; None for the package itself, for what only settles or reports its build, and for
+    others."""
     parts = module.split(".")
-    return parts[1] if parts[0] == NAME and len(parts) > 1 and parts[1] != "_build" else None
+    return parts[1] if parts[0] == NAME and len(parts) > 1 and parts[1] not in ("_build", "__main__") else None
 
 
 def test_every_module_has_a_layer() -> None:

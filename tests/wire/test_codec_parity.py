@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from aiohttp_rawws import _build
 from aiohttp_rawws.wire.codec import encode_header
 
+from ..tools.environment import environment
 from ..tools.twins import CODECS
 from .vectors import seen
 
@@ -39,8 +40,17 @@ def test_the_compiled_core_is_used_unless_switched_off() -> None:
 
 def test_it_can_be_switched_off() -> None:
     script = "from aiohttp_rawws._build import COMPILED; raise SystemExit(COMPILED)"
-    environment = os.environ | {"AIOHTTP_RAWWS_NO_EXTENSIONS": "1"}
-    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=30)
+    variables = environment(AIOHTTP_RAWWS_NO_EXTENSIONS="1")
+    subprocess.run([sys.executable, "-c", script], env=variables, check=True, timeout=30)
+
+
+def test_required_and_switched_off_is_an_import_error() -> None:
+    variables = os.environ | dict.fromkeys(_build.VARIABLES, "1")
+    done = subprocess.run(
+        [sys.executable, "-c", "import aiohttp_rawws"], env=variables, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode
+    assert "are both set, and contradict each other" in done.stderr
 
 
 def test_both_have_the_same_names() -> None:
@@ -329,12 +339,12 @@ def library_in(root: Path, module: str) -> Path:
     return root / _build.PACKAGE / library.relative_to(_build.ROOT)
 
 
-def imported(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def imported(root: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     script = "from aiohttp_rawws import _build, Frame; print(_build.COMPILED, Frame.text('x'))"
     return subprocess.run(
         [sys.executable, "-c", script],
         cwd=root,
-        env=os.environ | {"PYTHONPATH": str(root)} | environment,
+        env=environment(PYTHONPATH=str(root), **variables),
         capture_output=True,
         text=True,
         timeout=60,
@@ -362,7 +372,20 @@ class TestBrokenCore:
         root = copy_of_the_package(tmp_path)
         for library in (root / _build.PACKAGE).rglob("*.so"):
             library.unlink()
-        assert imported(root).stdout.startswith("False <Frame TEXT 'x'>")
+        assert imported(root, AIOHTTP_RAWWS_REQUIRE_COMPILED="").stdout.startswith("False <Frame TEXT 'x'>")
+
+    def test_no_core_at_all_is_an_import_error_if_one_is_required(self, tmp_path: Path) -> None:
+        root = copy_of_the_package(tmp_path)
+        for library in (root / _build.PACKAGE).rglob("*.so"):
+            library.unlink()
+        done = imported(root, AIOHTTP_RAWWS_REQUIRE_COMPILED="1")
+        assert done.returncode
+        assert "ImportError: AIOHTTP_RAWWS_REQUIRE_COMPILED is set, and aiohttp_rawws in" in done.stderr
+        assert f"has no compiled core for Python {sys.version_info[0]}.{sys.version_info[1]}" in done.stderr
+
+    def test_a_whole_core_satisfies_who_requires_one(self, tmp_path: Path) -> None:
+        done = imported(copy_of_the_package(tmp_path), AIOHTTP_RAWWS_REQUIRE_COMPILED="1")
+        assert done.stdout.startswith("True")
 
     def test_none_is_older_than_its_sources(self) -> None:
         """Else the suite would test something that nobody reads. ``make compile`` builds what changed."""

@@ -5,13 +5,14 @@ A subclass that forgets ``super().__init__()`` makes them, and a traceback that 
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
 import pytest
 
 from aiohttp_rawws import _build
+
+from ..tools.environment import environment
 
 SCRIPT = """
 from aiohttp_rawws.wire import codec
@@ -90,10 +91,10 @@ outcome("with_payload(None)", lambda: codec.with_payload(None, b"", True))
 """
 
 
-def outcomes(**environment: str) -> list[str]:
+def outcomes(**variables: str) -> list[str]:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
-        env=os.environ | environment,
+        env=environment(**variables),
         cwd=_build.ROOT.parent,
         capture_output=True,
         text=True,

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from ..tools.environment import environment
 from .vectors import (
     KEY,
     codec_fixture,  # noqa: F401
@@ -82,5 +83,5 @@ os.wait()
 theirs, ours = os.read(reader, 100), b"".join(new_masking_key() for _ in range(8))
 assert len(theirs) == len(ours) and theirs != ours
 """
-            environment = dict(os.environ) if codec.COMPILED else os.environ | {"AIOHTTP_RAWWS_NO_EXTENSIONS": "1"}
-            subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=30)
+            variables = {} if codec.COMPILED else {"AIOHTTP_RAWWS_NO_EXTENSIONS": "1"}
+            subprocess.run([sys.executable, "-c", script], env=environment(**variables), check=True, timeout=30)
