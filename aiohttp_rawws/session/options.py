@@ -11,6 +11,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal
 
 from .converters import ContentConverter
+from .option_names import did_you_mean
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -89,7 +90,8 @@ def check_names(given: Iterable[str], valid: Collection[str]) -> None:
     unknown = sorted(set(given).difference(valid))
     if unknown:
         listed = ", ".join(map(repr, unknown))
-        raise TypeError(f"unknown option {listed}; the options are {', '.join(sorted(valid))}")
+        names = ", ".join(sorted(valid))
+        raise TypeError(f"unknown option {listed}; the options are {names}{did_you_mean(unknown, valid)}")
 
 
 @dataclass(frozen=True)
