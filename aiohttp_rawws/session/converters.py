@@ -10,6 +10,11 @@ from ..errors import ConverterNotFound, DeserializeError
 from ..wire.codec import Frame, FrameChunk
 from ..wire.codes import Opcode
 
+NOT_FOUND = (
+    "No converter was found for websocket: set the option converter, as in converter=JSONConverter(), or use "
+    "send_json() and receive_json(), which need none"
+)
+
 
 class ContentConverter(Protocol):
     """The interface of a converter, for the option ``converter``."""
@@ -70,7 +75,7 @@ def serialized(converter: ContentConverter | None, value: Any) -> Frame:
         ConverterNotFound: There is no converter.
     """
     if converter is None:
-        raise ConverterNotFound("No converter was found for websocket")
+        raise ConverterNotFound(NOT_FOUND)
     return converter.serialize(value)
 
 
@@ -81,12 +86,14 @@ def require_converter(converter: ContentConverter | None) -> None:
         ConverterNotFound: There is none.
     """
     if converter is None:
-        raise ConverterNotFound("No converter was found for websocket")
+        raise ConverterNotFound(NOT_FOUND)
 
 
 def wrong_kind(frame: Frame | FrameChunk) -> DeserializeError:
     """Return the error for a frame that the converter does not read."""
-    kind = frame.kind.name if isinstance(frame, Frame) else "chunk of a frame"
+    kind = "chunk of a frame"
+    if isinstance(frame, Frame):
+        kind = frame.opcode.name if frame.opcode is Opcode.CONTINUATION else frame.kind.name
     error = DeserializeError(f"Converter doesn't support frame type {kind}", frame)
     error.close_code = 1003  # the handler cannot accept this kind of data (section 7.4.1)
     return error
@@ -105,7 +112,9 @@ def deserialized(converter: ContentConverter | None, frame: Frame | FrameChunk, 
         DeserializeError: The frame cannot be converted, or its value has another type.
     """
     assert converter is not None
-    if not isinstance(frame, Frame) or not frame.fin or not converter.is_applicable(frame):
+    if not isinstance(frame, Frame) or not frame.fin or frame.opcode is Opcode.CONTINUATION:
+        raise wrong_kind(frame)
+    if not converter.is_applicable(frame):
         raise wrong_kind(frame)
     try:
         value = converter.deserialize(frame)

@@ -6,6 +6,7 @@ One source, two builds: as it stands, and compiled with the types in ``managed_r
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ChannelOverflow, PeerError, PolicyViolation
@@ -165,19 +166,23 @@ class ManagedReceiving(managed_life.ManagedLife):
 
     # ---- receiving --------------------------------------------------------------------
 
-    def receive(self) -> Coroutine[Any, Any, Frame]:
-        """Await the next whole message. A call that is cancelled loses nothing.
+    def receive(self, timeout: float | timedelta | None = None) -> Coroutine[Any, Any, Frame]:
+        """Await the next whole message. A call that is cancelled or takes too long loses nothing.
 
         Iterating the session ends quietly after a Close and when the peer just went away.
 
+        Args:
+            timeout: Seconds to wait at most. Default: None (no limit).
+
         Raises:
+            TimeoutError: The time is over (before Python 3.11 ``asyncio.TimeoutError``, which is another class there).
             SessionClosed: The end, after a Close frame.
             ConnectionLost: The end, without one; or a Ping was not answered.
             PeerError: The peer broke the protocol, or a limit.
             ChannelOverflow: ``incoming`` overflowed, and its ``on_overflow`` is "close".
             RuntimeError: Another task receives, or a listener does.
         """
-        return receiving(self, False)
+        return receiving(self, False) if timeout is None else self._receive_within(timeout)
 
     def receive_nowait(self) -> Frame | None:
         """The next message if one waits, else None."""

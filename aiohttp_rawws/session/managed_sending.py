@@ -6,7 +6,8 @@ One source, two builds: as it stands, and compiled with the types in ``managed_s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import json
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ..errors import ChannelOverflow
@@ -15,8 +16,9 @@ from ..wire.codes import CloseCode, CloseReason
 from . import managed_receiving
 from .awaitables import sending
 from .backlog import Backlog, Entry
+from .converters import JSONConverter, serialized
 from .reasons import checked_reason
-from .surface import Sendable, as_frame, mark_coroutine_functions
+from .surface import NORMAL, Sendable, as_frame, close_frame, mark_coroutine_functions
 
 
 class ManagedSending(managed_receiving.ManagedReceiving):
@@ -82,6 +84,21 @@ class ManagedSending(managed_receiving.ManagedReceiving):
             self._made_backlog().add(Entry(frame, compress, whole, None))
         else:
             self._send_transformed(frame, compress, whole)
+
+    async def send_json(
+        self, value: Any, *, dumps: Callable[[Any], str | bytes] = json.dumps, compress: bool | None = None
+    ) -> None:
+        """Send ``value`` as JSON in a Text message. The option ``converter`` has no part in it.
+
+        Args:
+            dumps: A function from a value to a str or UTF-8 bytes. Default: ``json.dumps``.
+            compress: See ``send()``. Default: None.
+
+        Raises:
+            TypeError: JSON has nothing for this value.
+            RuntimeError: A message is open.
+        """
+        await self.send(PreparedFrame(serialized(JSONConverter(dumps), value)), compress=compress)
 
     def _send_transformed(self, frame: Frame, compress: bool | None, whole: bool) -> None:
         connection = self._connection
@@ -163,22 +180,32 @@ class ManagedSending(managed_receiving.ManagedReceiving):
 
     # ---- closing ----------------------------------------------------------------------
 
-    async def close(self, reason: CloseReason | int | None = CloseCode.NORMAL, message: str = "") -> None:
+    async def close(
+        self, reason: CloseReason | int | None = NORMAL, message: str | bytes = "", *, code: int | None = None
+    ) -> None:
         """Do the closing handshake: send a Close after what was sent, wait for the peer's, end the connection.
 
         What was sent is delivered as long as the peer takes it. Then the peer has ``close_timeout`` seconds to answer,
         or the connection is aborted. Messages that arrive meanwhile can still be received, as far as ``incoming`` holds
         them. A second call waits for the first. Raises nothing at the end of the session.
 
+        Args:
+            reason: A close code, a CloseReason, or None for a Close without a code. Default: 1000.
+            message: At most 123 bytes as UTF-8; not together with a CloseReason. Default: empty.
+            code: The same as a ``reason`` that is a code. Default: none.
+
         Raises:
-            ValueError: The code may not be sent.
+            ValueError: The code may not be sent, or the message is not UTF-8 or too long.
+            TypeError: There are a reason and a code.
         """
-        self.close_nowait(reason, message)
+        self.close_nowait(reason, message, code=code)
         await self._raw.wait_closed()
 
-    def close_nowait(self, reason: CloseReason | int | None = CloseCode.NORMAL, message: str = "") -> None:
+    def close_nowait(
+        self, reason: CloseReason | int | None = NORMAL, message: str | bytes = "", *, code: int | None = None
+    ) -> None:
         """Begin the closing handshake and return; it goes on by itself."""
-        frame = Frame.close(reason, message)
+        frame = close_frame(reason, message, code)
         self.begin()
         connection = self._connection
         closing = self._closing_handshake()

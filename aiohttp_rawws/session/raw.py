@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..extensions.base import ExtensionPipeline
 from ..wire.codec import Frame
-from ..wire.codes import CloseCode, CloseReason
+from ..wire.codes import CloseCode
 from . import raw_sending
 from .awaitables import receiving
 from .connection import Connection
@@ -77,20 +78,24 @@ class WebSocketSession(raw_sending.RawSending):
 
     # ---- receiving --------------------------------------------------------------------
 
-    def receive(self) -> Coroutine[Any, Any, Frame]:
-        """Await the next frame, as it came. A call that is cancelled loses nothing.
+    def receive(self, timeout: float | timedelta | None = None) -> Coroutine[Any, Any, Frame]:
+        """Await the next frame, as it came. A call that is cancelled or takes too long loses nothing.
 
         FrameChunks come, too, once ``frame_streaming_threshold`` is set. Iterating the session ends quietly where this
         raises SessionClosed or ConnectionLost.
 
+        Args:
+            timeout: Seconds to wait at most. Default: None (no limit).
+
         Raises:
+            TimeoutError: The time is over (before Python 3.11 ``asyncio.TimeoutError``, which is another class there).
             SessionClosed: The end, after a Close frame.
             ConnectionLost: The end, without one.
             PeerError: The peer broke the protocol.
             ChannelOverflow: ``incoming`` overflowed, and its ``on_overflow`` is "close".
             RuntimeError: Another task receives, or a listener does.
         """
-        return receiving(self, False)
+        return receiving(self, False) if timeout is None else self._receive_within(timeout)
 
     def _before_waiting(self) -> None:
         if self._queue.has_listener:
@@ -186,24 +191,6 @@ class WebSocketSession(raw_sending.RawSending):
         self._connection.when_done(callback)
 
     # ---- the closing handshake and the end --------------------------------------------
-
-    async def close(self, reason: CloseReason | int | None = CloseCode.NORMAL, message: str = "") -> None:
-        """Send a Close frame after what was sent before, and flush. You do the rest of the closing handshake.
-
-        Does nothing after a Close was sent or the connection was lost.
-
-        Raises:
-            ValueError: The code may not be sent.
-        """
-        self.close_nowait(reason, message)
-        await self.flush()
-
-    def close_nowait(self, reason: CloseReason | int | None = CloseCode.NORMAL, message: str = "") -> None:
-        """``close()`` without the flush."""
-        frame = Frame.close(reason, message)
-        connection = self._connection
-        if not connection.send_phase:
-            connection.send_frame(frame)
 
     def abort(self) -> None:
         """Drop the connection at once: nothing more is written, no Close frame is sent, unsent bytes are lost."""

@@ -11,9 +11,10 @@ from typing import Any
 
 from ..errors import ChannelOverflow
 from ..wire.codec import Frame, is_prepared
+from ..wire.codes import CloseReason
 from . import surface
 from .awaitables import sending
-from .surface import Sendable, as_frame, mark_coroutine_functions
+from .surface import NORMAL, Sendable, as_frame, close_frame, mark_coroutine_functions
 
 
 class RawSending(surface.Surface):
@@ -117,6 +118,34 @@ class RawSending(surface.Surface):
         waiter = self._connection.drained()
         if waiter is not None:
             await self._connection.wait_for(waiter)
+
+    async def close(
+        self, reason: CloseReason | int | None = NORMAL, message: str | bytes = "", *, code: int | None = None
+    ) -> None:
+        """Send a Close frame after what was sent before, and flush. You do the rest of the closing handshake.
+
+        Does nothing after a Close was sent or the connection was lost.
+
+        Args:
+            reason: A close code, a CloseReason, or None for a Close without a code. Default: 1000.
+            message: At most 123 bytes as UTF-8; not together with a CloseReason. Default: empty.
+            code: The same as a ``reason`` that is a code. Default: none.
+
+        Raises:
+            ValueError: The code may not be sent, or the message is not UTF-8 or too long.
+            TypeError: There are a reason and a code.
+        """
+        self.close_nowait(reason, message, code=code)
+        await self.flush()
+
+    def close_nowait(
+        self, reason: CloseReason | int | None = NORMAL, message: str | bytes = "", *, code: int | None = None
+    ) -> None:
+        """``close()`` without the flush."""
+        frame = close_frame(reason, message, code)
+        connection = self._connection
+        if not connection.send_phase:
+            connection.send_frame(frame)
 
     @property
     def frames_unsent(self) -> int:

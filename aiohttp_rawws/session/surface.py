@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import sys
 from collections.abc import Callable, Coroutine, Generator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from ..extensions.base import ExtensionPipeline
 from ..wire.codec import Frame, PreparedFrame
+from ..wire.codes import CloseCode, CloseReason
 from . import endpoint
 from .awaitables import receiving
 from .channels import Incoming, Outgoing
 from .connection import Connection
-from .converters import deserialized, require_converter, serialized
-from .options import SessionOptions
+from .converters import JSONConverter, deserialized, require_converter, serialized
+from .options import SessionOptions, check_seconds
 from .reasons import leaves_of, reason_for_exception
 from .state import CloseState, SessionStats
 
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 Sendable = Frame | PreparedFrame | str | bytes | bytearray | memoryview
 
 YIELD_EVERY_BYTES = 2**20  # a sender that never has to wait lets other tasks run after so many
+
+NORMAL = CloseReason(CloseCode.NORMAL)  # the default of ``close()``, an object of its own: it is known if one is given
 
 
 def as_frame(item: Sendable) -> Frame:
@@ -41,6 +46,20 @@ def as_frame(item: Sendable) -> Frame:
     if isinstance(item, (bytes, bytearray, memoryview)):
         return Frame.binary(item)
     raise TypeError(f"a Frame, PreparedFrame, str or bytes can be sent, not {type(item).__name__}")
+
+
+def close_frame(reason: CloseReason | int | None, message: str | bytes, code: int | None) -> Frame:
+    """The Close frame that the arguments of ``close()`` stand for.
+
+    Raises:
+        TypeError: There are a code and a reason.
+        ValueError: The code may not be sent, or the message is not UTF-8 or too long.
+    """
+    if reason is NORMAL:
+        reason = CloseCode.NORMAL if code is None else code
+    elif code is not None:
+        raise TypeError(f"close() takes a reason or code=, not both: {reason!r} and code={code!r}")
+    return Frame.close(reason, message if isinstance(message, str) else str(message, "utf-8"))
 
 
 class Surface(endpoint.Endpoint):
@@ -65,6 +84,14 @@ class Surface(endpoint.Endpoint):
         if not self._queue.can_take():
             return None
         return cast(Frame, self._take())
+
+    async def _receive_within(self, timeout: float | timedelta) -> Frame:
+        """``receive(timeout)``. Both ways to wait leave what arrives too late in the queue."""
+        seconds = check_seconds("timeout", timeout)
+        if sys.version_info >= (3, 11):
+            async with asyncio.timeout(seconds):
+                return cast(Frame, await receiving(self, False))
+        return cast(Frame, await asyncio.wait_for(receiving(self, False), seconds))
 
     @property
     def incoming(self) -> Incoming:
@@ -110,6 +137,37 @@ class Surface(endpoint.Endpoint):
 
     # ---- values -----------------------------------------------------------------------
 
+    async def send_json(self, value: Any, *, dumps: Callable[[Any], str | bytes] = json.dumps) -> None:
+        """Send ``value`` as JSON in a Text frame. The option ``converter`` has no part in it.
+
+        Args:
+            dumps: A function from a value to a str or UTF-8 bytes. Default: ``json.dumps``.
+
+        Raises:
+            TypeError: JSON has nothing for this value.
+            RuntimeError: A message is open.
+        """
+        frame = serialized(JSONConverter(dumps), value)
+        await self.send(PreparedFrame(frame))  # type: ignore[attr-defined]
+
+    async def receive_json(
+        self, *, loads: Callable[[Any], Any] = json.loads, timeout: float | timedelta | None = None
+    ) -> Any:
+        """Receive one frame, on a managed session one message, and return the value of its JSON.
+
+        Args:
+            loads: A function from a str to a value. Default: ``json.loads``.
+            timeout: See ``receive()``. Default: None (no limit).
+
+        Raises:
+            DeserializeError: It is not JSON, not UTF-8, or not a whole Text message in one frame. The frame is taken
+                all the same, and is in the error. A managed session whose handler lets this out is closed with 1007,
+                or 1003 for a frame of another kind.
+            TimeoutError: See ``receive()``.
+        """
+        frame = await (receiving(self, False) if timeout is None else self._receive_within(timeout))
+        return deserialized(JSONConverter(loads=loads), frame, None)
+
     async def send_serialized(self, value: Any) -> None:
         """Send the frame that the option ``converter`` makes of ``value``.
 
@@ -152,6 +210,12 @@ class Surface(endpoint.Endpoint):
         connection = self._connection
         leaves = list(leaves_of(exc))
         return bool(leaves) and all(connection.owns(leaf) for leaf in leaves)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more can be sent: a Close was, or the connection ends or is lost. What arrived before can
+        still be received."""
+        return bool(self._connection.send_phase)
 
     @property
     def close_state(self) -> CloseState:

@@ -41,12 +41,16 @@ SENDS: dict[str, Callable[[Any], Any]] = {
     "prepared": lambda session: session.send(PreparedFrame(Frame.text("x"))),
     "channel": lambda session: session.outgoing.send("x"),
     "serialized": lambda session: session.send_serialized("x"),
+    "json": lambda session: session.send_json("x"),
     "close": lambda session: session.send(Frame.close(1000)),
     "close()": lambda session: session.close(),
+    "close(code=)": lambda session: session.close(code=1001, message=b"x"),
     "large": lambda session: session.send(NOISE),
 }
 RECEIVES: dict[str, Callable[[Any], Any]] = {
     "receive()": lambda session: session.receive(),
+    "receive(timeout=)": lambda session: session.receive(timeout=5),
+    "json": lambda session: session.receive_json(),
     "anext()": lambda session: session.__anext__(),
     "channel": lambda session: session.incoming.receive(),
     "deserialized": lambda session: session.receive_deserialized(),
@@ -111,6 +115,9 @@ WRONG: dict[str, Callable[[Any], Any]] = {
     "no converter": lambda session: session.send_serialized("x"),
     "no such value": lambda session: session.receive_deserialized(),
     "an unsendable code": lambda session: session.close(1006),
+    "two codes": lambda session: session.close(1000, code=1001),
+    "no time": lambda session: session.receive(timeout=0),
+    "no JSON": lambda session: session.send_json({1, 2}),
 }
 
 
@@ -128,7 +135,7 @@ async def test_an_error_comes_out_of_the_await_and_not_of_the_call(kind: str, ca
         bad = make(session)
         results = await asyncio.gather(good, bad, return_exceptions=True)
         assert results[0] == "good"
-        closes = call in ("close", "close()") and (kind in ("managed", "deflate") or call == "close()")
+        closes = call.startswith("close(") or (call == "close" and kind in ("managed", "deflate"))
         assert results[1] is None if closes else isinstance(results[1], Exception)
         again = asyncio.ensure_future(make(session))
         await asyncio.wait([again])
@@ -340,7 +347,10 @@ can_be_marked = pytest.mark.skipif(
 
 @can_be_marked
 @pytest.mark.parametrize("cls", [WebSocketSession, DefaultWebSocketSession])
-@pytest.mark.parametrize("name", ["send", "receive", "close", "flush", "send_serialized", "receive_deserialized"])
+@pytest.mark.parametrize(
+    "name",
+    ["send", "receive", "close", "flush", "send_json", "receive_json", "send_serialized", "receive_deserialized"],
+)
 def test_frameworks_see_coroutine_functions(cls: type, name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.14 has it in inspect alone

@@ -273,6 +273,10 @@ async def send_serialized(session: Any, item: Any) -> None:
     await session.send_serialized(item)
 
 
+async def send_json(session: Any, item: Any) -> None:
+    await session.send_json(item)
+
+
 async def as_a_broadcast(session: Any, item: Any) -> None:
     report = broadcast([session], item)
     assert report.skipped == [session] and report.delivered == 0
@@ -299,6 +303,7 @@ CALLS: list[Callable[[Any, Any], Any]] = [
     send_nowait,
     try_send,
     send_serialized,
+    send_json,
     as_a_broadcast,
     as_a_broadcast_that_waits,
 ]
@@ -313,7 +318,7 @@ async def test_a_whole_message_inside_an_open_one_is_refused(
 ) -> None:
     """In every way to send it, and wherever it would go next. The open message goes on, and the next whole one."""
     options: dict[str, Any] = {"converter": JSONConverter(), "outgoing": UNLIMITED, "masking": masking}
-    for item in ["x"] if call is send_serialized else WHOLE.values():
+    for item in ["x"] if call in (send_serialized, send_json) else WHOLE.values():
         async with talking(kind, **options) as (session, raw, peer):
             peer.connection.parser.masked = masking
             peer.pause_reading()
@@ -356,7 +361,7 @@ async def test_a_whole_message_that_waits_while_another_one_is_opened(kind: str)
 
 
 @each_kind
-@pytest.mark.parametrize("item", ["bytes", "frame", "prepared", "serialized", "close to a MiB", "channel"])
+@pytest.mark.parametrize("item", ["bytes", "frame", "prepared", "serialized", "json", "close to a MiB", "channel"])
 async def test_a_sender_lets_others_run_once_per_mebibyte(kind: str, item: str) -> None:
     """Even if the peer takes everything at once and ``send()`` has nothing to wait for."""
     size = 2**20 - 1 if item == "close to a MiB" else 1000
@@ -367,6 +372,7 @@ async def test_a_sender_lets_others_run_once_per_mebibyte(kind: str, item: str) 
         "frame": lambda session: session.send(frame),
         "prepared": lambda session: session.send(prepared),
         "serialized": lambda session: session.send_serialized("x" * size),
+        "json": lambda session: session.send_json("x" * size),
         "channel": lambda session: session.outgoing.send(payload),
     }
     send = sends.get(item, lambda session: session.send(payload))

@@ -95,6 +95,7 @@ OF_CALLS: dict[str, Callable[[Setting], Any]] = {
     "receive()": lambda on: on.session.receive(),
     "async for": lambda on: anext(on.session),
     "receive_nowait()": lambda on: on.session.receive_nowait(),
+    "receive_json()": lambda on: on.session.receive_json(timeout=10_000),  # which is receive(timeout), too
     "receive_deserialized()": lambda on: on.session.receive_deserialized(),
     "incoming.receive()": lambda on: on.session.incoming.receive(),
     "incoming.try_receive()": lambda on: on.session.incoming.try_receive(),
@@ -110,6 +111,7 @@ OF_CALLS: dict[str, Callable[[Setting], Any]] = {
     "outgoing.send()": lambda on: on.session.outgoing.send("sent"),
     "send_nowait()": lambda on: on.session.send_nowait("sent"),
     "outgoing.try_send()": lambda on: on.session.outgoing.try_send("sent"),
+    "send_json()": lambda on: on.session.send_json("sent"),
     "send_serialized()": lambda on: on.session.send_serialized("sent"),
     "send_raw()": lambda on: on.session.send_raw(b"\x81\x01", b"x"),
     "write_bytes()": lambda on: on.session.write_bytes(b"\x81\x01x"),
@@ -147,8 +149,15 @@ SETTABLE = (
     "ping_interval",
     "timeout",
 )
-RECEIVING = ("receive()", "async for", "receive_deserialized()", "incoming.receive()", "async for incoming")
-SENDING = ("send()", "outgoing.send()", "send_serialized()")
+RECEIVING = (
+    "receive()",
+    "async for",
+    "receive_json()",
+    "receive_deserialized()",
+    "incoming.receive()",
+    "async for incoming",
+)
+SENDING = ("send()", "outgoing.send()", "send_json()", "send_serialized()")
 ITERATING = ("async for", "async for incoming")
 
 

@@ -171,6 +171,10 @@ async def as_json(session: Any) -> None:
     await session.receive_deserialized()
 
 
+async def as_json_without_an_option(session: Any) -> None:
+    await session.receive_json()
+
+
 async def as_a_dict(session: Any) -> None:
     await session.receive_deserialized(dict)
 
@@ -193,6 +197,8 @@ PAYLOADS: list[Any] = [
     pytest.param(as_json, Frame.text("{"), 1007, id="json"),
     pytest.param(as_json, Frame.text("[" * 100_000), 1007, id="deep json"),
     pytest.param(as_a_dict, Frame.text("[]"), 1007, id="another type"),
+    pytest.param(as_json_without_an_option, Frame.text("{"), 1007, id="json without an option"),
+    pytest.param(as_json_without_an_option, Frame.binary(b"{}"), 1003, id="json in a binary message"),
     pytest.param(as_json, Frame.binary(b"{}"), 1003, id="the wrong kind"),
     pytest.param(in_a_listener, Frame.binary(b"\xff"), 1007, id="listener"),
     pytest.param(in_a_task, Frame.binary(b"\xff"), 1007, id="task"),
