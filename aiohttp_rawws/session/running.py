@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from ..errors import ChannelOverflow
 from ..wire.codes import CloseCode
+from .attribute_names import attribute_hint
 from .managed import DefaultWebSocketSession
 from .raw import WebSocketSession
 from .reasons import leaves_of, reason_for_payload
@@ -39,7 +40,7 @@ def is_overflow(exc: BaseException) -> bool:
 
 
 def log_exception(session: object, exc: Exception) -> None:
-    logger.error("Error in the handler of %r", session, exc_info=exc)
+    logger.error("Error in the handler of %r%s", session, attribute_hint(exc), exc_info=exc)
 
 
 async def run_session(
