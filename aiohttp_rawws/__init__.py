@@ -40,6 +40,7 @@ from .session.options import (
     OnViolation,
     Periodic,
     SessionOptions,
+    SessionOptionsDict,
     WhenIdle,
     bounded,
 )
@@ -50,11 +51,12 @@ from .session.streams import RawWebSocket
 from .session.surface import Cork, Listening, Sendable
 from .session.timeouts import OnLimit
 from .web.check import ProtocolChoice
-from .web.options import BeforeUpgrade, WebSocketOptions
+from .web.handlers import ManagedHandler, ManagedUpgradeDict, RawHandler, RawUpgradeDict
+from .web.options import BeforeUpgrade, PluginOptionsDict, RouteOptionsDict, WebSocketOptions
 from .web.origins import OriginCheck, Origins
 from .web.plugin import WEBSOCKETS, Sessions, WebSockets
 from .web.routing import RouteTableDef, WebSocketRouteDef, websocket, websocket_raw
-from .web.server_session import DefaultWebSocketServerSession, WebSocketServerSession
+from .web.server_session import DefaultWebSocketServerSession, ServerSession, WebSocketServerSession
 from .web.setup import setup
 from .web.upgrade import WebSocketUpgrade
 from .wire.codec import Frame, FrameChunk, FrameHeader, PreparedFrame, encode_header
@@ -96,7 +98,9 @@ __all__ = [
     "JSONConverter",
     "Latency",
     "Listening",
+    "ManagedHandler",
     "ManagedSession",
+    "ManagedUpgradeDict",
     "MemoryPair",
     "OnError",
     "OnLimit",
@@ -109,19 +113,25 @@ __all__ = [
     "PeerError",
     "PerMessageDeflate",
     "Periodic",
+    "PluginOptionsDict",
     "PolicyViolation",
     "PreparedFrame",
     "ProtocolChoice",
     "ProtocolViolation",
+    "RawHandler",
     "RawSession",
+    "RawUpgradeDict",
     "RawWSError",
     "RawWebSocket",
+    "RouteOptionsDict",
     "RouteTableDef",
     "Sendable",
+    "ServerSession",
     "Session",
     "SessionClosed",
     "SessionHandler",
     "SessionOptions",
+    "SessionOptionsDict",
     "SessionStats",
     "Sessions",
     "WebSocketDeflateExtension",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .options import SessionOptions
+from .options import SessionOptions, SessionOptionsDict
 from .raw import WebSocketSession
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class MemoryTransport(asyncio.Transport):
@@ -190,7 +193,10 @@ class MemoryPair(NamedTuple):
 
 
 def memory_pair(
-    *, server_options: SessionOptions | None = None, client_options: SessionOptions | None = None, **options: Any
+    *,
+    server_options: SessionOptions | None = None,
+    client_options: SessionOptions | None = None,
+    **options: Unpack[SessionOptionsDict],
 ) -> MemoryPair:
     """Connect two raw sessions in memory: ``server, client = memory_pair()``. They are open, without a handshake.
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from .converters import ContentConverter
 from .option_names import did_you_mean
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
 OnOverflow = Literal["suspend", "close"]
 OnViolation = Literal["close", "raise"]
@@ -180,7 +180,35 @@ BOUNDED = bounded()
 PERIODIC = Periodic()
 
 
-@dataclass(frozen=True)
+class SessionOptionsDict(TypedDict, total=False):
+    """The options of a session as keyword arguments, for ``**options: Unpack[SessionOptionsDict]``.
+
+    ``SessionOptions`` says what each of them means.
+    """
+
+    max_frame_size: int | None
+    max_message_size: int | None
+    masking: bool | None
+    strict: bool
+    incoming: ChannelConfig
+    outgoing: ChannelConfig
+    close_timeout: float | timedelta
+    ping_interval: float | timedelta | None
+    timeout: float | timedelta | None
+    on_violation: OnViolation
+    on_error: OnError
+    converter: ContentConverter | None
+    keepalive: Periodic
+    auto_pong: bool
+    auto_close: bool
+    max_fragments: int | None
+    max_control_rate: int | None
+    idle_timeout: float | timedelta | None
+    max_lifetime: float | timedelta | None
+    write_timeout: float | timedelta | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SessionOptions:
     """The options of one session. They are checked when they are made, and cannot be changed.
 
@@ -251,6 +279,10 @@ class SessionOptions:
     max_lifetime: float | None = None
     write_timeout: float | None = None
 
+    if TYPE_CHECKING:  # a field is read as seconds, and can be given as a timedelta
+
+        def __init__(self, **options: Unpack[SessionOptionsDict]) -> None: ...
+
     def __post_init__(self) -> None:
         def settle(name: str, value: object) -> None:
             object.__setattr__(self, name, value)  # the dataclass is frozen
@@ -292,12 +324,13 @@ class SessionOptions:
         check_names(given, names_of(cls))
         return cls(**given)
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self, **changes: Unpack[SessionOptionsDict]) -> Self:
         """Return a copy with other values for some options.
 
         Raises:
             TypeError: A name is not that of an option, or a value has a wrong type.
             ValueError: A value is out of range.
         """
-        check_names(changes, names_of(type(self)))
-        return dataclasses.replace(self, **changes)
+        given: dict[str, Any] = {**changes}  # the fields themselves take seconds only
+        check_names(given, names_of(type(self)))
+        return dataclasses.replace(self, **given)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .options import SessionOptions
+from .options import SessionOptions, SessionOptionsDict
 from .raw import WebSocketSession
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 READ_SIZE = 64 * 1024
 
@@ -196,7 +199,7 @@ class RawWebSocket(WebSocketSession):
         *,
         server: bool = True,
         new_masking_key: Callable[[], bytes] | None = None,
-        **options: Any,
+        **options: Unpack[SessionOptionsDict],
     ) -> None:
         """
         Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any, TypeVar
@@ -30,7 +30,8 @@ logger = logging.getLogger("aiohttp_rawws")
 
 T = TypeVar("T")
 
-ProtocolChoice = Iterable[str] | handshake.Select | None
+ProtocolSelector = Callable[[web.Request, tuple[str, ...]], str | Awaitable[str | None] | None]
+ProtocolChoice = Iterable[str] | ProtocolSelector | None
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ async def _choose_protocol(request: web.BaseRequest, terms: Terms) -> str | None
             raise handshake.not_offered([terms.protocol], offered)
         return terms.protocol
     if callable(terms.protocols):
-        chosen = terms.protocols(request, offered)
+        chosen = terms.protocols(request, offered)  # type: ignore[arg-type]  # as for before_upgrade
         if isawaitable(chosen):
             chosen = await chosen
         return handshake.checked_selection(chosen, offered)
@@ -223,7 +224,7 @@ async def _ask_before_upgrade(
     before_upgrade = options.before_upgrade
     if before_upgrade is None:
         return CIMultiDict()
-    result: object = before_upgrade(request)
+    result: object = before_upgrade(request)  # type: ignore[arg-type]  # a BaseRequest on a low-level web.Server
     if isawaitable(result):
         result = await result
     if isinstance(result, web.StreamResponse):

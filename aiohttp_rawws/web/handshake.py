@@ -9,8 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from multidict import MultiMapping, MutableMultiMapping
 
@@ -38,8 +37,6 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 # A field value cannot contain these (RFC 9110, section 5.5).
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-
-Select = Callable[[Any, "tuple[str, ...]"], Any]
 
 
 def elements(headers: MultiMapping[str], name: str) -> list[str]:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from ..extensions.base import check_conflicts
+from ..extensions.base import WebSocketExtensionFactory, check_conflicts
 from ..extensions.deflate import PerMessageDeflate
-from ..session.options import SessionOptions, check_count, check_seconds, names_of
+from ..session.options import SessionOptions, SessionOptionsDict, check_count, check_seconds, names_of
 from ..wire.codes import CloseReason, may_be_sent
 from .origins import OriginCheck, Origins, compile_origins
 
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
 BeforeUpgradeResult = Mapping[str, str] | Iterable[tuple[str, str]] | web.StreamResponse | None
-BeforeUpgrade = Callable[[Any], BeforeUpgradeResult | Awaitable[BeforeUpgradeResult]]
+BeforeUpgrade = Callable[[web.Request], BeforeUpgradeResult | Awaitable[BeforeUpgradeResult]]
 
 try:  # the choice of aiohttp.set_zlib_backend() holds here, too; aiohttp has it since 3.12
     from aiohttp.compression_utils import ZLibBackend
@@ -25,7 +29,28 @@ except ImportError:
 PLUGIN_ONLY = frozenset({"max_sessions", "max_sessions_per_address", "shutdown_code", "shutdown_reason"})
 
 
-@dataclass(frozen=True)
+class RouteOptionsDict(SessionOptionsDict, total=False):
+    """The options of a route as keyword arguments: those of a session, and those of the handshake.
+
+    ``WebSocketOptions`` says what each of them means.
+    """
+
+    origins: Origins
+    before_upgrade: BeforeUpgrade | None
+    extensions: Iterable[WebSocketExtensionFactory]
+    handshake_timeout: float | timedelta | None
+
+
+class PluginOptionsDict(RouteOptionsDict, total=False):
+    """The options of ``setup()`` as keyword arguments: those of a route, and those of the server."""
+
+    max_sessions: int | None
+    max_sessions_per_address: int | None
+    shutdown_code: int
+    shutdown_reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class WebSocketOptions(SessionOptions):
     """The options of ``setup()`` and of a route: those of ``SessionOptions``, and these.
 
@@ -66,7 +91,7 @@ class WebSocketOptions(SessionOptions):
 
     origins: Origins = "same-origin"
     before_upgrade: BeforeUpgrade | None = None
-    extensions: tuple[Any, ...] = ()
+    extensions: tuple[WebSocketExtensionFactory, ...] = ()
     handshake_timeout: float | None = 10.0
     disconnect_grace: float | None = None
     write_timeout: float | None = 60.0
@@ -75,6 +100,11 @@ class WebSocketOptions(SessionOptions):
     shutdown_code: int = 1001
     shutdown_reason: str = "Server is going down"
     origin_check: OriginCheck | None = field(init=False, repr=False, compare=False)
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **options: Unpack[PluginOptionsDict]) -> None: ...
+        def replace(self, **changes: Unpack[PluginOptionsDict]) -> Self: ...
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -17,15 +17,15 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from fnmatch import translate
 from inspect import isawaitable
 from ipaddress import IPv6Address
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from aiohttp import web
 from yarl import URL
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
-OriginCallable = Callable[[str, web.BaseRequest], bool | Awaitable[bool]]
-Origins = str | re.Pattern[str] | Iterable[str | re.Pattern[str]] | OriginCallable | None
+OriginCallable = Callable[[str, web.Request], bool | Awaitable[bool]]
+Origins = Literal["same-origin"] | re.Pattern[str] | Iterable[str | re.Pattern[str]] | OriginCallable | None
 OriginCheck = Callable[[str, web.BaseRequest], Awaitable[bool]]
 
 
@@ -205,7 +205,7 @@ def compile_origins(origins: Origins) -> OriginCheck | None:
 
 def _asked(ask: OriginCallable) -> OriginCheck:
     async def check(text: str, request: web.BaseRequest) -> bool:
-        answer = ask(text, request)
+        answer = ask(text, request)  # type: ignore[arg-type]  # a BaseRequest on a low-level web.Server
         return bool(await answer) if isawaitable(answer) else bool(answer)
 
     return check

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from typing import Any
 
 from aiohttp import web
 from aiosignal import Signal
 
-from ..session.kinds import Session
 from .options import WebSocketOptions
+from .server_session import ServerSession
 
 
-class Sessions(Sized, Iterable[Session]):
+class Sessions(Sized, Iterable[ServerSession]):
     """A view of the live sessions, raw and managed. Iterating goes over a copy, so sessions may come and go."""
 
-    def __init__(self, live: Mapping[Session, object]) -> None:
+    def __init__(self, live: Mapping[ServerSession, object]) -> None:
         self._live = live
 
     def __len__(self) -> int:
         return len(self._live)
 
-    def __iter__(self) -> Iterator[Session]:
+    def __iter__(self) -> Iterator[ServerSession]:
         return iter(tuple(self._live))
 
     def __contains__(self, session: object) -> bool:
@@ -58,8 +57,8 @@ class WebSockets:
         self.sessions = sessions
         self.closing = False
         self.refused: Counter[str] = Counter()
-        self.on_session_start: Signal[Any] = Signal(self)
-        self.on_session_end: Signal[Any] = Signal(self)
+        self.on_session_start: Signal[ServerSession] = Signal(self)
+        self.on_session_end: Signal[ServerSession] = Signal(self)
 
 
 WEBSOCKETS = web.AppKey("WEBSOCKETS", WebSockets)

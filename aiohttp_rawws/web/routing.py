@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -15,11 +15,13 @@ from aiohttp.typedefs import Handler
 from ..session.kinds import SessionHandler
 from ..session.options import check_bool, check_names
 from .check import ProtocolChoice, checked_protocols
-from .options import OF_ROUTES, RouteOptions
+from .handlers import ManagedHandler, ManagedHandlerT, RawHandler, RawHandlerT
+from .options import OF_ROUTES, RouteOptions, RouteOptionsDict
 from .resource import WebSocketResource
 from .upgrade import WebSocketUpgrade, checked_handler
 
-SessionHandlerT = TypeVar("SessionHandlerT", bound=SessionHandler)
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def aiohttp_handler(
@@ -28,8 +30,8 @@ def aiohttp_handler(
     protocol: str | None = None,
     protocols: ProtocolChoice = None,
     negotiate_extensions: bool = False,
-    managed: bool = False,
-    **options: Any,
+    managed: Any = False,
+    **options: Unpack[RouteOptionsDict],
 ) -> Handler:
     """Make an aiohttp handler that upgrades the request and runs ``handler`` over the session.
 
@@ -48,7 +50,7 @@ def aiohttp_handler(
 
     async def upgrade(request: web.Request) -> web.StreamResponse:
         response = WebSocketUpgrade(
-            request, protocol, negotiate_extensions, handler, protocols=protocols, managed=managed
+            request, protocol, negotiate_extensions, handle=handler, protocols=protocols, managed=managed
         )
         response.options = route_options.merged_with(response.options)
         return await response.run()
@@ -116,26 +118,26 @@ def _route_or_handler(function: str, args: tuple[Any, ...], keywords: dict[str, 
 @overload
 def websocket_raw(
     path: str,
-    handler: SessionHandler,
+    handler: RawHandler,
     /,
     *,
     name: str | None = None,
     protocol: str | None = None,
     protocols: ProtocolChoice = None,
     negotiate_extensions: bool = False,
-    **options: Any,
+    **options: Unpack[RouteOptionsDict],
 ) -> WebSocketRouteDef: ...
 
 
 @overload
 def websocket_raw(
-    handler: SessionHandler,
+    handler: RawHandler,
     /,
     *,
     protocol: str | None = None,
     protocols: ProtocolChoice = None,
     negotiate_extensions: bool = False,
-    **options: Any,
+    **options: Unpack[RouteOptionsDict],
 ) -> Handler: ...
 
 
@@ -145,8 +147,8 @@ def websocket_raw(
     protocol: str | None = None,
     protocols: ProtocolChoice = None,
     negotiate_extensions: bool = False,
-    **options: Any,
-) -> Callable[[SessionHandler], Handler]: ...
+    **options: Unpack[RouteOptionsDict],
+) -> Callable[[RawHandler], Handler]: ...
 
 
 def websocket_raw(*args: Any, **keywords: Any) -> Any:
@@ -183,26 +185,26 @@ def websocket_raw(*args: Any, **keywords: Any) -> Any:
 @overload
 def websocket(
     path: str,
-    handler: SessionHandler,
+    handler: ManagedHandler,
     /,
     *,
     name: str | None = None,
     protocol: str | None = None,
     protocols: ProtocolChoice = None,
     negotiate_extensions: bool = True,
-    **options: Any,
+    **options: Unpack[RouteOptionsDict],
 ) -> WebSocketRouteDef: ...
 
 
 @overload
 def websocket(
-    handler: SessionHandler,
+    handler: ManagedHandler,
     /,
     *,
     protocol: str | None = None,
     protocols: ProtocolChoice = None,
     negotiate_extensions: bool = True,
-    **options: Any,
+    **options: Unpack[RouteOptionsDict],
 ) -> Handler: ...
 
 
@@ -212,8 +214,8 @@ def websocket(
     protocol: str | None = None,
     protocols: ProtocolChoice = None,
     negotiate_extensions: bool = True,
-    **options: Any,
-) -> Callable[[SessionHandler], Handler]: ...
+    **options: Unpack[RouteOptionsDict],
+) -> Callable[[ManagedHandler], Handler]: ...
 
 
 def websocket(*args: Any, **keywords: Any) -> Any:
@@ -245,8 +247,8 @@ class RouteTableDef(web.RouteTableDef):
         protocol: str | None = None,
         protocols: ProtocolChoice = None,
         negotiate_extensions: bool = False,
-        **options: Any,
-    ) -> Callable[[SessionHandlerT], SessionHandlerT]:
+        **options: Unpack[RouteOptionsDict],
+    ) -> Callable[[RawHandlerT], RawHandlerT]:
         """Add a raw WebSocket route, see the function ``websocket_raw()``. The decorated function is not changed."""
         keywords = {"protocols": protocols, "negotiate_extensions": negotiate_extensions, **options}
         return self._decorator(path, name=name, protocol=protocol, **keywords)
@@ -259,16 +261,16 @@ class RouteTableDef(web.RouteTableDef):
         protocol: str | None = None,
         protocols: ProtocolChoice = None,
         negotiate_extensions: bool = True,
-        **options: Any,
-    ) -> Callable[[SessionHandlerT], SessionHandlerT]:
+        **options: Unpack[RouteOptionsDict],
+    ) -> Callable[[ManagedHandlerT], ManagedHandlerT]:
         """Add a managed WebSocket route, see the function ``websocket()``. The decorated function is not changed."""
         keywords = {"protocols": protocols, "negotiate_extensions": negotiate_extensions, **options}
         return self._decorator(path, name=name, protocol=protocol, managed=True, **keywords)
 
-    def _decorator(self, path: str, **keywords: Any) -> Callable[[SessionHandlerT], SessionHandlerT]:
+    def _decorator(self, path: str, **keywords: Any) -> Callable[[Any], Any]:
         _route(path, _nothing, **keywords)  # raise here, not when the decorator is applied
 
-        def decorate(handler: SessionHandlerT) -> SessionHandlerT:
+        def decorate(handler: Any) -> Any:
             self._definitions.append(_route(path, handler, **keywords))
             return handler
 

@@ -17,10 +17,11 @@ from weakref import WeakSet
 
 from aiohttp import web
 
-from ..session.kinds import Session, SessionHandler
+from ..session.kinds import SessionHandler
 from ..session.managed import DefaultWebSocketSession
 from ..session.running import OnException, run_managed, run_session
 from ..session.timeouts import OnLimit
+from .server_session import ServerSession
 
 if TYPE_CHECKING:
     from .admission import Slot
@@ -33,7 +34,7 @@ _reported: WeakSet[web.AbstractRoute] = WeakSet()
 
 
 def run_handler(
-    session: Session,
+    session: ServerSession,
     handler: SessionHandler,
     on_limit: OnLimit | None = None,
     on_exception: OnException | None = None,
@@ -49,12 +50,12 @@ class Registry(Protocol):
 
     on_limit: OnLimit
 
-    def enter(self, session: Session, handler: SessionHandler, connection: ServerConnection) -> SessionHandler: ...
-    def connection_lost(self, session: Session) -> None: ...
-    async def leave(self, session: Session) -> None: ...
+    def enter(self, session: ServerSession, handler: SessionHandler, connection: ServerConnection) -> SessionHandler: ...
+    def connection_lost(self, session: ServerSession) -> None: ...
+    async def leave(self, session: ServerSession) -> None: ...
 
 
-def route_of(session: Session) -> web.AbstractRoute | None:
+def route_of(session: ServerSession) -> web.AbstractRoute | None:
     """The route that ``session`` was opened on, or None if it was opened without an application."""
     request = getattr(session, "request", None)
     return request.match_info.route if isinstance(request, web.Request) else None
@@ -107,7 +108,7 @@ class ServerConnection(asyncio.BaseProtocol):
         self._slot = slot
         self._registry = registry
         self._grace = grace
-        self.session: Session | None = None
+        self.session: ServerSession | None = None
         self._task: asyncio.Task[None] | None = None
         self._was_stopped = False
         self._timers: list[asyncio.TimerHandle] = []
@@ -119,7 +120,7 @@ class ServerConnection(asyncio.BaseProtocol):
 
     # ---- the handler ------------------------------------------------------------------
 
-    async def run(self, session: Session, handler: SessionHandler, on_exception: OnException | None) -> None:
+    async def run(self, session: ServerSession, handler: SessionHandler, on_exception: OnException | None) -> None:
         """Run ``handler`` over ``session`` in a task of its own, until the handler and the connection have ended.
 
         Variables that the handler sets in its context are set for the caller, too, from Python 3.11 on.
@@ -158,7 +159,7 @@ class ServerConnection(asyncio.BaseProtocol):
             if copied is not None:
                 take_variables(copied)
 
-    async def _run(self, session: Session, handler: SessionHandler, on_exception: OnException | None) -> None:
+    async def _run(self, session: ServerSession, handler: SessionHandler, on_exception: OnException | None) -> None:
         registry = self._registry
         if registry is None:
             await run_handler(session, handler, None, on_exception)
@@ -225,7 +226,7 @@ class ServerConnection(asyncio.BaseProtocol):
 
     # ---- a handler that does not notice the loss --------------------------------------
 
-    def _knows_of_the_end(self, session: Session) -> bool:
+    def _knows_of_the_end(self, session: ServerSession) -> bool:
         connection = session.connection
         if connection.end_reported:
             return True

@@ -84,3 +84,7 @@ class DefaultWebSocketServerSession(DefaultWebSocketSession):
     def protocol(self) -> str | None:
         """The subprotocol agreed on, or None."""
         return self.raw.protocol
+
+
+ServerSession = WebSocketServerSession | DefaultWebSocketServerSession
+"""A raw or a managed session of a server."""

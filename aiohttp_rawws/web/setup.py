@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from .options import WebSocketOptions
+from .options import PluginOptionsDict, WebSocketOptions
 from .plugin import WEBSOCKETS, WebSockets
 from .supervisor import SUPERVISOR, Supervisor
 from .upgrade import UpgradeWatch, WebSocketUpgrade, upgrade_watch
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
-def setup(app: web.Application, **options: Any) -> WebSockets:
+
+def setup(app: web.Application, **options: Unpack[PluginOptionsDict]) -> WebSockets:
     """Install the plugin in ``app``: options for its routes, a view of its live sessions, an orderly shutdown.
 
     Call it once, on the outermost application, before the application is started or added to another. An inner

@@ -11,12 +11,13 @@ import logging
 from aiohttp import web
 
 from ..errors import HandshakeError
-from ..session.kinds import Session, SessionHandler
+from ..session.kinds import SessionHandler
 from ..session.timeouts import OnLimit
 from .admission import ConnectionLimit, Slot
 from .options import WebSocketOptions
 from .plugin import Sessions, WebSockets
 from .server_connection import ServerConnection
+from .server_session import ServerSession
 
 logger = logging.getLogger("aiohttp_rawws")
 
@@ -30,8 +31,8 @@ class Supervisor:
     """
 
     def __init__(self, options: WebSocketOptions) -> None:
-        self._live: dict[Session, ServerConnection] = {}
-        self._lost: dict[Session, ServerConnection] = {}  # without their connection, but their handler still runs
+        self._live: dict[ServerSession, ServerConnection] = {}
+        self._lost: dict[ServerSession, ServerConnection] = {}  # without their connection, but their handler still runs
         self._connections = ConnectionLimit(options.max_sessions, options.max_sessions_per_address)
         self._closing_tasks: set[asyncio.Task[None]] = set()
         self.plugin = WebSockets(options, Sessions(self._live))
@@ -67,7 +68,7 @@ class Supervisor:
         self.plugin.on_session_start.freeze()
         self.plugin.on_session_end.freeze()
 
-    def enter(self, session: Session, handler: SessionHandler, connection: ServerConnection) -> SessionHandler:
+    def enter(self, session: ServerSession, handler: SessionHandler, connection: ServerConnection) -> SessionHandler:
         """Register ``session``. It is live until its connection is lost; its handler may run until ``leave()``.
 
         Args:
@@ -89,19 +90,19 @@ class Supervisor:
         if not plugin.on_session_start:
             return handler
 
-        async def announced(session: Session) -> None:
+        async def announced(session: ServerSession) -> None:
             await plugin.on_session_start.send(session)
             await handler(session)
 
         return announced
 
-    def connection_lost(self, session: Session) -> None:
+    def connection_lost(self, session: ServerSession) -> None:
         """``session`` is no longer live. Its handler may go on."""
         connection = self._live.pop(session, None)
         if connection is not None:
             self._lost[session] = connection
 
-    async def leave(self, session: Session) -> None:
+    async def leave(self, session: ServerSession) -> None:
         """Unregister ``session``, whose handler has ended, too. Raises CancelledError only."""
         self.connection_lost(session)
         try:
@@ -123,7 +124,7 @@ class Supervisor:
         running = [*self._live.items(), *self._lost.items()]
         await asyncio.gather(*(self._close(session, connection) for session, connection in running))
 
-    async def _close(self, session: Session, connection: ServerConnection) -> None:
+    async def _close(self, session: ServerSession, connection: ServerConnection) -> None:
         # The peer's Close goes to the handler of a raw session like any frame: the handler decides when to end.
         session.close_nowait(self.plugin.options.shutdown)
         timeout = session.options.close_timeout

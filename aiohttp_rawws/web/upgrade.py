@@ -18,7 +18,7 @@ import logging
 from collections.abc import Coroutine, Iterable
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -31,6 +31,7 @@ from ..session.streams import StreamTransport
 from . import handshake
 from .admission import Slot
 from .check import Agreement, ProtocolChoice, Terms, check_handshake, checked_protocols
+from .handlers import ManagedUpgradeDict, RawUpgradeDict
 from .logtext import target
 from .options import DEFAULTS, OF_ROUTES, WebSocketOptions
 from .refusal import as_refusal, close_after_refusal, inherit_fields, refusal
@@ -38,6 +39,9 @@ from .server_connection import ServerConnection
 from .server_session import DefaultWebSocketServerSession, WebSocketServerSession
 from .supervisor import supervisor_of
 from .takeover import new_session, pause_reading, take_over
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 logger = logging.getLogger("aiohttp_rawws")
 
@@ -102,6 +106,24 @@ class WebSocketUpgrade(web.StreamResponse):
     """
 
     _refusal: web.StreamResponse | None = None  # on the class, because the constructor of the base class reads it
+
+    @overload
+    def __init__(
+        self,
+        request: web.BaseRequest,
+        protocol: str | None = None,
+        install_extensions: bool = False,
+        **how: Unpack[RawUpgradeDict],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        request: web.BaseRequest,
+        protocol: str | None = None,
+        install_extensions: bool = False,
+        **how: Unpack[ManagedUpgradeDict],
+    ) -> None: ...
 
     def __init__(
         self,

@@ -1,0 +1,198 @@
+"""A program with the main parts of the interface. Type checkers accept it as it stands."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+import aiohttp_rawws as rawws
+from aiohttp_rawws import Frame, Opcode
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack, assert_type
+
+app = web.Application()
+routes = rawws.RouteTableDef()
+
+
+# ---- handlers -----------------------------------------------------------------------------
+
+
+@routes.websocket_raw("/raw", protocol="echo", max_frame_size=2**16, masking=None, on_error="close-1011")
+async def raw(session: rawws.WebSocketServerSession) -> None:
+    async for frame in session:
+        if frame.opcode is Opcode.PING:
+            await session.send(Frame.pong(frame.payload))
+
+
+@routes.websocket(
+    "/chat/{room}", ping_interval=20, timeout=timedelta(seconds=5), extensions=[rawws.PerMessageDeflate()]
+)
+async def managed(session: rawws.DefaultWebSocketServerSession) -> str:
+    async for message in session:
+        await session.send(message.text)
+    return session.request.match_info["room"]
+
+
+@routes.websocket_raw("/any-raw")
+async def any_raw(session: rawws.WebSocketSession) -> None:
+    await session.close(rawws.CloseReason(1000, "bye"))
+
+
+@routes.websocket("/any-managed")
+async def any_managed(session: rawws.DefaultWebSocketSession) -> None:
+    await session.close(1000, "bye")
+
+
+@routes.websocket_raw("/either")
+@routes.websocket("/either")
+async def either(session: rawws.Session) -> None:
+    await session.send("hello")
+
+
+@routes.websocket_raw("/short-names")
+async def short_names(session: rawws.RawSession) -> None:
+    await session.flush()
+
+
+async def with_arguments(greeting: str, session: rawws.DefaultWebSocketServerSession, *, times: int = 1) -> None:
+    await session.send(greeting * times)
+
+
+class Rooms:
+    async def join(self, session: rawws.DefaultWebSocketServerSession) -> None:
+        await session.send(type(self).__name__)
+
+    async def __call__(self, session: rawws.WebSocketServerSession) -> None:
+        await session.flush()
+
+
+app.add_routes(routes)
+app.add_routes(
+    [
+        rawws.websocket("/join", Rooms().join, name="join"),
+        rawws.websocket("/greet", partial(with_arguments, "hello", times=2)),
+        rawws.websocket_raw("/rooms", Rooms(), protocols=["v2", "v1"]),
+        web.get("/handler", rawws.websocket(managed)),
+        web.get("/raw-handler", rawws.websocket_raw(raw, protocol="echo")),
+    ]
+)
+raw_handler: rawws.RawHandler = raw
+managed_handler: rawws.ManagedHandler = managed
+
+
+@rawws.websocket_raw
+async def bare(session: rawws.WebSocketServerSession) -> None:
+    await session.flush()
+
+
+@rawws.websocket(negotiate_extensions=False, max_message_size=None)
+async def with_options(session: rawws.DefaultWebSocketServerSession) -> None:
+    await session.flush()
+
+
+app.router.add_get("/bare", bare)
+app.router.add_get("/with-options", with_options)
+
+
+async def upgrade(request: web.Request) -> web.StreamResponse:
+    if request.query.get("kind") == "managed":
+        return rawws.WebSocketUpgrade(request, handle=managed, managed=True, install_extensions=True)
+    return rawws.WebSocketUpgrade(request, protocol="echo", handle=raw, close_timeout=2)
+
+
+# ---- options ------------------------------------------------------------------------------
+
+
+async def from_database(origin: str, request: web.Request) -> bool:
+    return origin in request.app
+
+
+def from_the_list(origin: str, request: web.BaseRequest) -> bool:
+    return origin == request.host
+
+
+async def add_fields(request: web.Request) -> Mapping[str, str]:
+    return {"X-Path": request.path}
+
+
+def refuse(request: web.Request) -> web.Response | None:
+    return None if request.secure else web.Response(status=403)
+
+
+def choose(request: web.Request, offered: tuple[str, ...]) -> str | None:
+    return offered[0] if offered else None
+
+
+async def choose_slowly(request: web.BaseRequest, offered: tuple[str, ...]) -> str | None:
+    return None
+
+
+plugin = rawws.setup(
+    app,
+    ping_interval=None,
+    timeout=15.0,
+    max_frame_size=4 * 2**20,
+    incoming=rawws.bounded(100, max_bytes=None),
+    outgoing=rawws.UNLIMITED,
+    keepalive=rawws.WhenIdle(),
+    converter=rawws.JSONConverter(),
+    origins=["https://example.org", re.compile("https://.*")],
+    before_upgrade=add_fields,
+    idle_timeout=timedelta(minutes=5),
+    max_sessions=1000,
+    shutdown_code=1012,
+)
+rawws.websocket("/1", managed, origins="same-origin", before_upgrade=refuse, protocols=choose)
+rawws.websocket("/2", managed, origins=from_database, before_upgrade=None, protocols=choose_slowly)
+rawws.websocket("/3", managed, origins=from_the_list)
+rawws.websocket("/4", managed, origins=None)
+
+options = rawws.SessionOptions(ping_interval=timedelta(seconds=20), close_timeout=timedelta(seconds=2))
+seconds: float | None = options.replace(ping_interval=timedelta(seconds=10)).ping_interval
+whole: rawws.WebSocketOptions = rawws.WebSocketOptions(write_timeout=None).replace(max_sessions=5)
+
+
+def my_setup(app: web.Application, **options: Unpack[rawws.PluginOptionsDict]) -> rawws.WebSockets:
+    options.setdefault("ping_interval", 20.0)
+    return rawws.setup(app, **options)
+
+
+def my_route(path: str, handler: rawws.ManagedHandler, **options: Unpack[rawws.RouteOptionsDict]) -> None:
+    app.add_routes([rawws.websocket(path, handler, **options)])
+
+
+# ---- the plugin ---------------------------------------------------------------------------
+
+
+async def announce(session: rawws.ServerSession) -> None:
+    print(session.request.path, session.protocol)
+
+
+plugin.on_session_start.append(announce)
+
+
+async def show(request: web.Request) -> web.Response:
+    sessions = request.app[rawws.WEBSOCKETS].sessions
+    for session in sessions:
+        print(session.request.remote, session.app, session.close_state.code)
+        if isinstance(session, rawws.DefaultWebSocketServerSession):
+            assert_type(session.raw, rawws.WebSocketServerSession)
+    return web.Response(text=str(len(sessions)))
+
+
+# ---- sessions without a server ------------------------------------------------------------
+
+
+async def in_memory(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    server, client = rawws.memory_pair(strict=False, client_options=rawws.SessionOptions(masking=False))
+    assert_type(server, rawws.WebSocketSession)
+    await rawws.run_session(client, any_raw)
+    await rawws.run_managed(rawws.DefaultWebSocketSession(server), any_managed)
+    await rawws.RawWebSocket(reader, writer, server=False, write_timeout=timedelta(seconds=1)).end()

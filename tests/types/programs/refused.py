@@ -1,0 +1,126 @@
+"""Mistakes. A type checker reports each line that is marked, and no other."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from aiohttp import web
+
+import aiohttp_rawws as rawws
+
+app = web.Application()
+routes = rawws.RouteTableDef()
+
+
+async def raw(session: rawws.WebSocketServerSession) -> None:
+    """A raw handler."""
+
+
+async def managed(session: rawws.DefaultWebSocketServerSession) -> None:
+    """A managed handler."""
+
+
+async def page(request: web.Request) -> web.Response:
+    """An aiohttp handler."""
+    return web.Response()
+
+
+def not_async(session: rawws.DefaultWebSocketServerSession) -> None:
+    """It returns nothing to await."""
+
+
+async def check_origin(origin: str, request: web.Request, extra: int) -> bool:
+    """It takes one argument more than it gets."""
+    return True
+
+
+# ---- options: unknown names, wrong types, options of another place ------------------------
+
+rawws.setup(app, ping_intervall=20.0)  # refused
+rawws.setup(app, options={"ping_interval": 20.0})  # refused
+rawws.setup(app, max_frame_size="big")  # refused
+rawws.setup(app, origin=None)  # refused
+rawws.setup(app, origins=5)  # refused
+rawws.setup(app, origins=check_origin)  # refused
+rawws.setup(app, incoming=1024)  # refused
+rawws.setup(app, on_error="ignore")  # refused
+rawws.setup(app, close_timeout=None)  # refused
+rawws.setup(app, converter=rawws.JSONConverter)  # refused
+rawws.setup(app, extensions=rawws.PerMessageDeflate())  # refused
+rawws.setup(app, extensions=[rawws.PerMessageDeflate])  # refused
+rawws.setup(app, protocol="chat")  # refused
+rawws.setup(app, shutdown_code="1001")  # refused
+rawws.websocket("/", managed, ping_intervall=20.0)  # refused
+rawws.websocket("/", managed, max_sessions=5)  # refused
+rawws.websocket("/", managed, protocol=5)  # refused
+rawws.websocket("/", managed, negotiate_extensions="no")  # refused
+rawws.websocket_raw("/", raw, max_frame_size="big")  # refused
+rawws.websocket_raw("/", raw, before_upgrade=managed)  # refused
+routes.websocket("/", ping_intervall=20.0)  # refused
+routes.websocket("/", max_frame_size="big")  # refused
+routes.websocket_raw("/", protocols=5)  # refused
+routes.websocket_raw(path=5)  # refused
+rawws.SessionOptions(ping_intervall=20.0)  # refused
+rawws.SessionOptions(origins=None)  # refused
+rawws.SessionOptions(ping_interval="20")  # refused
+rawws.SessionOptions(4096)  # refused
+rawws.SessionOptions().replace(ping_interval="20")  # refused
+rawws.SessionOptions().ping_interval = 20.0  # refused
+rawws.WebSocketOptions(max_session=5)  # refused
+rawws.WebSocketOptions().replace(max_session=5)  # refused
+rawws.bounded(1024, "wait")  # refused
+seconds: timedelta = rawws.SessionOptions(ping_interval=timedelta(seconds=1)).ping_interval  # refused
+
+# ---- handlers of another kind -------------------------------------------------------------
+
+rawws.websocket("/", raw)  # refused
+rawws.websocket("/", page)  # refused
+rawws.websocket("/", not_async)  # refused
+rawws.websocket_raw("/", managed)  # refused
+rawws.websocket_raw("/", page)  # refused
+rawws.websocket(raw)  # refused
+rawws.websocket_raw(managed)  # refused
+routes.websocket("/")(raw)  # refused
+routes.websocket("/")(page)  # refused
+routes.websocket_raw("/")(managed)  # refused
+routes.websocket_raw("/")(page)  # refused
+
+
+@routes.websocket("/decorated")  # refused
+async def decorated(session: rawws.WebSocketServerSession) -> None:
+    """A raw handler."""
+
+
+@rawws.websocket_raw  # refused
+async def bare(session: rawws.DefaultWebSocketServerSession) -> None:
+    """A managed handler."""
+
+
+async def upgrade(request: web.Request) -> web.StreamResponse:
+    rawws.WebSocketUpgrade(request, handle=managed)  # refused
+    rawws.WebSocketUpgrade(request, handle=page)  # refused
+    rawws.WebSocketUpgrade(request, handle=raw, managed=True)  # refused
+    rawws.WebSocketUpgrade(request)  # refused
+    rawws.WebSocketUpgrade(request, handle=raw, ping_intervall=20.0)  # refused
+    rawws.WebSocketUpgrade(request, handle=raw, max_sessions=5)  # refused
+    return rawws.WebSocketUpgrade(request, handle=managed, managed=True)
+
+
+async def on_start(session: rawws.WebSocketServerSession) -> None:
+    """It takes raw sessions only, and there are managed ones."""
+
+
+plugin = rawws.setup(app)
+plugin.on_session_start.append(on_start)  # refused
+plugin.on_session_end.append(page)  # refused
+for each in app[rawws.WEBSOCKETS].sessions:
+    print(each.requests)  # refused
+
+
+async def sessions_of_tests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    rawws.memory_pair(x=1)  # refused
+    rawws.memory_pair(strict="no")  # refused
+    rawws.memory_pair(server_options={"strict": False})  # refused
+    rawws.RawWebSocket(reader, writer, ping_intervall=20.0)  # refused
+    rawws.RawWebSocket(reader, writer, masking="yes")  # refused
