@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from .._build import COMPILED
+from .chunks import FrameChunk, FrameHeader
 from .encoder import FrameEncoder
 from .frames import (
     Frame,
-    FrameChunk,
-    FrameHeader,
     PreparedFrame,
     is_close,
     is_control,

@@ -7,17 +7,17 @@ an AttributeError in Python, None when compiled, where each access checks for it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, cast, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeGuard, cast, overload
 
 from ..errors import InvalidPayload
 from ._shared import copied, not_made
+from .chunks import FrameHeader
 from .codes import MAX_CONTROL_PAYLOAD, OPCODES, CloseReason, Opcode, may_be_sent
 from .header_bits import BINARY, CLOSE, CONTROL, FIN, OPCODE, PING, PONG, RSV1, RSV2, RSV3, TEXT, UNMASKED
 from .headers import head_byte, header_bytes
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    from typing_extensions import Buffer, Unpack
 
 REPR_BYTES = 24  # bytes of a payload that a repr shows
 
@@ -46,7 +46,7 @@ def _data_frame(opcode: int, payload: bytes, fin: bool, rsv1: bool, rsv2: bool, 
     return make_frame(head_byte(opcode, fin, rsv1, rsv2, rsv3), opcode, payload, UNMASKED)
 
 
-def _text_frame(
+def text(
     payload: str | Buffer, *, fin: bool = True, rsv1: bool = False, rsv2: bool = False, rsv3: bool = False
 ) -> Frame:
     """Make a text frame.
@@ -74,15 +74,25 @@ class _Text:
     __slots__ = ()
 
     def __get__(self, frame: Any, owner: Any) -> Any:
-        return _text_frame if frame is None else _decoded(frame)
+        return text if frame is None else _decoded(frame)
 
 
 if TYPE_CHECKING:
 
+    class _FrameFields(TypedDict, total=False):
+        opcode: int
+        payload: Buffer
+        fin: bool
+        rsv1: bool
+        rsv2: bool
+        rsv3: bool
+        kind: int | None
+
     class _MakeText(Protocol):
         def __call__(
             self, payload: str | Buffer, *, fin: bool = True, rsv1: bool = False, rsv2: bool = False, rsv3: bool = False
-        ) -> Frame: ...
+        ) -> Frame:
+            """Make a text frame of a str, or of bytes that are sent as they are."""
 
     class _TextAccess:
         @overload
@@ -151,7 +161,8 @@ class Frame:
         self._kind = self._head & OPCODE if kind is None else _checked_kind(self._head & OPCODE, kind)
         self._key = UNMASKED
 
-    text = cast("_TextAccess", _Text())
+    # Cython takes an annotation here for that of a field.
+    text = cast("_TextAccess", _Text())  # type: _TextAccess
 
     @staticmethod
     def binary(data: Buffer, *, fin: bool = True, rsv1: bool = False, rsv2: bool = False, rsv3: bool = False) -> Frame:
@@ -249,11 +260,11 @@ class Frame:
             raise not_made(self)
         return CloseReason.from_payload(self._payload) if self._head & OPCODE == CLOSE else None
 
-    def replace(self, **changes: Any) -> Frame:
+    def replace(self, **changes: Unpack[_FrameFields]) -> Frame:
         """Make a frame that differs in the arguments given, which are those of ``Frame()``. It has no masking key."""
         if "opcode" not in changes:
             changes.setdefault("kind", self._kind)
-        arguments: dict[str, Any] = {
+        arguments: _FrameFields = {
             "opcode": self._head & OPCODE,
             "payload": self.payload,
             "fin": self.fin,
@@ -261,7 +272,8 @@ class Frame:
             "rsv2": self.rsv2,
             "rsv3": self.rsv3,
         }
-        return Frame(**(arguments | changes))
+        arguments.update(changes)
+        return Frame(**arguments)
 
     def _is(self, other: Frame) -> bool:
         if self._payload is None:
@@ -332,46 +344,6 @@ def with_payload(frame: Frame, payload: bytes, rsv1: bool) -> Frame:
         raise not_made(frame)
     head = frame._head | RSV1 if rsv1 else frame._head & ~RSV1
     return make_frame(head, frame._kind, payload, UNMASKED)
-
-
-@dataclass(frozen=True, slots=True)
-class FrameHeader:
-    """The header of a frame whose payload comes in pieces.
-
-    Attributes:
-        opcode: The opcode on the wire.
-        length: Bytes of the whole payload.
-        kind: The kind of the message.
-        fin: This is the last frame of its message.
-        rsv1, rsv2, rsv3: The reserved bits.
-        masking_key: The key that the payload was masked with, None if it was not masked.
-    """
-
-    opcode: Opcode
-    length: int
-    kind: Opcode
-    fin: bool = True
-    rsv1: bool = False
-    rsv2: bool = False
-    rsv3: bool = False
-    masking_key: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FrameChunk:
-    """A piece of the payload of one frame.
-
-    Attributes:
-        header: The header of the frame.
-        payload: The piece, unmasked.
-        offset: Bytes of the payload before this piece.
-        last: The frame ends with this piece.
-    """
-
-    header: FrameHeader
-    payload: bytes
-    offset: int
-    last: bool
 
 
 def header_of(head: int, kind: int, length: int, key: int) -> FrameHeader:

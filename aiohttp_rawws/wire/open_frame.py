@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from . import _shared as shared
-from .frames import Frame, FrameChunk, FrameHeader, header_of, make_frame
+from .chunks import FrameChunk, FrameHeader
+from .frames import Frame, header_of, make_frame
 from .header_bits import UNMASKED
 from .masking import mask_in_place, masked
 

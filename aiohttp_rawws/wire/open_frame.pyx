@@ -13,7 +13,7 @@ from aiohttp_rawws.wire.header_reader cimport Header
 from aiohttp_rawws.wire.masking cimport masked_copy, rawws_mask, rawws_mask_copy, rawws_turned
 
 from . import _shared as shared
-from .frames import FrameChunk
+from .chunks import FrameChunk
 
 cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject** data, Py_ssize_t size) except -1

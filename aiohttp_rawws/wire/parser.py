@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import PeerError
 from . import _shared as shared
-from .frames import Frame, FrameChunk, make_frame
+from .chunks import FrameChunk
+from .frames import Frame, make_frame
 from .header_bits import BINARY, CLOSE, CONTINUATION, CONTROL, FIN, LENGTH_16, MASKED, OPCODE, TEXT, UNMASKED
 from .header_reader import read_header
 from .masking import masked

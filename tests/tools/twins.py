@@ -13,7 +13,7 @@ import aiohttp_rawws
 from aiohttp_rawws import _build
 
 COPY = "aiohttp_rawws_python"
-SHARED = ("errors", "wire.codes", "wire._shared")
+SHARED = ("errors", "wire.codes", "wire.chunks", "wire._shared")
 
 
 def _install_copy() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from aiohttp_rawws.errors import InvalidPayload
+from aiohttp_rawws.wire.chunks import FrameChunk, FrameHeader
 from aiohttp_rawws.wire.codes import CloseCode, CloseReason, Opcode
 
 from .vectors import (
@@ -236,17 +237,17 @@ class TestOthers:
             frames.PreparedFrame(b"a")
 
     def test_questions(self, frames: ModuleType) -> None:
-        header = frames.FrameHeader(opcode=Opcode.BINARY, kind=Opcode.BINARY, length=3)
-        chunk = frames.FrameChunk(header, b"ab", 0, False)
+        header = FrameHeader(opcode=Opcode.BINARY, kind=Opcode.BINARY, length=3)
+        chunk = FrameChunk(header, b"ab", 0, False)
         text, ping, close = frames.Frame.text("abc"), frames.Frame.ping(), frames.Frame.close()
         assert [frames.payload_size(item) for item in (chunk, text, ping)] == [2, 3, 0]
         assert [frames.is_control(item) for item in (chunk, text, ping, close)] == [False, False, True, True]
         assert [frames.is_close(item) for item in (chunk, text, ping, close)] == [False, False, False, True]
 
-    def test_chunks_are_values(self, frames: ModuleType) -> None:
-        header = frames.FrameHeader(opcode=Opcode.TEXT, kind=Opcode.TEXT, length=3)
-        chunk = frames.FrameChunk(header, b"ab", 0, False)
-        assert chunk == frames.FrameChunk(header, b"ab", 0, False) != frames.FrameChunk(header, b"ab", 1, False)
-        assert hash(header) == hash(frames.FrameHeader(opcode=Opcode.TEXT, kind=Opcode.TEXT, length=3))
+    def test_chunks_are_values(self) -> None:
+        header = FrameHeader(opcode=Opcode.TEXT, kind=Opcode.TEXT, length=3)
+        chunk = FrameChunk(header, b"ab", 0, False)
+        assert chunk == FrameChunk(header, b"ab", 0, False) != FrameChunk(header, b"ab", 1, False)
+        assert hash(header) == hash(FrameHeader(opcode=Opcode.TEXT, kind=Opcode.TEXT, length=3))
         with pytest.raises(AttributeError):
-            chunk.payload = b""
+            chunk.payload = b""  # type: ignore[misc]

@@ -196,3 +196,22 @@ async def in_memory(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
     await rawws.run_session(client, any_raw)
     await rawws.run_managed(rawws.DefaultWebSocketSession(server), any_managed)
     await rawws.RawWebSocket(reader, writer, server=False, write_timeout=timedelta(seconds=1)).end()
+
+
+# ---- frames -------------------------------------------------------------------------------
+
+
+def frames(frame: rawws.Frame) -> None:
+    assert_type(Frame.text("hi"), rawws.Frame)
+    assert_type(frame.text, str)
+    assert_type(frame.replace(payload=memoryview(b"x"), rsv1=True, kind=None), rawws.Frame)
+    Frame.text(b"\xe2\x82", fin=False, rsv1=True)
+    Frame(Opcode.BINARY, bytearray(b"x"), fin=False)
+    Frame(0, b"x", kind=Opcode.TEXT)
+    Frame.close(rawws.CloseReason(3000, "bye"))
+    rawws.PreparedFrame(Frame.binary(b"x"))
+    match frame:
+        case Frame(Opcode.PING, payload):
+            assert_type(payload, bytes)
+        case _:
+            print(frame.close_reason and frame.close_reason.known_reason)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from aiohttp import web
 
 import aiohttp_rawws as rawws
+from aiohttp_rawws import Frame
 
 app = web.Application()
 routes = rawws.RouteTableDef()
@@ -124,3 +125,22 @@ async def sessions_of_tests(reader: asyncio.StreamReader, writer: asyncio.Stream
     rawws.memory_pair(server_options={"strict": False})  # refused
     rawws.RawWebSocket(reader, writer, ping_intervall=20.0)  # refused
     rawws.RawWebSocket(reader, writer, masking="yes")  # refused
+
+
+# ---- frames -------------------------------------------------------------------------------
+
+Frame.text(3)  # refused
+Frame.text("x", finn=True)  # refused
+Frame.text("x", True)  # refused
+Frame.text("x")("y")  # refused
+Frame.text("x").text()  # refused
+Frame.text("x").replace(payloadd=b"")  # refused
+Frame.text("x").replace(payload="x")  # refused
+Frame.text("x").replace(mask=True)  # refused
+Frame(1, "x")  # refused
+Frame(1, b"x", True)  # refused
+Frame.binary("x")  # refused
+Frame.ping("x")  # refused
+Frame.close("bye")  # refused
+Frame.text("x").fin = False  # refused
+rawws.PreparedFrame("x")  # refused
