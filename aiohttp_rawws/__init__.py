@@ -10,7 +10,6 @@ from .errors import (
     ChannelOverflow,
     ConnectionLost,
     ConverterNotFound,
-    DeserializeError,
     FrameTooBig,
     HandshakeError,
     InvalidPayload,
@@ -20,14 +19,14 @@ from .errors import (
     RawWSError,
     SessionClosed,
 )
-from .extensions.base import WebSocketExtension, WebSocketExtensionFactory
+from .extensions.base import ExtensionOf, WebSocketExtension, WebSocketExtensionFactory
 from .extensions.deflate import PerMessageDeflate, WebSocketDeflateExtension
 from .extensions.deflate_parameters import DeflateParameters
 from .extensions.header import WebSocketExtensionHeader
 from .extensions.inflate import ZlibBackend
 from .session.broadcast import Broadcast, BroadcastPolicy, broadcast
-from .session.channels import Incoming, Outgoing
-from .session.converters import ContentConverter, JSONConverter
+from .session.channels import Incoming, Outgoing, Sendable
+from .session.converters import ContentConverter, DeserializeError, JSONConverter
 from .session.keepalive import Latency
 from .session.kinds import Session, SessionHandler
 from .session.managed import ClosingReason, DefaultWebSocketSession
@@ -48,7 +47,7 @@ from .session.raw import WebSocketSession
 from .session.running import run_managed, run_session
 from .session.state import CloseState, SessionStats
 from .session.streams import RawWebSocket
-from .session.surface import Cork, Listening, Sendable
+from .session.surface import Cork, Listening
 from .session.timeouts import OnLimit
 from .web.check import ProtocolChoice
 from .web.handlers import ManagedHandler, ManagedUpgradeDict, RawHandler, RawUpgradeDict
@@ -88,6 +87,7 @@ __all__ = [
     "DefaultWebSocketSession",
     "DeflateParameters",
     "DeserializeError",
+    "ExtensionOf",
     "Frame",
     "FrameChunk",
     "FrameHeader",

@@ -1,4 +1,4 @@
-"""Every exception of the package.
+"""Every exception of the package, but ``DeserializeError``: that has a frame, so it stands beside the converters.
 
 ``PeerError`` and its subclasses are the peer's fault; ``SessionClosed`` is no one's. A mistake of the caller is a
 ``ValueError``, ``TypeError`` or ``RuntimeError``, as anywhere in Python.
@@ -158,23 +158,3 @@ class ConnectionLost(SessionClosed, ConnectionError):
 
 class ConverterNotFound(RawWSError):
     """No content converter is configured for this session."""
-
-
-class DeserializeError(RawWSError):
-    """A frame could not be turned into a value.
-
-    Args:
-        text: The text of the error.
-        frame: The frame, which was already taken from the session.
-
-    Attributes:
-        frame: The frame.
-        close_code: The code that a managed session closes with if its handler lets this error out: 1007, or 1003 for a
-            frame of a kind that the converter does not read.
-    """
-
-    close_code = 1007
-
-    def __init__(self, text: str, frame: object) -> None:
-        super().__init__(text)
-        self.frame = frame

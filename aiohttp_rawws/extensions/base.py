@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import ClassVar
+from typing import ClassVar, Protocol, TypeVar
 
 from ..errors import HandshakeError, ProtocolViolation
 from ..wire.codec import Frame, FrameChunk, FrameHeader
@@ -180,6 +180,20 @@ class WebSocketExtension:
         all of them. None: the result depends on what this connection sent before.
         """
         return None
+
+
+ExtensionT = TypeVar("ExtensionT", bound=WebSocketExtension)
+ExtensionT_co = TypeVar("ExtensionT_co", bound=WebSocketExtension, covariant=True)
+
+
+class MakesExtension(Protocol[ExtensionT_co]):
+    """The part of a factory that says which class its extensions are of."""
+
+    def accept_response(self, response: WebSocketExtensionHeader) -> ExtensionT_co: ...
+
+
+ExtensionOf = type[ExtensionT] | MakesExtension[ExtensionT] | type[MakesExtension[ExtensionT]]
+"""What ``session.extension()`` finds an extension by: its class, its factory, or the class of that."""
 
 
 class ExtensionPipeline:

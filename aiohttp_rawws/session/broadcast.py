@@ -9,9 +9,10 @@ from typing import Literal
 
 from ..errors import ChannelOverflow, SessionClosed
 from ..wire.codec import PreparedFrame
+from .channels import Sendable
 from .kinds import Session
 from .managed import DefaultWebSocketSession, send_to_all
-from .surface import Sendable, as_frame
+from .surface import as_frame
 
 BroadcastPolicy = Literal["skip", "disconnect", "wait"]
 

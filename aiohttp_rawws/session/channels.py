@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Protocol
 
-from ..wire.codec import Frame
+from ..wire.codec import Frame, PreparedFrame
+
+Sendable = Frame | PreparedFrame | str | bytes | bytearray | memoryview
+"""What ``send()`` takes: a str is sent as Text, bytes as Binary."""
 
 
 class ChannelSession(Protocol):
@@ -25,9 +28,9 @@ class ChannelSession(Protocol):
     def __aiter__(self) -> AsyncIterator[Frame]: ...
     def receive(self) -> Coroutine[Any, Any, Frame]: ...
     def receive_nowait(self) -> Frame | None: ...
-    def send(self, item: Any) -> Coroutine[Any, Any, None]: ...
-    def send_nowait(self, item: Any) -> None: ...
-    def can_send_now(self, item: Any) -> bool: ...
+    def send(self, item: Sendable) -> Coroutine[Any, Any, None]: ...
+    def send_nowait(self, item: Sendable) -> None: ...
+    def can_send_now(self, item: Sendable) -> bool: ...
 
 
 class Incoming:
@@ -69,11 +72,11 @@ class Outgoing:
     def __init__(self, session: Any) -> None:
         self._session: ChannelSession = session
 
-    async def send(self, item: Any) -> None:
+    async def send(self, item: Sendable) -> None:
         """Call ``send()`` of the session."""
         await self._session.send(item)
 
-    def try_send(self, item: Any) -> bool:
+    def try_send(self, item: Sendable) -> bool:
         """Send now and return True, or return False if ``send()`` would wait. Raises the exceptions of ``send()``."""
         if not self._session.can_send_now(item):
             return False

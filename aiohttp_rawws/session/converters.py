@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ..errors import ConverterNotFound, DeserializeError
+from ..errors import ConverterNotFound, RawWSError
 from ..wire.codec import Frame, FrameChunk
 from ..wire.codes import Opcode
 
@@ -14,6 +14,26 @@ NOT_FOUND = (
     "No converter was found for websocket: set the option converter, as in converter=JSONConverter(), or use "
     "send_json() and receive_json(), which need none"
 )
+
+
+class DeserializeError(RawWSError):
+    """A frame could not be turned into a value.
+
+    Args:
+        text: The text of the error.
+        frame: The frame, or the chunk of a frame, which was already taken from the session.
+
+    Attributes:
+        frame: The frame, or the chunk of a frame.
+        close_code: The code that a managed session closes with if its handler lets this error out: 1007, or 1003 for a
+            frame of a kind that the converter does not read.
+    """
+
+    close_code = 1007
+
+    def __init__(self, text: str, frame: Frame | FrameChunk) -> None:
+        super().__init__(text)
+        self.frame = frame
 
 
 class ContentConverter(Protocol):

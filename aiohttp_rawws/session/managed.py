@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import SessionClosed
 from ..wire.codec import Frame, PreparedFrame
@@ -26,7 +26,9 @@ from .surface import find_extension
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from ..extensions.base import WebSocketExtension
+    from ..extensions.base import ExtensionOf, ExtensionT, WebSocketExtension
+
+T = TypeVar("T")
 
 
 class DefaultWebSocketSession(managed_sending.ManagedSending):
@@ -153,7 +155,7 @@ class DefaultWebSocketSession(managed_sending.ManagedSending):
 
     # ---- what it is -------------------------------------------------------------------
 
-    def create_task(self, coro: Coroutine[Any, Any, Any], *, name: str | None = None) -> asyncio.Task[Any]:
+    def create_task(self, coro: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
         """Start a task that lives no longer than the session; see ``WebSocketSession.create_task``."""
         return self._raw.create_task(coro, name=name)
 
@@ -179,7 +181,7 @@ class DefaultWebSocketSession(managed_sending.ManagedSending):
         """The extensions that its messages go through, in the negotiated order."""
         return self._extensions
 
-    def extension(self, factory: Any) -> Any:
+    def extension(self, factory: ExtensionOf[ExtensionT]) -> ExtensionT:
         """The extension of this session that ``factory`` stands for: a factory, or the class of a factory or an
         extension.
 

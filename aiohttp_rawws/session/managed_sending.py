@@ -16,9 +16,10 @@ from ..wire.codes import CloseCode, CloseReason
 from . import managed_receiving
 from .awaitables import sending
 from .backlog import Backlog, Entry
+from .channels import Sendable
 from .converters import JSONConverter, serialized
 from .reasons import checked_reason
-from .surface import NORMAL, Sendable, as_frame, close_frame, mark_coroutine_functions
+from .surface import NORMAL, as_frame, close_frame, mark_coroutine_functions
 
 
 class ManagedSending(managed_receiving.ManagedReceiving):

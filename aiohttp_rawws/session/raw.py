@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..extensions.base import ExtensionPipeline
+from ..extensions.base import ExtensionOf, ExtensionPipeline, ExtensionT, WebSocketExtension
 from ..wire.codec import Frame
 from ..wire.codes import CloseCode
 from . import raw_sending
@@ -24,6 +24,8 @@ from .tasks import SessionTasks
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+T = TypeVar("T")
 
 _DEFAULTS = SessionOptions()
 DONE = int(ReceivePhase.DONE)
@@ -65,7 +67,7 @@ class WebSocketSession(raw_sending.RawSending):
         )
         self._queue = self._connection.queue
         self._tasks: SessionTasks | None = None
-        self._negotiated: tuple[Any, ...] = ()
+        self._negotiated: tuple[WebSocketExtension, ...] = ()
         self._sent_since_yield = 0
 
     def start(self, early: Iterable[bytes] = ()) -> None:
@@ -237,7 +239,7 @@ class WebSocketSession(raw_sending.RawSending):
 
     # ---- tasks of the session ---------------------------------------------------------
 
-    def create_task(self, coro: Coroutine[Any, Any, Any], *, name: str | None = None) -> asyncio.Task[Any]:
+    def create_task(self, coro: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
         """Start a task that lives no longer than the session.
 
         It is cancelled when the connection is lost or the handler has returned, whichever is first, and awaited before
@@ -283,7 +285,7 @@ class WebSocketSession(raw_sending.RawSending):
         self._connection.parser.chunk_above = value
 
     @property
-    def extensions(self) -> tuple[Any, ...]:
+    def extensions(self) -> tuple[WebSocketExtension, ...]:
         """The extensions its frames go through: none on a raw session, unless ``apply_extensions()`` was called."""
         pipeline = self._connection.pipeline
         return () if pipeline is None else tuple(pipeline)
@@ -305,16 +307,16 @@ class WebSocketSession(raw_sending.RawSending):
             connection.apply(ExtensionPipeline(self._negotiated))
 
     @property
-    def negotiated_extensions(self) -> tuple[Any, ...]:
+    def negotiated_extensions(self) -> tuple[WebSocketExtension, ...]:
         """What the opening handshake agreed on. A raw session does not apply them: reserved bits and payloads are as on
         the wire."""
         return self._negotiated
 
     @negotiated_extensions.setter
-    def negotiated_extensions(self, value: Iterable[Any]) -> None:
+    def negotiated_extensions(self, value: Iterable[WebSocketExtension]) -> None:
         self._negotiated = tuple(value)
 
-    def extension(self, factory: Any) -> Any:
+    def extension(self, factory: ExtensionOf[ExtensionT]) -> ExtensionT:
         """The negotiated extension that ``factory`` stands for: a factory, or the class of a factory or an extension.
 
         Raises:

@@ -14,7 +14,8 @@ from ..wire.codec import Frame, is_prepared
 from ..wire.codes import CloseReason
 from . import surface
 from .awaitables import sending
-from .surface import NORMAL, Sendable, as_frame, close_frame, mark_coroutine_functions
+from .channels import Sendable
+from .surface import NORMAL, as_frame, close_frame, mark_coroutine_functions
 
 
 class RawSending(surface.Surface):

@@ -10,7 +10,6 @@ from types import TracebackType
 
 from ..errors import (
     ConnectionLost,
-    DeserializeError,
     InvalidPayload,
     PeerError,
     ProtocolViolation,
@@ -19,6 +18,7 @@ from ..errors import (
 )
 from ..wire.codec import Frame
 from ..wire.codes import CloseCode, CloseReason, may_be_sent
+from .converters import DeserializeError
 from .state import CloseState
 
 # Seconds in which the frames that came before a Close, or a violation, may be taken before it is answered.

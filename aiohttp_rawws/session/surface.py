@@ -11,14 +11,14 @@ import json
 import sys
 from collections.abc import Callable, Coroutine, Generator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
-from ..extensions.base import ExtensionPipeline
+from ..extensions.base import ExtensionOf, ExtensionPipeline, ExtensionT, WebSocketExtension
 from ..wire.codec import Frame, PreparedFrame
 from ..wire.codes import CloseCode, CloseReason
 from . import endpoint
 from .awaitables import receiving
-from .channels import Incoming, Outgoing
+from .channels import Incoming, Outgoing, Sendable
 from .connection import Connection
 from .converters import JSONConverter, deserialized, require_converter, serialized
 from .options import SessionOptions, check_seconds
@@ -28,7 +28,7 @@ from .state import CloseState, SessionStats
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-Sendable = Frame | PreparedFrame | str | bytes | bytearray | memoryview
+T = TypeVar("T")
 
 YIELD_EVERY_BYTES = 2**20  # a sender that never has to wait lets other tasks run after so many
 
@@ -178,6 +178,12 @@ class Surface(endpoint.Endpoint):
         frame = serialized(self._options.converter, value)
         await self.send(PreparedFrame(frame))  # type: ignore[attr-defined]  # which is whole, and a Frame need not be
 
+    @overload
+    async def receive_deserialized(self, expected: None = None) -> Any: ...
+
+    @overload
+    async def receive_deserialized(self, expected: type[T] | tuple[type[T], ...]) -> T: ...
+
     async def receive_deserialized(self, expected: Any = None) -> Any:
         """Receive one frame, on a managed session one message, and return the value in it.
 
@@ -266,16 +272,17 @@ class Surface(endpoint.Endpoint):
         return default if connection.is_lost() else connection.transport.get_extra_info(name, default)
 
 
-def find_extension(extensions: tuple[Any, ...], factory: Any) -> Any:
+def find_extension(extensions: tuple[WebSocketExtension, ...], factory: ExtensionOf[ExtensionT]) -> ExtensionT:
     """The extension that ``factory`` stands for: a factory, or the class of a factory or an extension.
 
     Raises:
         LookupError: There is none.
     """
-    found = ExtensionPipeline(extensions).find(factory)
+    which: Any = factory  # find() does not know which class belongs to a factory
+    found = ExtensionPipeline(extensions).find(which)
     if found is None:
         raise LookupError(f"{factory!r} was not negotiated on this session")
-    return found
+    return cast("ExtensionT", found)
 
 
 def checked_listener(name: str, listener: object) -> None:

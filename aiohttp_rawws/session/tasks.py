@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from .life import Life
 from .reasons import leaves_of
+
+T = TypeVar("T")
 
 
 class SessionTasks:
@@ -28,9 +30,7 @@ class SessionTasks:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.cancelled_at_the_end = False
 
-    def add(
-        self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], name: str | None
-    ) -> asyncio.Task[Any]:
+    def add(self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T], name: str | None) -> asyncio.Task[T]:
         """Run a coroutine as a task of the session.
 
         Args:
@@ -38,7 +38,7 @@ class SessionTasks:
             coro: The coroutine.
             name: The name of the task, or None.
         """
-        task: asyncio.Task[Any] = loop.create_task(coro, name=name or "rawws-session-task")
+        task = loop.create_task(coro, name=name or "rawws-session-task")
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task

@@ -18,6 +18,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from ..errors import HandshakeError
+from ..extensions.base import WebSocketExtension
 from ..extensions.negotiation import negotiate_server
 from ..session.timeouts import OnLimit
 from . import handshake
@@ -63,7 +64,7 @@ class Agreement:
     """
 
     protocol: str | None
-    extensions: list[Any]
+    extensions: list[WebSocketExtension]
     extensions_field: str | None
     fields: CIMultiDict[str]
 
@@ -177,7 +178,7 @@ async def _check(request: web.BaseRequest, terms: Terms, on_limit: OnLimit) -> A
     answer = await _ask_before_upgrade(request, options)
     if isinstance(answer, web.StreamResponse):
         return answer
-    extensions: list[Any] = []
+    extensions: list[WebSocketExtension] = []
     extensions_field: str | None = None
     if terms.install_extensions and options.extensions:
         offers = request.headers.getall("Sec-WebSocket-Extensions", ())

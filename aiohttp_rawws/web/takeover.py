@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 from multidict import MultiMapping
 
+from ..extensions.base import WebSocketExtension
 from .options import WebSocketOptions
 from .server_connection import HTTPTransport, ServerConnection
 from .server_session import WebSocketServerSession
@@ -102,7 +103,7 @@ def new_session(
     app: web.Application | None,
     protocol: str | None,
     options: WebSocketOptions,
-    extensions: list[Any],
+    extensions: list[WebSocketExtension],
     connection: ServerConnection,
 ) -> WebSocketServerSession:
     """Make the raw session over a connection that was taken over. It is not started.

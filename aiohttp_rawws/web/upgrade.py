@@ -24,6 +24,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
+from ..extensions.base import WebSocketExtension
 from ..session.kinds import SessionHandler
 from ..session.options import check_bool, check_names
 from ..session.running import OnException, log_exception
@@ -152,7 +153,7 @@ class WebSocketUpgrade(web.StreamResponse):
         self._supervisor = supervisor_of(request)
         base = DEFAULTS if self._supervisor is None else self._supervisor.plugin.options
         self._options = base.replace(**options) if options else base
-        self._negotiated: list[Any] = []
+        self._negotiated: list[WebSocketExtension] = []
         self._extensions_field: str | None = None
         self._checked = False
         self._checking = 0  # calls of check() that have not finished
@@ -181,7 +182,7 @@ class WebSocketUpgrade(web.StreamResponse):
         return self._handle
 
     @property
-    def negotiated_extensions(self) -> tuple[Any, ...]:
+    def negotiated_extensions(self) -> tuple[WebSocketExtension, ...]:
         """The extensions agreed on. Empty before the check, and without ``install_extensions``."""
         return tuple(self._negotiated)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aiohttp_rawws.errors import ConverterNotFound, DeserializeError
+from aiohttp_rawws import ConverterNotFound, DeserializeError
 from aiohttp_rawws.session.converters import JSONConverter
 from aiohttp_rawws.session.kinds import Session
 from aiohttp_rawws.session.managed import DefaultWebSocketSession

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -215,3 +215,84 @@ def frames(frame: rawws.Frame) -> None:
             assert_type(payload, bytes)
         case _:
             print(frame.close_reason and frame.close_reason.known_reason)
+
+
+# ---- sessions -----------------------------------------------------------------------------
+
+
+class Own(rawws.WebSocketExtension):
+    level = 1
+
+
+class OwnFactory(rawws.WebSocketExtensionFactory):
+    name = "x-own"
+
+    def accept(
+        self, offer: rawws.WebSocketExtensionHeader
+    ) -> tuple[rawws.WebSocketExtensionHeader, rawws.WebSocketExtension] | None:
+        return offer, Own(self)
+
+    def client_offers(self) -> list[rawws.WebSocketExtensionHeader]:
+        return [rawws.WebSocketExtensionHeader(self.name)]
+
+    def accept_response(self, response: rawws.WebSocketExtensionHeader) -> Own:
+        return Own(self)
+
+
+async def number() -> int:
+    return 1
+
+
+async def of_all(session: rawws.Session) -> None:
+    assert_type(session.create_task(number()), asyncio.Task[int])
+    assert_type(await session.receive_deserialized(dict), dict[Any, Any])
+    print(await session.receive_deserialized((str, int)))
+    assert_type(await session.receive_deserialized(), Any)
+    assert_type(session.extension(rawws.PerMessageDeflate()), rawws.WebSocketDeflateExtension)
+    assert_type(session.extension(rawws.PerMessageDeflate), rawws.WebSocketDeflateExtension)
+    assert_type(session.extension(OwnFactory).level, int)
+    assert_type(session.extension(Own).level, int)
+    assert_type(session.extensions, tuple[rawws.WebSocketExtension, ...])
+    assert_type(await session.receive(), rawws.Frame)
+    assert_type(session.receive_nowait(), rawws.Frame | None)
+    assert_type(session.incoming.try_receive(), rawws.Frame | None)
+    assert_type(session.outgoing.try_send(memoryview(b"x")), bool)
+    assert_type(session.stats.bytes_sent, int)
+    assert_type(session.close_state.received, rawws.CloseReason | None)
+    with session.cork():
+        session.send_nowait(rawws.PreparedFrame(Frame.text("hi")))
+    await session.listen(lambda frame: print(frame.payload))
+    try:
+        await session.send_serialized({"a": [1]})
+    except rawws.DeserializeError as error:
+        print(error.frame.payload, error.close_code)
+    except rawws.SessionClosed as closed:
+        assert_type(closed.received, int | None)
+
+
+async def of_raw(session: rawws.WebSocketSession) -> None:
+    session.masking = True
+    session.max_frame_size = None
+    session.frame_streaming_threshold = 2**20
+    session.send_raw(rawws.encode_header(Opcode.TEXT, 2), b"hi")
+    assert_type(session.negotiated_extensions, tuple[rawws.WebSocketExtension, ...])
+    async with session:
+        async for frame in session.incoming:
+            assert_type(frame, rawws.Frame)
+
+
+async def of_managed(session: rawws.DefaultWebSocketSession) -> None:
+    session.ping_interval = timedelta(seconds=20)
+    session.timeout = None
+    session.on_ping = print
+    assert_type(await asyncio.wait_for(session.ping(), 5), float)
+    assert_type(session.rtt, float | None)
+    assert_type(await session.close_reason, rawws.CloseReason)
+    await session.send("hi", compress=False)
+
+
+async def to_many(sessions: set[rawws.DefaultWebSocketServerSession]) -> None:
+    result = rawws.broadcast(sessions, "hi")
+    assert_type(result.skipped, list[rawws.Session])
+    rawws.broadcast(app[rawws.WEBSOCKETS].sessions, b"hi", policy="disconnect")
+    assert_type((await rawws.broadcast(list(sessions), Frame.text("hi"), policy="wait")).delivered, int)

@@ -144,3 +144,61 @@ Frame.ping("x")  # refused
 Frame.close("bye")  # refused
 Frame.text("x").fin = False  # refused
 rawws.PreparedFrame("x")  # refused
+
+
+# ---- sessions -----------------------------------------------------------------------------
+
+
+async def number() -> int:
+    return 1
+
+
+async def of_all(session: rawws.Session) -> None:
+    wrong_task: asyncio.Task[str] = session.create_task(number())  # refused
+    wrong_value: str = await session.receive_deserialized(dict)  # refused
+    await session.receive_deserialized("dict")  # refused
+    session.extension(rawws.PerMessageDeflate()).level  # refused
+    session.extension(int)  # refused
+    session.extensions[0].level  # refused
+    await session.send(5)  # refused
+    await session.send({"a": 1})  # refused
+    session.send("x")  # refused
+    session.send_nowait(None)  # refused
+    await session.outgoing.send(5)  # refused
+    session.outgoing.try_send(5)  # refused
+    await session.close("bye")  # refused
+    await session.close(reason=1000, text="bye")  # refused
+    await session.listen(number)  # refused
+    session.request  # refused
+    session.on_message = print  # refused
+    print(wrong_task, wrong_value)
+    try:
+        await session.receive()
+    except rawws.DeserializeError as error:
+        error.frame.text()  # refused
+
+
+async def of_no_extension(session: rawws.Session) -> None:
+    session.extension(5)  # refused
+
+
+async def of_raw(session: rawws.WebSocketSession) -> None:
+    await session.ping()  # refused
+    await session.send("x", compress=True)  # refused
+    session.masking = "yes"  # refused
+    session.on_violation = "ignore"  # refused
+
+
+async def of_managed(session: rawws.DefaultWebSocketSession) -> None:
+    session.ping_interval = "20"  # refused
+    await session.send("x", compress="yes")  # refused
+    await session.ping("x")  # refused
+    session.on_close = 5  # refused
+    code: str = (await session.close_reason).code  # refused
+    print(code)
+
+
+rawws.broadcast([object()], "x")  # refused
+rawws.broadcast(5, "x")  # refused
+rawws.broadcast(app[rawws.WEBSOCKETS].sessions, 5)  # refused
+rawws.broadcast(app[rawws.WEBSOCKETS].sessions, "x", policy="drop")  # refused
