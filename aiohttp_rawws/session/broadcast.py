@@ -12,6 +12,7 @@ from ..wire.codec import PreparedFrame
 from .channels import Sendable
 from .kinds import Session
 from .managed import DefaultWebSocketSession, send_to_all
+from .raw import WebSocketSession
 from .surface import as_frame
 
 BroadcastPolicy = Literal["skip", "disconnect", "wait"]
@@ -79,7 +80,7 @@ def broadcast(
         The result. No exception is raised for a session that has ended.
 
     Raises:
-        TypeError: ``item`` cannot be sent.
+        TypeError: ``item`` cannot be sent, or one of ``sessions`` is no session.
         ValueError: ``item`` is a fragment, or the policy is unknown.
     """
     if policy not in ("skip", "disconnect", "wait"):
@@ -89,6 +90,9 @@ def broadcast(
     report = Broadcast(_prepared=prepared)
     others: list[Session] = []
     report.delivered = send_to_all(sessions, prepared, others)
+    for session in others:
+        if not isinstance(session, (WebSocketSession, DefaultWebSocketSession)):
+            raise TypeError(f"broadcast() sends to sessions, not to {session!r}")
     for session in others:
         if not session.outgoing_ended and not session.can_send_now(prepared):
             if policy == "wait":

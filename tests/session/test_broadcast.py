@@ -198,3 +198,13 @@ async def test_wrong_arguments() -> None:
         broadcast([], Frame.text("x", fin=False))
     with pytest.raises(TypeError):
         broadcast([], cast(Any, 5))
+
+
+async def test_what_is_no_session_is_refused(pairs: Any) -> None:
+    server, _ = pairs()
+    mixed: list[Any] = [server, object()]
+    with pytest.raises(TypeError, match=r"^broadcast\(\) sends to sessions, not to <object object at "):
+        broadcast(mixed, "news")
+    nested: list[Any] = [[server]]
+    with pytest.raises(TypeError, match=r"not to \[<"):
+        broadcast(nested, "news")
