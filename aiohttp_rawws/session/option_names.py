@@ -45,7 +45,9 @@ ELSEWHERE = {
 }
 PLACES = {
     **dict.fromkeys(("name", "negotiate_extensions", "protocol", "protocols"), "a route"),
-    **dict.fromkeys(("before_upgrade", "extensions", "handshake_timeout", "origins"), "setup() or a route"),
+    **dict.fromkeys(
+        ("before_upgrade", "disconnect_grace", "extensions", "handshake_timeout", "origins"), "setup() or a route"
+    ),
     **dict.fromkeys(("max_sessions", "max_sessions_per_address", "shutdown_code", "shutdown_reason"), "setup()"),
     **{field.name: "PerMessageDeflate()" for field in dataclasses.fields(PerMessageDeflate) if field.init},
 }

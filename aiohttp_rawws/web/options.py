@@ -39,6 +39,7 @@ class RouteOptionsDict(SessionOptionsDict, total=False):
     before_upgrade: BeforeUpgrade | None
     extensions: Iterable[WebSocketExtensionFactory]
     handshake_timeout: float | timedelta | None
+    disconnect_grace: float | timedelta | None
 
 
 class PluginOptionsDict(RouteOptionsDict, total=False):

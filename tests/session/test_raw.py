@@ -874,5 +874,6 @@ async def test_extensions_are_none_on_a_raw_session() -> None:
     server, client = memory_pair()
     assert server.extensions == () and server.negotiated_extensions == ()
     with pytest.raises(LookupError):
-        server.extension(object())
+        unknown: Any = object()
+        server.extension(unknown)
     await end(server, client)

@@ -238,4 +238,4 @@ async def test_forms_of_websocket(serve: Serve) -> None:
     async with aiohttp.ClientSession() as client, client.get(url + "/chat") as response:
         assert await response.text() == "page"
     with pytest.raises(TypeError, match="unknown option"):
-        rawws.websocket("/", handler, no_such_option=1)
+        rawws.websocket("/", handler, no_such_option=1)  # type: ignore[call-overload]

@@ -42,7 +42,8 @@ def test_types(name: str) -> None:
 def test_none_is_a_type_of_the_options_that_can_be_none(options: type[rawws.SessionOptions], name: str) -> None:
     may_be_none = type(None) in getattr(get_type_hints(options)[name], "__args__", ())
     try:
-        options(**{name: None})
+        nothing: Any = {name: None}
+        options(**nothing)
     except (TypeError, ValueError):
         assert not may_be_none
     else:
@@ -67,4 +68,4 @@ def test_keywords(place: Callable[..., Any], options: str) -> None:
 
 def test_options_are_given_by_name() -> None:
     with pytest.raises(TypeError, match="positional"):
-        rawws.SessionOptions(4096)  # type: ignore[misc]
+        rawws.SessionOptions(4096)  # type: ignore[call-arg]

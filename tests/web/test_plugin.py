@@ -204,10 +204,10 @@ async def test_signals() -> None:
     app.add_routes([rawws.websocket_raw("/fails", handle)])
     plugin = app[WEBSOCKETS]
 
-    async def start(session: Session) -> None:
+    async def start(session: rawws.ServerSession) -> None:
         seen.append(("start", session in plugin.sessions))
 
-    async def end(session: Session) -> None:
+    async def end(session: rawws.ServerSession) -> None:
         seen.append(("end", session in plugin.sessions, session.close_state.lost))
 
     plugin.on_session_start.append(start)
@@ -231,10 +231,10 @@ async def test_signals_that_fail(caplog: pytest.LogCaptureFixture) -> None:
     async def handle(session: Session) -> None:
         ran.append(session)
 
-    async def failing(session: Session) -> None:
+    async def failing(session: rawws.ServerSession) -> None:
         raise LookupError("in a signal")
 
-    async def end(session: Session) -> None:
+    async def end(session: rawws.ServerSession) -> None:
         ended.append(session)
         raise LookupError("at the end")
 
@@ -256,13 +256,13 @@ async def test_signals_that_fail(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_end_is_told_of_cancelled_sessions() -> None:
-    ended: list[Session] = []
+    ended: list[rawws.ServerSession] = []
 
     async def handle(session: Session) -> None:
         await session.send("hello")
         await asyncio.sleep(60)
 
-    async def end(session: Session) -> None:
+    async def end(session: rawws.ServerSession) -> None:
         await asyncio.sleep(0)
         ended.append(session)
 

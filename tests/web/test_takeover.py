@@ -393,7 +393,7 @@ async def test_what_was_sent_is_delivered_when_the_handler_returns(way: Any, tls
 
 
 @pytest.mark.parametrize("on_error", ["abort", "close-1011"])
-async def test_the_handler_raises(on_error: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_handler_raises(on_error: Any, caplog: pytest.LogCaptureFixture) -> None:
     async def handle(session: Session) -> None:
         await session.receive()
         raise LookupError("the handler's fault")

@@ -16,9 +16,11 @@ from aiohttp_rawws import WEBSOCKETS
 from aiohttp_rawws.session.memory import MemoryTransport
 
 from ..tools.clock import advance
-from ..tools.peers import eventually, serving
+from ..tools.peers import serving
+from ..tools.waiting import eventually
 
 Handle = Callable[[Any], Awaitable[object]]
+Upgrade: Any = rawws.WebSocketUpgrade  # whose types tell raw handlers from managed ones
 
 
 async def push_only(session: Any) -> None:
@@ -81,7 +83,7 @@ def opened(
 ) -> tuple[rawws.WebSocketUpgrade, asyncio.Task[None], rawws.WebSocketSession]:
     """An upgrade over memory, the task of its session, and its client."""
     request = make_mocked_request("GET", "/feed", app=app)
-    upgrade = rawws.WebSocketUpgrade(request, handle=handle, managed=managed, **options)
+    upgrade = Upgrade(request, handle=handle, managed=managed, **options)
     ours, theirs = MemoryTransport.pair()
     client = rawws.WebSocketSession(theirs, server=False)
     client.start()

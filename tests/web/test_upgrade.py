@@ -39,7 +39,7 @@ def mocked(headers: dict[str, str] | None = None) -> web.Request:
 
 async def test_what_it_says_before_it_is_sent() -> None:
     request = mocked()
-    upgrade = rawws.WebSocketUpgrade(request, "chat", True, handle)
+    upgrade = rawws.WebSocketUpgrade(request, "chat", True, handle=handle)
     assert isinstance(upgrade, web.StreamResponse)
     assert upgrade.request is request
     assert upgrade.protocol == "chat"
