@@ -44,7 +44,7 @@ from .session.options import (
     bounded,
 )
 from .session.raw import WebSocketSession
-from .session.running import run_managed, run_session
+from .session.running import OnException, run_managed, run_session
 from .session.state import CloseState, SessionStats
 from .session.streams import RawWebSocket
 from .session.surface import Cork, Listening
@@ -103,6 +103,7 @@ __all__ = [
     "ManagedUpgradeDict",
     "MemoryPair",
     "OnError",
+    "OnException",
     "OnLimit",
     "OnOverflow",
     "OnViolation",

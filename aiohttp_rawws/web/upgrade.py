@@ -3,7 +3,7 @@
 The order of events:
 
 1. A handler makes the response. Its arguments are checked, nothing is sent.
-2. ``check()`` checks the handshake (``check.py``) and makes an agreement, or a refusal (``refusal.py``).
+2. ``check()`` (``checked_upgrade.py``) checks the handshake: the result is an agreement (``check.py``), or a refusal.
 3. ``prepare()`` sends the refusal, or lets aiohttp write the 101 and takes the connection over (``takeover.py``).
 4. The session's handler runs (``server_connection.py``). If the aiohttp handler awaits ``run()``, as a route does, that
    is inside the middlewares. Else it is in ``write_eof()``, which aiohttp calls after all middlewares have run. The
@@ -22,24 +22,21 @@ from typing import TYPE_CHECKING, Any, overload
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
-from multidict import CIMultiDict
 
-from ..extensions.base import WebSocketExtension
 from ..session.kinds import SessionHandler
 from ..session.options import check_bool, check_names
 from ..session.running import OnException, log_exception
 from ..session.streams import StreamTransport
-from . import handshake
 from .admission import Slot
-from .check import Agreement, ProtocolChoice, Terms, check_handshake, checked_protocols
+from .check import ProtocolChoice
+from .checked_upgrade import CheckedUpgrade
 from .handlers import ManagedUpgradeDict, RawUpgradeDict
 from .logtext import target
-from .options import DEFAULTS, OF_ROUTES, WebSocketOptions
-from .refusal import as_refusal, close_after_refusal, inherit_fields, refusal
+from .options import OF_ROUTES
+from .refusal import as_refusal, inherit_fields
 from .server_connection import ServerConnection
 from .server_session import DefaultWebSocketServerSession, WebSocketServerSession
-from .supervisor import supervisor_of
-from .takeover import new_session, pause_reading, take_over
+from .takeover import new_session, take_over
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -79,7 +76,7 @@ def checked_handler(name: str, handler: SessionHandler | None) -> SessionHandler
     return handler
 
 
-class WebSocketUpgrade(web.StreamResponse):
+class WebSocketUpgrade(CheckedUpgrade):
     """A response that upgrades a request to a WebSocket and runs a handler over the session.
 
     Return it from any aiohttp handler: the session runs after all middlewares, which can add headers to the 101. Or
@@ -105,8 +102,6 @@ class WebSocketUpgrade(web.StreamResponse):
         TypeError: ``handle`` is not a function, or an option is unknown or of the wrong type.
         ValueError: An option is out of range, or a subprotocol is not a token.
     """
-
-    _refusal: web.StreamResponse | None = None  # on the class, because the constructor of the base class reads it
 
     @overload
     def __init__(
@@ -137,93 +132,27 @@ class WebSocketUpgrade(web.StreamResponse):
         managed: bool = False,
         **options: Any,
     ) -> None:
-        check_bool("install_extensions", install_extensions)
         check_bool("managed", managed)
         check_names(options, OF_ROUTES)
         handle = checked_handler("handle", handle)
-        super().__init__(status=101)
-        self._request = request
-        self._protocol = protocol
-        self._protocols = checked_protocols(protocol, protocols)
-        self._install_extensions = install_extensions
+        super().__init__(request, protocol, protocols, install_extensions, options)
         self._handle = handle
         self._managed = managed
         # In the handler request.app is the innermost application. Later it may be the outermost.
         self._app = request.app if isinstance(request, web.Request) else None
-        self._supervisor = supervisor_of(request)
-        base = DEFAULTS if self._supervisor is None else self._supervisor.plugin.options
-        self._options = base.replace(**options) if options else base
-        self._negotiated: list[WebSocketExtension] = []
-        self._extensions_field: str | None = None
-        self._checked = False
-        self._checking = 0  # calls of check() that have not finished
-        self._reading_paused = False
         self._session: WebSocketServerSession | None = None
         self._pending_session: WebSocketServerSession | None = None  # its handler has yet to run
         self._connection: ServerConnection | None = None
         self._error: Exception | None = None  # what run() has raised for the handler
-        self._write_handshake_fields()
-
-    @property
-    def request(self) -> web.BaseRequest:
-        return self._request
-
-    @property
-    def protocol(self) -> str | None:
-        """The required subprotocol, or after the check the one chosen from ``protocols``."""
-        return self._protocol
-
-    @property
-    def install_extensions(self) -> bool:
-        return self._install_extensions
 
     @property
     def handle(self) -> SessionHandler:
         return self._handle
 
     @property
-    def negotiated_extensions(self) -> tuple[WebSocketExtension, ...]:
-        """The extensions agreed on. Empty before the check, and without ``install_extensions``."""
-        return tuple(self._negotiated)
-
-    @property
-    def options(self) -> WebSocketOptions:
-        """The options of the plugin, overridden by those of this upgrade. They may be set before the check begins."""
-        return self._options
-
-    @options.setter
-    def options(self, value: WebSocketOptions) -> None:
-        if self._checked or self._checking:
-            raise RuntimeError("the handshake is being checked, or has been checked already")
-        self._options = value
-
-    @property
     def session(self) -> WebSocketServerSession | None:
         """The raw session, or None before the connection is taken over."""
         return self._session
-
-    # ---- the response -----------------------------------------------------------------
-    # After a refusal these describe the refusing response, for aiohttp and its access log.
-
-    @property
-    def prepared(self) -> bool:
-        return super().prepared if self._refusal is None else self._refusal.prepared
-
-    @property
-    def status(self) -> int:
-        return super().status if self._refusal is None else self._refusal.status
-
-    @property
-    def reason(self) -> str:
-        return super().reason if self._refusal is None else self._refusal.reason
-
-    @property
-    def headers(self) -> CIMultiDict[str]:
-        return super().headers if self._refusal is None else self._refusal.headers
-
-    @property
-    def keep_alive(self) -> bool | None:
-        return super().keep_alive if self._refusal is None else self._refusal.keep_alive
 
     @property
     def body_length(self) -> int:
@@ -231,84 +160,6 @@ class WebSocketUpgrade(web.StreamResponse):
         if self._refusal is not None:
             return self._refusal.body_length
         return 0 if self._session is None else self._session.stats.bytes_sent
-
-    @property
-    def content_length(self) -> None:
-        """None: a 101 has no content (RFC 9110, section 15.2)."""
-        return None
-
-    @content_length.setter
-    def content_length(self, value: int | None) -> None:
-        if value is not None:
-            raise RuntimeError("a 101 response has no content")
-
-    def trailers(self) -> None:
-        """None: a 101 has no trailers."""
-
-    def enable_compression(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing, for middlewares that compress every response."""
-
-    def enable_chunked_encoding(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: a 101 has no content."""
-
-    # ---- the handshake ----------------------------------------------------------------
-
-    async def check(self) -> web.StreamResponse | None:
-        """Check the handshake, once.
-
-        A check that raises or is cancelled does not count: the next ``check()`` or ``prepare()`` checks again, in full.
-
-        Returns:
-            None if the handshake is accepted, else the response that refuses it.
-
-        Raises:
-            Exception: A function of the options raised it. A HandshakeError or ``web.HTTPException`` is a refusal.
-        """
-        if not self._checked:
-            await self._check_once()
-        refused = self._refusal
-        if refused is None and self._supervisor is not None:
-            full = self._supervisor.refusal(self._request.remote)
-            if full is not None:
-                refused = refusal(self._request, full)
-        if refused is not None:
-            self._refusal = as_refusal(self._request, refused)
-        return refused
-
-    async def _check_once(self) -> None:
-        terms = Terms(self._options, self._protocol, self._protocols, self._install_extensions)
-        self._checking += 1
-        try:
-            result = await check_handshake(self._request, terms, self._count)
-        except BaseException as exc:
-            close_after_refusal(self._request)
-            if not isinstance(exc, Exception) and not self._reading_paused:
-                # It was cancelled, perhaps by a time limit of the caller, which may still prepare the upgrade.
-                self._reading_paused = pause_reading(self._request)
-            raise
-        finally:
-            self._checking -= 1
-        if self._checked:
-            return  # another task has finished a check meanwhile
-        if isinstance(result, Agreement):
-            self._accept(result)
-        else:
-            self._refusal = result
-        self._checked = True  # last: a check that was interrupted does not count
-
-    def _count(self, option: str) -> None:
-        if self._supervisor is not None:
-            self._supervisor.on_limit(option)
-
-    def _accept(self, agreement: Agreement) -> None:
-        self._protocol = agreement.protocol
-        self._negotiated = agreement.extensions
-        self._extensions_field = agreement.extensions_field
-        self.headers.extend(agreement.fields)
-
-    def _write_handshake_fields(self) -> None:
-        key = self._request.headers.get("Sec-WebSocket-Key")
-        handshake.write_answer(self.headers, key, self._protocol, self._extensions_field)
 
     # ---- how aiohttp sends it ---------------------------------------------------------
 

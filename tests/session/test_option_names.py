@@ -53,7 +53,7 @@ SUGGESTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("place", "name", "meant"), SUGGESTIONS, ids=str)
+@pytest.mark.parametrize(("place", "name", "meant"), SUGGESTIONS, ids=lambda value: getattr(value, "__name__", value))
 def test_of_one_name(place: Any, name: str, meant: str) -> None:
     text = f"^unknown option '{name}'; the options are .*max_frame_size.*[a-z]. Did you mean {re.escape(meant)}\\?$"
     with pytest.raises(TypeError, match=text):

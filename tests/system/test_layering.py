@@ -116,7 +116,7 @@ def test_no_circle_of_imports() -> None:
 MAX_LINES_OF_A_FILE = 500
 MAX_LINES_OF_A_CLASS = 310
 # Classes that are to be divided. An entry may only shrink, and goes when its class is small enough.
-LARGE_CLASSES = {"OutgoingHalf": 328, "WebSocketSession": 317, "WebSocketUpgrade": 326}
+LARGE_CLASSES = {"OutgoingHalf": 328, "WebSocketSession": 317}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=dotted)
@@ -270,6 +270,9 @@ def test_no_private_attribute_of_aiohttp(path: Path) -> None:
             assert node.attr in ours, f"line {node.lineno}: {ast.unparse(node)}"
 
 
+OVERRIDDEN = {"WebSocketResource": {"_match"}}  # abstract in aiohttp's Resource: a subclass has to have it
+
+
 @pytest.mark.parametrize("path", WEB, ids=dotted)
 def test_no_private_name_shared_with_a_base_of_aiohttp(path: Path) -> None:
     """A subclass whose private attribute has the name of one of its base's would overwrite that."""
@@ -282,4 +285,5 @@ def test_no_private_name_shared_with_a_base_of_aiohttp(path: Path) -> None:
         if isinstance(cls, type) and cls.__module__ == module.__name__:
             for base in cls.__mro__:
                 if base.__module__.startswith("aiohttp."):
-                    assert not names(cls) & names(base), f"{cls.__name__} and {base.__name__}"
+                    shared = (names(cls) & names(base)) - OVERRIDDEN.get(cls.__name__, set())
+                    assert not shared, f"{cls.__name__} and {base.__name__}"
