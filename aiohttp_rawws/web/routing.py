@@ -53,7 +53,10 @@ def aiohttp_handler(
             request, protocol, negotiate_extensions, handle=handler, protocols=protocols, managed=managed
         )
         response.options = route_options.merged_with(response.options)
-        return await response.run()
+        running = await response.begin()
+        if running is not None:
+            await running
+        return response.finished()
 
     # Not functools.wraps(): __wrapped__ and the annotations would describe a function of a session.
     for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):

@@ -80,6 +80,7 @@ class ServerConnection(asyncio.BaseProtocol):
         "_grace",
         "_handler_has_ended",
         "_http",
+        "_is_over",
         "_loss",
         "_loss_is_held",
         "_registry",
@@ -113,9 +114,10 @@ class ServerConnection(asyncio.BaseProtocol):
         self.session: ServerSession | None = None
         self._task: asyncio.Task[None] | None = None
         self._was_stopped = False
-        self._timers: list[asyncio.TimerHandle] = []
+        self._timers: tuple[asyncio.TimerHandle, ...] = ()
         self.is_lost = False
         self._handler_has_ended = False
+        self._is_over = False
         self._loss: BaseException | None = None
         self._loss_is_held = False
         self._ended_waiter: asyncio.Future[None] | None = None  # made by the first task that waits
@@ -147,7 +149,11 @@ class ServerConnection(asyncio.BaseProtocol):
             keywords["context"] = current.get_context()
         elif sys.version_info >= (3, 11):
             keywords["context"] = copied = copy_context()
-        self._task = make(self._run(session, handler, on_exception), **keywords)
+        registry, on_limit = self._registry, None
+        if registry is not None:
+            handler, on_limit = registry.enter(session, handler, self), registry.on_limit
+        self._task = make(run_handler(session, handler, on_limit, on_exception), **keywords)
+        del make, keywords, handler, on_exception  # this frame lasts as long as the session
         try:
             await self._task
         except asyncio.CancelledError:
@@ -160,19 +166,13 @@ class ServerConnection(asyncio.BaseProtocol):
             self._stop_timers()
             if copied is not None:
                 take_variables(copied)
-
-    async def _run(self, session: ServerSession, handler: SessionHandler, on_exception: OnException | None) -> None:
-        registry = self._registry
-        if registry is None:
-            await run_handler(session, handler, None, on_exception)
-            return
-        handler = registry.enter(session, handler, self)
-        try:
-            await run_handler(session, handler, registry.on_limit, on_exception)
-        finally:
-            await registry.leave(session)
-            if self._ended_waiter is not None:
-                self._ended_waiter.set_result(None)
+            try:
+                if registry is not None:
+                    await registry.leave(session)
+            finally:
+                self._is_over = True
+                if self._ended_waiter is not None:
+                    self._ended_waiter.set_result(None)
 
     def stop_handler(self) -> None:
         """Cancel the handler. aiohttp's handler is not cancelled: its middlewares end as after any session."""
@@ -182,7 +182,7 @@ class ServerConnection(asyncio.BaseProtocol):
 
     async def ends_within(self, timeout: float) -> bool:
         """Wait for the end of handler and connection. Returns False if that takes longer than ``timeout`` seconds."""
-        if self.session is None:
+        if self._is_over:
             return True
         if self._ended_waiter is None:
             self._ended_waiter = asyncio.get_running_loop().create_future()
@@ -239,14 +239,14 @@ class ServerConnection(asyncio.BaseProtocol):
     def _start_timers(self) -> None:
         loop, grace = asyncio.get_running_loop(), self._grace
         if grace is not None:
-            self._timers.append(loop.call_later(grace, self._stop_unaware))
+            self._timers += (loop.call_later(grace, self._stop_unaware),)
         if grace is None or grace > REPORT_AFTER:
-            self._timers.append(loop.call_later(REPORT_AFTER, self._report_unaware))
+            self._timers += (loop.call_later(REPORT_AFTER, self._report_unaware),)
 
     def _stop_timers(self) -> None:
         for timer in self._timers:
             timer.cancel()
-        self._timers.clear()
+        self._timers = ()
 
     def _stop_unaware(self) -> None:
         session = self.session

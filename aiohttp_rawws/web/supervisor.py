@@ -83,10 +83,8 @@ class Supervisor:
         if not plugin.on_session_start.frozen:
             self.freeze()  # the application was never started, as in a test
         (self._lost if connection.is_lost else self._live)[session] = connection
-        if plugin.closing:  # shutdown began between the 101 and now
-            task = asyncio.create_task(self._close(session, connection), name="rawws-shutdown")
-            self._closing_tasks.add(task)
-            task.add_done_callback(self._closing_tasks.discard)
+        if plugin.closing:  # shutdown began between the 101 and now; the handler begins first
+            asyncio.get_running_loop().call_soon(self._close_late, session, connection)
         if not plugin.on_session_start:
             return handler
 
@@ -123,6 +121,11 @@ class Supervisor:
         self.plugin.closing = True
         running = [*self._live.items(), *self._lost.items()]
         await asyncio.gather(*(self._close(session, connection) for session, connection in running))
+
+    def _close_late(self, session: ServerSession, connection: ServerConnection) -> None:
+        task = asyncio.create_task(self._close(session, connection), name="rawws-shutdown")
+        self._closing_tasks.add(task)
+        task.add_done_callback(self._closing_tasks.discard)
 
     async def _close(self, session: ServerSession, connection: ServerConnection) -> None:
         # The peer's Close goes to the handler of a raw session like any frame: the handler decides when to end.

@@ -222,25 +222,39 @@ class WebSocketUpgrade(CheckedUpgrade):
             Exception: The session's handler raised it. The session has ended with that.
             RuntimeError: The handler has been run before.
         """
+        running = await self.begin()
+        if running is not None:
+            await running
+        return self.finished()
+
+    async def begin(self) -> Coroutine[Any, Any, None] | None:
+        """The first part of ``run()``, for the routes: a coroutine less is kept while a session lasts.
+
+        Returns:
+            A coroutine to await before ``finished()``, or None.
+        """
         if not self.prepared:
             refused = await self.check()
             if isinstance(refused, web.HTTPException):
                 raise refused
             if refused is not None:
-                return refused
+                return None
             try:
                 await self.prepare(self._request)
             except ConnectionError:
-                return self  # the client is gone before the 101; raised, it would be logged as an error of the handler
+                return None  # the client is gone before the 101; raised, it would be logged as an error of the handler
         if self._refusal is not None:
-            return self
+            return None
         session, self._pending_session = self._pending_session, None
         if session is None:
             raise RuntimeError("the handler of this upgrade has been run before")
-        await self._run(session, self._handle, self._failed)
+        return self._run(session, self._handle, self._failed)
+
+    def finished(self) -> web.StreamResponse:
+        """The last part of ``run()``. It raises what the handler raised, or returns the response."""
         if self._error is not None:
             raise self._error
-        return self
+        return self if self._refusal is None else self._refusal
 
     def _failed(self, exc: Exception) -> None:
         """The handler raised ``exc`` in ``run()``, which raises it. It is logged here unless aiohttp does that."""
