@@ -11,6 +11,7 @@ from typing import TypeVar
 import pytest
 
 import aiohttp_rawws as rawws
+from aiohttp_rawws import testing
 
 PACKAGE = Path(rawws.__file__).parent
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -82,6 +83,15 @@ INNER = {"Compressor", "CompressorPool", "Connection", "Decompressor"}
 
 @pytest.mark.parametrize("name", ALL)
 def test_types_of_public_signatures_are_exported(name: str) -> None:
+    check_types(name, set(rawws.__all__))
+
+
+@pytest.mark.parametrize("name", testing.__all__)
+def test_types_of_public_signatures_of_testing(name: str) -> None:
+    check_types(name, {*rawws.__all__, *testing.__all__})
+
+
+def check_types(name: str, exported: set[str]) -> None:
     for function in functions(DEFINITIONS[name][1]):
-        missing = types_in(function) - set(rawws.__all__) - INNER
+        missing = types_in(function) - exported - INNER
         assert not missing, f"{name}.{function.name}(): {missing}"

@@ -10,9 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
 import aiohttp_rawws as rawws
-from aiohttp_rawws import Frame, Opcode
+from aiohttp_rawws import Frame, Opcode, testing
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack, assert_type
@@ -196,6 +197,17 @@ async def in_memory(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
     await rawws.run_session(client, any_raw)
     await rawws.run_managed(rawws.DefaultWebSocketSession(server), any_managed)
     await rawws.RawWebSocket(reader, writer, server=False, write_timeout=timedelta(seconds=1)).end()
+
+
+async def in_tests() -> None:
+    request = make_mocked_request("GET", "/chat/lobby", match_info={"room": "lobby"})
+    server, client = testing.server_pair(request, app=app, max_frame_size=2**10)
+    await rawws.run_session(server, raw)
+    await client.send(Frame.ping())
+    managed_server, managed_client = testing.managed_server_pair(extensions=[rawws.PerMessageDeflate()])
+    await rawws.run_managed(managed_server, managed)
+    await rawws.run_managed(managed_server, any_managed)
+    assert_type(managed_client, rawws.DefaultWebSocketSession)
 
 
 # ---- frames -------------------------------------------------------------------------------

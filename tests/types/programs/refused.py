@@ -8,7 +8,7 @@ from datetime import timedelta
 from aiohttp import web
 
 import aiohttp_rawws as rawws
-from aiohttp_rawws import Frame
+from aiohttp_rawws import Frame, testing
 
 app = web.Application()
 routes = rawws.RouteTableDef()
@@ -120,6 +120,13 @@ for each in app[rawws.WEBSOCKETS].sessions:
 
 
 async def sessions_of_tests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    server, client = testing.server_pair()
+    await rawws.run_session(server, managed)  # refused
+    await rawws.run_session(client, raw)  # refused
+    await rawws.run_managed(server, managed)  # refused
+    await rawws.run_managed(testing.managed_server_pair().server, raw)  # refused
+    testing.server_pair(request="/")  # refused
+    testing.managed_server_pair(ping_intervall=20.0)  # refused
     rawws.memory_pair(x=1)  # refused
     rawws.memory_pair(strict="no")  # refused
     rawws.memory_pair(server_options={"strict": False})  # refused

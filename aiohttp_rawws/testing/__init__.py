@@ -1,0 +1,5 @@
+"""What tests of session handlers need. Import it as ``from aiohttp_rawws import testing``."""
+
+from .sessions import ManagedServerPair, ServerPair, managed_server_pair, server_pair
+
+__all__ = ["ManagedServerPair", "ServerPair", "managed_server_pair", "server_pair"]
