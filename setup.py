@@ -26,6 +26,8 @@ DIRECTIVES = {
     "cdivision": True,
     # Annotations are for readers and mypy. As types they would refuse what the Python build takes.
     "annotation_typing": False,
+    # What can be pickled says so itself. Cython would add methods that only raise, and help() would list them.
+    "auto_pickle": False,
 }
 # A session whose __init__ failed has None where a C type is expected. That is an AttributeError then, as in Python.
 SESSION_DIRECTIVES = DIRECTIVES | {"nonecheck": True}

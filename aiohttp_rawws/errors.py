@@ -19,6 +19,9 @@ class RawWSError(Exception):
     # Stands for the connection that ended with this error. A handler may deal with several.
     source: object | None = None
 
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)  # it is here for inspect.signature(), which knows none of Exception
+
     def __reduce__(self) -> tuple[Any, ...]:
         # BaseException would call the class with the text alone. The mark of the connection means nothing elsewhere.
         state = {name: value for name, value in vars(self).items() if name != "source"}

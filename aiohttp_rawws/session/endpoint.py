@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, NoReturn
 
+from ..wire.signatures import ConstructorSignature
 from .queues import IncomingQueue
 
 
@@ -16,6 +17,7 @@ class Endpoint:
     """What the awaitables ask of a session. Raw and managed sessions are two kinds of it."""
 
     __slots__ = ("__weakref__", "_loop", "_queue")
+    __signature__ = ConstructorSignature()  # of every kind of session
 
     _queue: IncomingQueue
     _loop: asyncio.AbstractEventLoop
@@ -39,6 +41,9 @@ class Endpoint:
     def start_sending(self, item: Any, compress: bool | None) -> Coroutine[Any, Any, object] | None:
         """Send ``item``. Returns None if that is done, or what to await until it is."""
         raise NotImplementedError
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object")
 
     def _take(self) -> Any:
         """Remove and return the oldest item; there must be one."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 from ..extensions.base import ExtensionOf, ExtensionPipeline, ExtensionT, WebSocketExtension
 from ..wire.codec import Frame, PreparedFrame
 from ..wire.codes import CloseCode, CloseReason
+from ..wire.signatures import ConstructorSignature
 from . import endpoint
 from .awaitables import receiving
 from .channels import Incoming, Outgoing, Sendable
@@ -295,6 +296,7 @@ class Listening:
     """What ``listen()`` returns: awaiting it waits for the end of the input."""
 
     __slots__ = ("_until_heard",)
+    __signature__ = ConstructorSignature()
 
     def __init__(self, until_heard: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._until_heard = until_heard
@@ -307,6 +309,7 @@ class Cork:
     """What ``cork()`` returns."""
 
     __slots__ = ("_connection",)
+    __signature__ = ConstructorSignature()
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

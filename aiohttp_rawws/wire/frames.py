@@ -15,6 +15,7 @@ from .chunks import FrameHeader
 from .codes import MAX_CONTROL_PAYLOAD, OPCODES, CloseReason, Opcode, may_be_sent
 from .header_bits import BINARY, CLOSE, CONTROL, FIN, OPCODE, PING, PONG, RSV1, RSV2, RSV3, TEXT, UNMASKED
 from .headers import head_byte, header_bytes
+from .signatures import ConstructorSignature
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer, Unpack
@@ -123,6 +124,7 @@ class Frame:
 
     __slots__ = ("_head", "_key", "_kind", "_payload")
     __match_args__ = ("opcode", "payload")
+    __signature__ = ConstructorSignature()
 
     _head: int  # the first byte of the frame
     _kind: int
@@ -369,6 +371,7 @@ class PreparedFrame:
     """
 
     __slots__ = ("_frame", "_wire")
+    __signature__ = ConstructorSignature()
 
     _frame: Frame
     _wire: bytes
@@ -400,6 +403,9 @@ class PreparedFrame:
         if self._wire is None:
             raise not_made(self)
         return self._wire
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PreparedFrame, (self.frame,)
 
     def __repr__(self) -> str:
         return f"<PreparedFrame {self.frame!r}>"
