@@ -61,7 +61,7 @@ class HandshakeError(RawWSError):
         if not 400 <= status <= 599:
             raise ValueError(f"status must be an error, 400 to 599, not {status!r}")
         super().__init__(text)
-        self.status = int(status)
+        self.status: int = int(status)
         self.headers: dict[str, str] = dict(headers or {})
 
 

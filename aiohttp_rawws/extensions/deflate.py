@@ -216,6 +216,10 @@ class WebSocketDeflateExtension(WebSocketExtension):
     """
 
     factory: PerMessageDeflate
+    compressor_bits: int
+    decompressor_bits: int
+    keeps_compressor: bool
+    keeps_decompressor: bool
 
     def __init__(self, factory: PerMessageDeflate, parameters: DeflateParameters, *, server: bool) -> None:
         super().__init__(factory)

@@ -25,12 +25,12 @@ class Entry:
     __slots__ = ("compress", "frame", "room", "started", "waiter", "whole")
 
     def __init__(self, frame: Frame, compress: bool | None, whole: bool, waiter: asyncio.Future[None] | None) -> None:
-        self.frame = frame
-        self.compress = compress
-        self.whole = whole
-        self.waiter = waiter
+        self.frame: Frame = frame
+        self.compress: bool | None = compress
+        self.whole: bool = whole
+        self.waiter: asyncio.Future[None] | None = waiter
         self.room: asyncio.Future[None] | None = None
-        self.started = False
+        self.started: bool = False
 
 
 class Backlog:

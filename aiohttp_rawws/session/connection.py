@@ -89,9 +89,9 @@ class ConnectionCore(IncomingHalf):
         self._on_lost: Callable[[], None] | None = on_lost
         self._buffer, self._view = read_buffer(loop)
         self._target: memoryview | None = None
-        self.bytes_received = 0
+        self.bytes_received: int = 0
         self.limit: str | None = None  # the option whose limit ended the connection
-        self.limit_text = ""
+        self.limit_text: str = ""
         self._write_timeout = options.write_timeout
         self._guard: StallTimer | None = None
         self._delivery_timer: DeliveryTimer | None = None
@@ -160,9 +160,9 @@ class ConnectionCore(IncomingHalf):
             return
         self.dropped = True
         if exc is not None and self.error is None:
-            self.error = exc
+            self.error: BaseException | None = exc
         if not self.receive_phase:
-            self.inside_frame = self.parser.mid_frame
+            self.inside_frame: bool = self.parser.mid_frame
         self._target = None
         self.queue.ending = True
         self._stop_timers()
@@ -185,7 +185,7 @@ class ConnectionCore(IncomingHalf):
                 call_guarded(self._loop, previous.connection_lost, exc)
 
     def pause_writing(self) -> None:
-        self.write_paused = True
+        self.write_paused: bool = True
         if self._write_timeout is not None and self._guard is None:
             # A fast sender pauses and goes on all the time: the timer runs on until it finds that writing goes on.
             self._guard = StallTimer(self._loop, self, self._write_timeout, self._is_writing_again, self._write_overdue)

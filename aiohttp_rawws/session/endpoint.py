@@ -17,7 +17,7 @@ class Endpoint:
     """What the awaitables ask of a session. Raw and managed sessions are two kinds of it."""
 
     __slots__ = ("__weakref__", "_loop", "_queue")
-    __signature__ = ConstructorSignature()  # of every kind of session
+    __signature__ = ConstructorSignature()  # type: ConstructorSignature  # of every kind of session
 
     _queue: IncomingQueue
     _loop: asyncio.AbstractEventLoop

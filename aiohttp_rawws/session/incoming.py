@@ -20,7 +20,10 @@ from .reading import ReadingHalf
 from .reasons import CLOSE_DELAY, reason_for, reason_of
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from ..extensions.base import ExtensionPipeline
+    from ..wire.codes import CloseReason
 
 OPEN, CLOSING, DONE = map(int, ReceivePhase)
 
@@ -46,11 +49,12 @@ class IncomingHalf(ReadingHalf):
 
     def _received(self, items: list[Any]) -> None:
         if items:
-            self.frames_received += len(items)
+            self.frames_received: int = self.frames_received + len(items)
             if self.parser.closed and self.close_received is None:
                 # Before the handler sees the Close, so that ``close_state.first`` is set by then.
-                self.close_received = reason_of(items[len(items) - 1])  # compiled without wraparound: not [-1]
-                self.local_first = self.close_sent is not None
+                last = items[len(items) - 1]  # compiled without wraparound: not [-1]
+                self.close_received: CloseReason | None = reason_of(last)
+                self.local_first: bool = self.close_sent is not None
                 if self.receive_phase == OPEN:
                     self.queue.ending = True
                     self.move(Event.CLOSE_RECEIVED)
@@ -121,7 +125,7 @@ class IncomingHalf(ReadingHalf):
 
     def apply(self, pipeline: ExtensionPipeline) -> None:
         """Let frames go through ``pipeline`` from now on, including those that were not taken yet."""
-        self.pipeline = pipeline
+        self.pipeline: ExtensionPipeline | None = pipeline
         self.queue.full = False
         waiting = self.queue.take_all()
         if waiting:
@@ -145,12 +149,12 @@ class IncomingHalf(ReadingHalf):
     def end_input(self, event: Event, error: BaseException | None = None) -> None:
         """The end of the input is known. What was received before stays; after that ``error`` is raised, if any."""
         if error is not None and self.failure is None and self.receive_phase != DONE:
-            self.failure = error
+            self.failure: BaseException | None = error
             if self.error is None:
-                self.error = error
+                self.error: BaseException | None = error
         if self.receive_phase == OPEN:
             self.queue.ending = True
-            self.inside_frame = self.parser.mid_frame
+            self.inside_frame: bool = self.parser.mid_frame
             self.move(event)
             self.update_reading()
         self.wake_at_end()
@@ -194,7 +198,7 @@ class IncomingHalf(ReadingHalf):
         Args:
             consumer_queue: The listener only fills this queue, from which tasks receive. None: it answers in place.
         """
-        self.listener = listener
+        self.listener: Callable[[Any], object] | None = listener
         self.queue.has_listener = True
         if consumer_queue is not None:
             self.consumer_queue = consumer_queue
@@ -254,7 +258,7 @@ class IncomingHalf(ReadingHalf):
             return
         if not (self.owns(exc) and isinstance(exc, SessionClosed)):  # else it tried to answer after our end
             self.failure = exc
-            self.failure_traceback = exc.__traceback__
+            self.failure_traceback: TracebackType | None = exc.__traceback__
             if self.error is None:
                 self.error = exc
             self._loop.call_soon(self._report_failure)

@@ -52,19 +52,19 @@ class Life:
     )
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self.transport = transport
+        self.transport: asyncio.Transport = transport
         self._loop = loop
-        self.receive_phase = 0
-        self.send_phase = 0
-        self.connection_phase = 0
+        self.receive_phase: int = 0
+        self.send_phase: int = 0
+        self.connection_phase: int = 0
         self.observer: Callable[[Event], object] | None = None  # the layer above, told of each event
         self.close_sent: CloseReason | None = None
         self.close_received: CloseReason | None = None
-        self.local_first = False  # of the two, ours came first
-        self.eof = False  # the peer has ended its side of the stream
-        self.dropped = False  # the connection ended without the two sides having agreed to it
-        self.inside_frame = False  # ... or inside a frame
-        self.end_reported = False  # a call of the handler has returned or raised the end, or the handler has returned
+        self.local_first: bool = False  # of the two, ours came first
+        self.eof: bool = False  # the peer has ended its side of the stream
+        self.dropped: bool = False  # the connection ended without the two sides having agreed to it
+        self.inside_frame: bool = False  # ... or inside a frame
+        self.end_reported: bool = False  # a call of the handler has returned or raised the end, or the handler is over
         self.failure: BaseException | None = None  # what receive() raises instead of a plain end
         self.failure_traceback: TracebackType | None = None  # of what a callback raised: it shows where
         self.outgoing_failure: RawWSError | None = None  # what send() raises instead of a plain end

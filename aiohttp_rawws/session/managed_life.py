@@ -89,14 +89,14 @@ class ManagedLife(surface.Surface):
         self._messages_ended = False  # no further message will come: the receiving phase is CLOSING or DONE
         self._failure: BaseException | None = None
         self._failure_raised = False  # or reported
-        self.has_runner = False  # ``run_managed()`` reports what nobody has heard of
+        self.has_runner: bool = False  # ``run_managed()`` reports what nobody has heard of
         self._listener: Callable[[Frame], object] | None = None
 
         self.on_ping: Callable[[bytes], object] | None = None
         self.on_pong: Callable[[bytes], object] | None = None
         self.on_close: Callable[[CloseReason], object] | None = None
-        self.auto_pong = options.auto_pong
-        self.auto_close = options.auto_close
+        self.auto_pong: bool = options.auto_pong
+        self.auto_close: bool = options.auto_close
         self._max_control_rate = options.max_control_rate
         self._controls = 0  # control frames received since ``_controls_since``
         self._controls_since = 0.0

@@ -24,6 +24,7 @@ from .reasons import reason_of
 
 if TYPE_CHECKING:
     from ..extensions.base import ExtensionPipeline
+    from ..wire.codes import CloseReason
     from .options import SessionOptions
 
 BATCH = 64 * 1024  # bytes at which a batch is written
@@ -54,26 +55,26 @@ class OutgoingHalf(Life):
     ) -> None:
         super().__init__(transport, loop)
         if new_masking_key is None:
-            self.encoder = FrameEncoder(masking=masking, strict=options.strict)
+            self.encoder: FrameEncoder = FrameEncoder(masking=masking, strict=options.strict)
         else:
             self.encoder = FrameEncoder(masking=masking, strict=options.strict, new_masking_key=new_masking_key)
         outgoing = options.outgoing
-        self.consumer_queue = queue  # where tasks receive from; more is likely to be sent while something waits there
+        self.consumer_queue: IncomingQueue = queue  # tasks receive from it; while it has items, more will be sent
         self.pipeline: ExtensionPipeline | None = None
         self._max_frames_out = -1 if outgoing.capacity is None else outgoing.capacity
         self._max_bytes_out = -1 if outgoing.max_bytes is None else outgoing.max_bytes
         self._overflow_out_closes = outgoing.on_overflow == "close"
         self._queue_out: OutgoingQueue | None = None  # while the transport takes nothing
-        self.write_paused = False
+        self.write_paused: bool = False
         self._corked = 0
-        self.batching = False  # the session says that more is coming
+        self.batching: bool = False  # the session says that more is coming
         self._flush_scheduled = False
         self._turns: deque[asyncio.Future[None]] | None = None  # of senders that wait, in the order of their calls
         self._room_waiters: list[asyncio.Future[None]] | None = None
         self._drain_waiters: list[asyncio.Future[None]] | None = None
         self._unchecked = 0  # writes since the transport was asked
-        self.frames_sent = 0
-        self.bytes_sent = 0
+        self.frames_sent: int = 0
+        self.bytes_sent: int = 0
 
     # ---- frames -----------------------------------------------------------------------
 
@@ -103,8 +104,8 @@ class OutgoingHalf(Life):
             self._write(encoder.encode(frame))
         self.frames_sent += 1
         if frame._head & OPCODE == CLOSE:
-            self.close_sent = reason_of(frame)
-            self.local_first = self.close_received is None
+            self.close_sent: CloseReason | None = reason_of(frame)
+            self.local_first: bool = self.close_received is None
             self._end_turns()
             self.move(Event.CLOSE_SENT)
 

@@ -41,16 +41,16 @@ class IncomingQueue:
     )
 
     def __init__(self, capacity: int | None, max_bytes: int | None) -> None:
-        self.capacity = -1 if capacity is None else capacity
-        self.max_bytes = -1 if max_bytes is None else max_bytes
+        self.capacity: int = -1 if capacity is None else capacity
+        self.max_bytes: int = -1 if max_bytes is None else max_bytes
         self._items = _EMPTY
         self._head = 0
-        self.size = 0  # payload bytes
+        self.size: int = 0  # payload bytes
         self.waiter: Any = None
         self.idle_waiter: Any = None
-        self.has_listener = False
-        self.full = False
-        self.ending = False
+        self.has_listener: bool = False
+        self.full: bool = False
+        self.ending: bool = False
 
     def can_take(self) -> bool:
         """Whether an item can be taken now: there is one, and no other task or callback is to get it."""

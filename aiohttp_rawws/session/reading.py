@@ -17,6 +17,8 @@ from .phases import Event, ReceivePhase
 from .queues import IncomingQueue
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from .options import SessionOptions
 
 OPEN, CLOSING, DONE = map(int, ReceivePhase)
@@ -63,26 +65,28 @@ class ReadingHalf(OutgoingHalf):
         new_masking_key: Callable[[], bytes] | None,
     ) -> None:
         incoming = options.incoming
-        self.queue = IncomingQueue(incoming.capacity, incoming.max_bytes)
+        self.queue: IncomingQueue = IncomingQueue(incoming.capacity, incoming.max_bytes)
         masking = not server if options.masking is None else options.masking
         super().__init__(transport, loop, options, masking, self.queue, new_masking_key)
-        self.parser = FrameParser(masked=server, strict=options.strict, max_frame_size=options.max_frame_size)
+        self.parser: FrameParser = FrameParser(
+            masked=server, strict=options.strict, max_frame_size=options.max_frame_size
+        )
         self._overflow_in_closes = incoming.on_overflow == "close"
         self._untransformed: list[Any] | None = None
         self.listener: Callable[[Any], object] | None = None
-        self.in_place = True  # the listener answers in place, so it has to wait while outgoing is full
+        self.in_place: bool = True  # the listener answers in place, so it has to wait while outgoing is full
         self._delivering = False
-        self.listen_awaited = False  # somebody awaits ``listen()``
+        self.listen_awaited: bool = False  # somebody awaits ``listen()``
         self._on_done: Callable[[], object] | None = None
         self._done_waiters: list[asyncio.Future[None]] | None = None
-        self.failure_reported = False  # ``failure`` has been raised or logged
-        self.paused_by_user = False
+        self.failure_reported: bool = False  # ``failure`` has been raised or logged
+        self.paused_by_user: bool = False
         self._reading_paused = False
-        self.answers_violations = options.on_violation == "close"
+        self.answers_violations: bool = options.on_violation == "close"
         self._close_timeout = options.close_timeout
         self._pending_close: Frame | None = None  # the answer to a violation
         self._close_delay: asyncio.TimerHandle | None = None
-        self.frames_received = 0
+        self.frames_received: int = 0
 
     # ---- pausing ----------------------------------------------------------------------
 
@@ -135,15 +139,15 @@ class ReadingHalf(OutgoingHalf):
         """Let go of the layer above when it will hear nothing more: it refers to this connection, too."""
         if self.receive_phase == DONE and self.is_lost():
             self.listener = None
-            self.observer = None
-            self.failure_traceback = None
+            self.observer: Callable[[Event], object] | None = None
+            self.failure_traceback: TracebackType | None = None
 
     def when_done(self, callback: Callable[[], object]) -> None:
         """Call ``callback()`` once, when the receiving side is DONE; now if it is."""
         if self._on_done is not None:
             raise RuntimeError("on_end() has a callback already")
         if self.receive_phase == DONE:
-            self.end_reported = True
+            self.end_reported: bool = True
             call_guarded(self._loop, callback)
         else:
             self._on_done = callback

@@ -17,7 +17,7 @@ from .raw import WebSocketSession
 from .reasons import leaves_of, reason_for_payload
 from .timeouts import OnLimit, limit_of, report_limit, start_timers
 
-logger = logging.getLogger("aiohttp_rawws")
+logger: logging.Logger = logging.getLogger("aiohttp_rawws")
 
 RawT = TypeVar("RawT", bound=WebSocketSession)
 ManagedT = TypeVar("ManagedT", bound=DefaultWebSocketSession)

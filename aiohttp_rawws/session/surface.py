@@ -296,7 +296,7 @@ class Listening:
     """What ``listen()`` returns: awaiting it waits for the end of the input."""
 
     __slots__ = ("_until_heard",)
-    __signature__ = ConstructorSignature()
+    __signature__ = ConstructorSignature()  # type: ConstructorSignature
 
     def __init__(self, until_heard: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._until_heard = until_heard
@@ -309,7 +309,7 @@ class Cork:
     """What ``cork()`` returns."""
 
     __slots__ = ("_connection",)
-    __signature__ = ConstructorSignature()
+    __signature__ = ConstructorSignature()  # type: ConstructorSignature
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -28,7 +28,7 @@ class SessionTasks:
         """
         self._connection = connection  # not the session: a reference cycle would keep it alive
         self._tasks: set[asyncio.Task[Any]] = set()
-        self.cancelled_at_the_end = False
+        self.cancelled_at_the_end: bool = False
 
     def add(self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T], name: str | None) -> asyncio.Task[T]:
         """Run a coroutine as a task of the session.

@@ -16,7 +16,7 @@ from .connection import Connection
 from .delivery import DeliveryTimer
 from .options import SessionOptions
 
-logger = logging.getLogger("aiohttp_rawws")
+logger: logging.Logger = logging.getLogger("aiohttp_rawws")
 
 OnLimit = Callable[[str], object]
 """Called with the name of the option whose limit was reached."""

@@ -10,7 +10,7 @@ from ..errors import HandshakeError
 from ..session.timeouts import OnLimit
 from .logtext import escaped
 
-logger = logging.getLogger("aiohttp_rawws")
+logger: logging.Logger = logging.getLogger("aiohttp_rawws")
 
 
 def address_key(address: str | None) -> str | None:
@@ -50,7 +50,7 @@ class ConnectionLimit:
         """
         self._max_sessions = max_sessions
         self._max_per_address = max_sessions_per_address
-        self.count = 0
+        self.count: int = 0
         self.by_address: Counter[str] = Counter()
 
     def refusal(self, address: str | None, on_limit: OnLimit) -> HandshakeError | None:

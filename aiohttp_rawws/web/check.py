@@ -27,7 +27,7 @@ from .options import WebSocketOptions
 from .refusal import refusal
 from .takeover import keeps_early_bytes
 
-logger = logging.getLogger("aiohttp_rawws")
+logger: logging.Logger = logging.getLogger("aiohttp_rawws")
 
 T = TypeVar("T")
 

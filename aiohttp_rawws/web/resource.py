@@ -71,7 +71,7 @@ class WebSocketResource(web.Resource):
         self.protocol = protocol
         self._router = router
         self._inner = web.UrlDispatcher().add_resource(path, name=name)
-        self.route = self.add_route("GET", handler)
+        self.route: web.ResourceRoute = self.add_route("GET", handler)
         self._refusing = web.ResourceRoute("GET", _refuse, self)
         self._indexed_twice = False
 

@@ -77,10 +77,10 @@ class WebSocketRouteDef(web.AbstractRouteDef):
             raise TypeError(f"name must be a str or None, not {name!r}")
         if path and not path.startswith("/"):
             raise ValueError(f"path must start with a slash or be empty, not {path!r}")
-        self.path = path
-        self.handler = handler
-        self.protocol = protocol
-        self.name = name
+        self.path: str = path
+        self.handler: Handler = handler
+        self.protocol: str | None = protocol
+        self.name: str | None = name
 
     def register(self, router: web.UrlDispatcher) -> list[web.AbstractRoute]:
         resource = WebSocketResource(self.path, self.handler, router=router, protocol=self.protocol, name=self.name)

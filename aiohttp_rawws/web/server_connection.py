@@ -26,7 +26,7 @@ from .server_session import ServerSession
 if TYPE_CHECKING:
     from .admission import Slot
 
-logger = logging.getLogger("aiohttp_rawws")
+logger: logging.Logger = logging.getLogger("aiohttp_rawws")
 
 REPORT_AFTER = 60.0  # seconds that a handler may run on after the loss of its connection before that is logged
 
@@ -115,7 +115,7 @@ class ServerConnection(asyncio.BaseProtocol):
         self._task: asyncio.Task[None] | None = None
         self._was_stopped = False
         self._timers: tuple[asyncio.TimerHandle, ...] = ()
-        self.is_lost = False
+        self.is_lost: bool = False
         self._handler_has_ended = False
         self._is_over = False
         self._loss: BaseException | None = None

@@ -44,7 +44,7 @@ class WebSocketServerSession(WebSocketSession):
             transport, server=True, options=options, previous_protocol=previous_protocol, on_closed=on_closed
         )
         self.request: web.Request = request  # type: ignore[assignment]  # a BaseRequest on a low-level web.Server
-        self.protocol = protocol
+        self.protocol: str | None = protocol
         self._app = app
 
     @property

@@ -19,7 +19,7 @@ from .plugin import Sessions, WebSockets
 from .server_connection import ServerConnection
 from .server_session import ServerSession
 
-logger = logging.getLogger("aiohttp_rawws")
+logger: logging.Logger = logging.getLogger("aiohttp_rawws")
 
 
 class Supervisor:
@@ -35,7 +35,7 @@ class Supervisor:
         self._lost: dict[ServerSession, ServerConnection] = {}  # without their connection, but their handler still runs
         self._connections = ConnectionLimit(options.max_sessions, options.max_sessions_per_address)
         self._closing_tasks: set[asyncio.Task[None]] = set()
-        self.plugin = WebSockets(options, Sessions(self._live))
+        self.plugin: WebSockets = WebSockets(options, Sessions(self._live))
         self.on_limit: OnLimit = self._count
 
     def _count(self, option: str) -> None:

@@ -41,7 +41,7 @@ from .takeover import new_session, take_over
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-logger = logging.getLogger("aiohttp_rawws")
+logger: logging.Logger = logging.getLogger("aiohttp_rawws")
 
 
 class UpgradeWatch:
@@ -55,7 +55,7 @@ class UpgradeWatch:
     __slots__ = ("protocol", "upgrade")
 
     def __init__(self, protocol: object) -> None:
-        self.protocol = protocol
+        self.protocol: object = protocol
         self.upgrade: WebSocketUpgrade | None = None
 
 

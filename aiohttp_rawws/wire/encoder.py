@@ -59,7 +59,7 @@ class FrameEncoder:
         self._message = CONTINUATION  # the kind of the message that is open, CONTINUATION if none is
         self._message_after = CONTINUATION  # the same behind the frame that is being encoded
         self._batch: list[bytes] = []
-        self.size = 0
+        self.size: int = 0
 
     @property
     def mid_message(self) -> bool:

@@ -124,7 +124,7 @@ class Frame:
 
     __slots__ = ("_head", "_key", "_kind", "_payload")
     __match_args__ = ("opcode", "payload")
-    __signature__ = ConstructorSignature()
+    __signature__ = ConstructorSignature()  # type: ConstructorSignature
 
     _head: int  # the first byte of the frame
     _kind: int
@@ -371,7 +371,7 @@ class PreparedFrame:
     """
 
     __slots__ = ("_frame", "_wire")
-    __signature__ = ConstructorSignature()
+    __signature__ = ConstructorSignature()  # type: ConstructorSignature
 
     _frame: Frame
     _wire: bytes

@@ -27,13 +27,13 @@ class OpenFrame:
             size: Bytes of payload that have come with the header.
             in_chunks: Pass the payload on as it comes.
         """
-        self.head = head
-        self.kind = kind
-        self.length = length
-        self.key = key
-        self.received = 0  # bytes of payload
+        self.head: int = head
+        self.kind: int = kind
+        self.length: int = length
+        self.key: int = key
+        self.received: int = 0  # bytes of payload
         self.announced: FrameHeader | None = None  # in chunk mode only
-        self.payload = bytearray()  # ``received`` bytes, unmasked, and room for more
+        self.payload: bytearray = bytearray()  # ``received`` bytes, unmasked, and room for more
         if in_chunks:
             self.announced = header_of(head, kind, length, key)
         else:

@@ -80,7 +80,7 @@ class FrameParser:
         self.max_frame_size = max_frame_size
         self.chunk_above = chunk_above
         self.error: PeerError | None = None
-        self.closed = False
+        self.closed: bool = False
         self._message = CONTINUATION  # the kind of the message whose fragments are coming, CONTINUATION if none is
         self._open: OpenFrame | None = None
         self._leftover: bytes | bytearray = b""

@@ -1,4 +1,4 @@
-"""Type checkers accept a user's programs and refuse a user's mistakes.
+"""Type checkers accept a user's programs, refuse a user's mistakes, and know the type of every public name.
 
 Both checkers run in their strict modes over ``programs/`` and the program of the README. A line that ends with
 ``# refused`` holds a mistake. The checkers must report these lines and no others.
@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *command: str) -> str:
+def run(folder: Path, *command: str, **environment: str) -> str:
     result = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=folder,
-        env={**os.environ, "MYPYPATH": str(ROOT)},
+        env={**os.environ, **environment},
         capture_output=True,
         encoding="utf-8",
         timeout=280,
@@ -55,7 +56,7 @@ def run(folder: Path, *command: str) -> str:
 def mypy(folder: Path) -> Iterator[Error]:
     cache = str(ROOT / "build" / "mypy-programs")
     settings = ("--config-file=", "--strict", f"--python-version={OLDEST}", f"--cache-dir={cache}", "--output=json")
-    for line in run(folder, "mypy", *settings, ".").splitlines():
+    for line in run(folder, "mypy", *settings, ".", MYPYPATH=str(ROOT)).splitlines():
         error: dict[str, Any] = json.loads(line)
         if error["severity"] == "error":
             yield error["file"], error["line"], error["message"]
@@ -83,3 +84,18 @@ def test_programs(folder: Path, checker: Any) -> None:
     refused = {place: text for place, text in found.items() if place not in mistakes}
     accepted = sorted(mistakes - set(found))
     assert (refused, accepted) == ({}, [])
+
+
+def test_every_name_has_a_type(tmp_path: Path) -> None:
+    """No type is left to be inferred, which each checker would do in its own way."""
+    path = os.pathsep.join([str(ROOT), sysconfig.get_path("purelib")])  # pyright does not find an editable install
+    command = ("basedpyright", "--verifytypes", "aiohttp_rawws", "--ignoreexternal", "--outputjson")
+    report = json.loads(run(tmp_path, *command, PYTHONPATH=path))["typeCompleteness"]
+    missing = {
+        symbol["name"]: [each["message"] for each in symbol["diagnostics"]]
+        for symbol in report["symbols"]
+        if symbol["isExported"] and not symbol["isTypeKnown"]
+    }
+    assert missing == {}
+    assert len(report["symbols"]) > 1000
+    assert report["completenessScore"] == 1
