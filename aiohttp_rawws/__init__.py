@@ -46,7 +46,7 @@ from .session.options import (
 from .session.raw import WebSocketSession
 from .session.running import OnException, run_managed, run_session
 from .session.state import CloseState, SessionStats
-from .session.streams import RawWebSocket
+from .session.streams import AsyncReader, AsyncWriter, RawWebSocket
 from .session.surface import Cork, Listening
 from .session.timeouts import OnLimit
 from .web.check import ProtocolChoice
@@ -70,6 +70,8 @@ __all__ = [
     "COMPILED",
     "UNLIMITED",
     "WEBSOCKETS",
+    "AsyncReader",
+    "AsyncWriter",
     "BeforeUpgrade",
     "Broadcast",
     "BroadcastPolicy",

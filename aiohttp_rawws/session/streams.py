@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .options import SessionOptions, SessionOptionsDict
 from .raw import WebSocketSession
@@ -15,21 +15,40 @@ if TYPE_CHECKING:
 READ_SIZE = 64 * 1024
 
 
+class AsyncReader(Protocol):
+    """The reader of a stream, such as ``asyncio.StreamReader``."""
+
+    def read(self, n: int, /) -> Awaitable[bytes]:
+        """Return at most ``n`` bytes when some have come, and b"" at the end of the stream."""
+
+
+class AsyncWriter(Protocol):
+    """The writer of a stream, such as ``asyncio.StreamWriter``."""
+
+    def write(self, data: bytes, /) -> object:
+        """Send ``data``, or keep it until it can be sent."""
+
+    def drain(self) -> Awaitable[object]:
+        """Wait until more can be written."""
+
+    def close(self) -> object:
+        """Close the stream."""
+
+
 class StreamTransport(asyncio.Transport):
     """An asyncio transport over a reader and a writer."""
 
-    def __init__(self, reader: Any, writer: Any) -> None:
+    def __init__(self, reader: AsyncReader, writer: AsyncWriter) -> None:
         """
         Args:
-            reader: An object with ``async read(n) -> bytes``, which returns b"" at the end.
-            writer: An object with ``write(data)``, ``async drain()`` and ``close()``. If it has them,
-                ``async wait_closed()``, ``can_write_eof()``, ``write_eof()``, ``get_extra_info()`` and ``transport``
-                are used, too.
+            reader: The reader.
+            writer: The writer. If it has them, ``async wait_closed()``, ``can_write_eof()``, ``write_eof()``,
+                ``get_extra_info()`` and ``transport`` are used, too.
         """
         super().__init__()
         self._loop = asyncio.get_running_loop()
         self._reader = reader
-        self._writer = writer
+        self._writer: Any = writer  # it may have more than an AsyncWriter
         self._protocol: Any = None
         self._reading = asyncio.Event()
         self._reading.set()
@@ -194,8 +213,8 @@ class RawWebSocket(WebSocketSession):
 
     def __init__(
         self,
-        reader: Any,
-        writer: Any,
+        reader: AsyncReader,
+        writer: AsyncWriter,
         *,
         server: bool = True,
         new_masking_key: Callable[[], bytes] | None = None,

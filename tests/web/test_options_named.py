@@ -32,7 +32,7 @@ def bare_upgrade(**options: Any) -> None:
 
 
 def streams(**options: Any) -> None:
-    rawws.RawWebSocket(None, None, **options)
+    rawws.RawWebSocket(None, None, **options)  # type: ignore[arg-type]
 
 
 def replaced(**options: Any) -> None:

@@ -130,6 +130,8 @@ async def sessions_of_tests(reader: asyncio.StreamReader, writer: asyncio.Stream
     rawws.memory_pair(x=1)  # refused
     rawws.memory_pair(strict="no")  # refused
     rawws.memory_pair(server_options={"strict": False})  # refused
+    rawws.RawWebSocket(writer, reader)  # refused
+    rawws.RawWebSocket(reader)  # refused
     rawws.RawWebSocket(reader, writer, ping_intervall=20.0)  # refused
     rawws.RawWebSocket(reader, writer, masking="yes")  # refused
 
