@@ -14,7 +14,7 @@ from . import COMPILED, __version__
 from ._build import PYTHON_ONLY, VARIABLES
 
 REQUIRED = ("yarl", "multidict")
-OPTIONAL = ("uvloop", "aiofastnet", "isal", "zlib-ng")  # they make a server faster, if it is told to use them
+OPTIONAL = ("uvloop", "aiofastnet", "isal", "zlib-ng")  # they make a server faster, if it is set up to use them
 
 
 def version_of(distribution: str) -> str | None:

@@ -18,7 +18,7 @@ from types import ModuleType
 PACKAGE = "aiohttp_rawws"
 ROOT = Path(__file__).resolve().parent
 
-# The only list of them, in the order of their imports; setup.py reads it too. A .pyx is the source where there is one.
+# The only list of them, in the order of their imports; setup.py reads it too. If there is a .pyx, that is the source.
 MODULES = (
     "wire.masking_keys",
     "wire.masking",

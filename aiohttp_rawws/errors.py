@@ -132,7 +132,7 @@ class PolicyViolation(PeerError):
 
 
 class ChannelOverflow(RawWSError):
-    """A bounded channel was full and its ``on_overflow`` is "close". What was queued before stays readable."""
+    """A bounded channel was full and its ``on_overflow`` is "close". Items queued before can still be received."""
 
 
 class SessionClosed(RawWSError):

@@ -42,7 +42,7 @@ class Checksum(WebSocketExtensionFactory):
     """Configuration of x-checksum.
 
     Args:
-        algorithm: What a client asks for, "crc32" or "adler32". A server accepts both. Default: "crc32".
+        algorithm: The algorithm that a client offers, "crc32" or "adler32". A server accepts both. Default: "crc32".
     """
 
     name = "x-checksum"

@@ -143,7 +143,7 @@ class WebSocketExtension:
         raise NotImplementedError(f"{type(self).__name__} has an outgoing_key, and needs a transform_whole()")
 
     def process_incoming(self, item: Frame | FrameChunk) -> Iterable[Frame | FrameChunk]:
-        """Transform what was received.
+        """Transform a received item.
 
         A frame may become chunks of that frame. Then their header is that of the frame without the bits of this
         extension, with length 0 if the length is not known yet; ``offset`` counts the bytes that come out, and the last
@@ -153,7 +153,7 @@ class WebSocketExtension:
             item: A frame, or a piece of a frame that is still arriving.
 
         Returns:
-            What the next extension receives: nothing, the item itself, or several items. They may be computed while
+            The items for the next extension: none, the item itself, or several. They may be computed while
             they are taken. The caller takes all of them before it passes the next item.
 
         Raises:
@@ -174,7 +174,7 @@ class WebSocketExtension:
 
     @property
     def outgoing_key(self) -> Hashable | None:
-        """What the result for a whole message depends on, besides the message.
+        """The key of all that the result for a whole message depends on, besides the message.
 
         Connections whose keys are equal send the same bytes for the same message, so one ``transform_whole()`` serves
         all of them. None: the result depends on what this connection sent before.
@@ -296,13 +296,13 @@ class ExtensionPipeline:
                 raise ValueError(f"RSV{number} is set by an extension, not by the sender")
 
     def incoming(self, item: Frame | FrameChunk) -> Iterable[Frame | FrameChunk]:
-        """Transform what was received.
+        """Transform a received item.
 
         Args:
             item: A frame, or a piece of a frame that is still arriving.
 
         Returns:
-            What is left to deliver. Take all of it before the next call; it may be computed meanwhile, and raise then.
+            The items to deliver. Take all of them before the next call. They may be computed meanwhile, and raise then.
 
         Raises:
             ProtocolViolation: A reserved bit is set that no extension uses (section 5.2).
@@ -332,7 +332,7 @@ class ExtensionPipeline:
 
     @property
     def outgoing_key(self) -> Hashable | None:
-        """What the result for a whole message depends on, besides the message; see ``WebSocketExtension``.
+        """The key of all that the result for a whole message depends on, see ``WebSocketExtension``.
 
         An empty tuple if there are no extensions. None: the result depends on what this connection sent before.
         """

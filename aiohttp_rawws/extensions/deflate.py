@@ -208,7 +208,7 @@ class WebSocketDeflateExtension(WebSocketExtension):
     because later frames build on it.
 
     Attributes:
-        parameters: What was agreed on in the handshake.
+        parameters: The agreement of the handshake.
         compressor_bits: The window for sending is 2 ** bits bytes.
         decompressor_bits: The window for receiving is 2 ** bits bytes.
         keeps_compressor: The window for sending is kept from one message to the next.

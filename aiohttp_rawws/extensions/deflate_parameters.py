@@ -16,7 +16,7 @@ _WINDOW_BITS = {str(bits): bits for bits in range(8, MAX_WINDOW_BITS + 1)}
 
 @dataclass(frozen=True)
 class DeflateParameters:
-    """What an offer asks for, or what was agreed on.
+    """The parameters of an offer, or of an agreement.
 
     Attributes:
         server_no_context_takeover: The server begins every message with an empty window.
@@ -55,16 +55,16 @@ class DeflateParameters:
         return WebSocketExtensionHeader(NAME, [*header.parameters, ("client_max_window_bits", None)])
 
     def accept(self, offer: DeflateParameters) -> DeflateParameters | None:
-        """Find what a server that wants these parameters answers to a client.
+        """Find the answer of a server that wants these parameters.
 
         A server may add any parameter to its answer except client_max_window_bits, which the client must have offered;
         if it was not offered, our wish for a smaller client window is dropped.
 
         Args:
-            offer: What the client offers.
+            offer: The offer of the client.
 
         Returns:
-            What both sides then use, or None: decline the offer.
+            The parameters for both sides, or None: decline the offer.
         """
         agreed = DeflateParameters(
             server_no_context_takeover=self.server_no_context_takeover or offer.server_no_context_takeover,
@@ -84,7 +84,7 @@ class DeflateParameters:
         """Check the server's answer to a client that offered these parameters.
 
         Args:
-            answer: What the server answered.
+            answer: The answer of the server.
 
         Raises:
             HandshakeError: The answer does not fit the offer.

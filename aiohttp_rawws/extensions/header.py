@@ -31,7 +31,7 @@ class WebSocketExtensionHeader:
         Args:
             name: The name, a token of RFC 9110.
             parameters: Pairs of name and value, with None for a parameter without a value. A name may occur more than
-                once; whether that is allowed is up to the extension. Default: none.
+                once, if the extension allows it. Default: none.
 
         Raises:
             ValueError: This cannot be written into the header.

@@ -1,4 +1,4 @@
-"""What ``receive()`` and ``send()`` return: coroutines, which do nothing before they are awaited.
+"""The coroutines that ``receive()`` and ``send()`` return. They do nothing before they are awaited.
 
 ``awaitables.pyx`` is the same compiled, without the frame that is most of what a coroutine costs.
 """
@@ -77,8 +77,8 @@ def step(queue: IncomingQueue) -> None:
     """Let the task that waits for ``queue`` go on now, as its loop would step it.
 
     The caller runs in a callback of the loop, and this is the last thing it does. The future stays unresolved and is
-    used again: making one costs more than all of this. What is touched of it (``_callbacks``,
-    ``_asyncio_future_blocking``) is the same in Python 3.10 to 3.13.
+    used again: making one costs more than all of this. The private attributes of it that are used (``_callbacks``,
+    ``_asyncio_future_blocking``) are the same in Python 3.10 to 3.13.
     """
     waiter = queue.waiter
     callbacks = waiter._callbacks

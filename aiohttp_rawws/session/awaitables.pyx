@@ -1,4 +1,4 @@
-"""What ``receive()`` and ``send()`` return, compiled: coroutines without a frame, which is most of what one costs.
+"""The coroutines that ``receive()`` and ``send()`` return, compiled. They have no frame, which costs most of one.
 
 ``awaitables.py`` says what they do.
 """
@@ -268,7 +268,7 @@ cpdef object receiving(Endpoint session, bint iterating):
 @cython.final
 @cython.freelist(64)
 cdef class Sending:
-    """A coroutine by behaviour that sends when it is stepped. What has to wait goes on in a real coroutine."""
+    """Behaves as a coroutine, and sends when it is stepped. If it must wait, a real coroutine goes on with it."""
 
     cdef Endpoint _session
     cdef object _item

@@ -18,7 +18,7 @@ class Entry:
 
     Attributes:
         waiter: Resolved when the message was sent. None if nobody waits for that.
-        room: What it waits for, being the first: room in ``outgoing``. None at other times.
+        room: Resolved when ``outgoing`` has room. None unless this is the first message and waits for that.
         started: The extensions have begun with it, so it has to be sent: what comes later may build on it.
     """
 
@@ -58,7 +58,7 @@ class Backlog:
 
     @property
     def is_full(self) -> bool:
-        """Whether what waits behind the message that is under way has reached the limits of ``outgoing``."""
+        """True if the messages behind the one that is under way have reached the limits of ``outgoing``."""
         limits = self._limits
         return (limits.capacity is not None and len(self._entries) > limits.capacity) or (
             limits.max_bytes is not None and self._size >= limits.max_bytes

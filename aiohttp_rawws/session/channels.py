@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from ..wire.codec import Frame, PreparedFrame
 
 Sendable = Frame | PreparedFrame | str | bytes | bytearray | memoryview
-"""What ``send()`` takes: a str is sent as Text, bytes as Binary."""
+"""The argument of ``send()``: a str is sent as Text, bytes as Binary."""
 
 
 class ChannelSession(Protocol):

@@ -16,7 +16,7 @@ NO_CLOSE_FRAME = CloseReason(CloseCode.CLOSED_ABNORMALLY, "Connection was closed
 
 
 class Owed(Enum):
-    """What this side owes to the closing handshake."""
+    """The next step of the closing handshake that this side has to take."""
 
     NOTHING = "nothing"
     WAIT_FOR_PEER = "to wait for the peer's Close"

@@ -53,7 +53,7 @@ class ConnectionCore(IncomingHalf):
 
     Args:
         server: The role: it decides which frames must be masked.
-        previous_protocol: What had the transport before; told of its loss and of its write pauses.
+        previous_protocol: The protocol that had the transport before. It still gets the loss and the write pauses.
         on_lost: Called when the connection is lost, after everything else.
         new_masking_key: Source of masking keys, 4 bytes each. None: the system's.
     """
@@ -228,10 +228,10 @@ class ConnectionCore(IncomingHalf):
     def disconnect(self, keep_received: bool = False) -> None:
         """End the connection in order, without a Close frame of ours. Returns at once.
 
-        What was accepted is delivered, our side of the stream is ended, the peer may end its own, and then the
-        transport is closed. What the peer still sends is thrown away. The connection is aborted when the peer takes
-        nothing for ``close_timeout`` seconds, or has everything and does not end its side in that time; a peer that has
-        sent its Close has ``LINGER`` seconds for that, since it has nothing more to send.
+        First everything that was accepted is delivered, and our side of the stream is ended. Then the peer may end its
+        own side, and the transport is closed. Bytes that the peer still sends are thrown away. The connection is
+        aborted if the peer takes nothing for ``close_timeout`` seconds, or if it has everything and does not end its
+        side in that time. A peer that has sent its Close has ``LINGER`` seconds for that, since it has no more to send.
 
         Args:
             keep_received: Frames that wait can still be taken. Default: False (they are dropped).
@@ -284,9 +284,9 @@ class ConnectionCore(IncomingHalf):
             transport.close()
 
     def _ends_both_directions(self) -> bool:
-        """Whether to end our side ends the peer's, too, as in TLS, and the peer may be sending.
+        """True if ending our side would end the peer's side, too, as in TLS, while the peer may be sending.
 
-        What it sends from then on is answered with a reset, which drops what is not delivered yet.
+        The system would answer the peer's next bytes with a reset, which drops everything that is not delivered yet.
         """
         transport = self.transport
         has_ended = self.eof or self.close_received is not None or transport.is_closing()
@@ -335,6 +335,6 @@ class ConnectionCore(IncomingHalf):
 
 
 class Connection(ConnectionCore, asyncio.BufferedProtocol):
-    """What ``transport.set_protocol()`` gets. asyncio and aiofastnet ask ``isinstance(protocol, BufferedProtocol)``."""
+    """The protocol of the transport. asyncio and aiofastnet ask ``isinstance(protocol, BufferedProtocol)``."""
 
     __slots__ = ()

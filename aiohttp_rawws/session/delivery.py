@@ -25,7 +25,7 @@ BYTES_ACKED = slice(120, 128)  # of Linux's struct tcp_info, since 4.1
 
 
 def kernel_queue(transport: asyncio.BaseTransport) -> int:
-    """Bytes that the kernel holds for the peer: not sent, or not acknowledged. 0 if the system does not tell."""
+    """Bytes that the kernel holds for the peer: not sent, or not acknowledged. 0 if the system does not report it."""
     if sys.platform != "linux":
         return 0
     sock = transport.get_extra_info("socket")
@@ -38,7 +38,7 @@ def kernel_queue(transport: asyncio.BaseTransport) -> int:
 
 
 def acknowledged(transport: asyncio.BaseTransport) -> int | None:
-    """Bytes of this TCP connection that the peer's system has acknowledged so far; None if the system does not tell."""
+    """Bytes of this TCP connection that the peer has acknowledged so far. None if the system does not report it."""
     if sys.platform != "linux":
         return None
     sock = transport.get_extra_info("socket")
@@ -163,7 +163,7 @@ class DeliveryTimer:
 
     @property
     def is_delivered(self) -> bool:
-        """Whether the peer has everything, as far as this system tells."""
+        """True if the peer has everything, as far as the system reports it."""
         return self._delivered_at is not None
 
     def stop(self) -> None:

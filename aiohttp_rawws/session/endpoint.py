@@ -14,7 +14,7 @@ from .queues import IncomingQueue
 
 
 class Endpoint:
-    """What the awaitables ask of a session. Raw and managed sessions are two kinds of it."""
+    """The methods that awaitables call on a session, raw or managed."""
 
     __slots__ = ("__weakref__", "_loop", "_queue")
     __signature__ = ConstructorSignature()  # type: ConstructorSignature  # of every kind of session
@@ -27,7 +27,7 @@ class Endpoint:
         raise NotImplementedError
 
     def _is_over(self) -> bool:
-        """Whether no further item will come."""
+        """True if no further item will come."""
         raise NotImplementedError
 
     def _raise_end(self, iterating: bool) -> None:

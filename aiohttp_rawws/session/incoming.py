@@ -147,7 +147,7 @@ class IncomingHalf(ReadingHalf):
     # ---- the end of the input ---------------------------------------------------------
 
     def end_input(self, event: Event, error: BaseException | None = None) -> None:
-        """The end of the input is known. What was received before stays; after that ``error`` is raised, if any."""
+        """Note the end of the input. Items from before can still be taken; after them ``error`` is raised, if any."""
         if error is not None and self.failure is None and self.receive_phase != DONE:
             self.failure: BaseException | None = error
             if self.error is None:
@@ -219,7 +219,7 @@ class IncomingHalf(ReadingHalf):
         self.wake_receiver()
 
     def _may_have_to_wait(self) -> bool:
-        """Whether there is a reason to look closer before the next frame is delivered."""
+        """True if something must be checked before the next frame is delivered."""
         return self.paused_by_user or self._queue_out is not None or self._turns is not None
 
     def _may_deliver(self) -> bool:

@@ -62,7 +62,7 @@ class Latency:
 
 
 class Connection(Protocol):
-    """What a ``Pinger`` asks of a connection."""
+    """The part of a connection that a ``Pinger`` uses."""
 
     @property
     def bytes_received(self) -> int: ...
@@ -71,7 +71,7 @@ class Connection(Protocol):
 
 
 class Raw(Protocol):
-    """What it asks of a raw session."""
+    """The part of a raw session that a ``Pinger`` uses."""
 
     @property
     def connection(self) -> Connection: ...
@@ -80,7 +80,7 @@ class Raw(Protocol):
 
 
 class Pinged(Protocol):
-    """What a ``Pinger`` asks of a managed session."""
+    """The part of a managed session that a ``Pinger`` uses."""
 
     @property
     def raw(self) -> Raw: ...

@@ -12,4 +12,4 @@ Session = WebSocketSession | DefaultWebSocketSession
 """A raw or a managed session."""
 
 SessionHandler = Callable[[Any], Awaitable[object]]
-"""An async function of one session, raw or managed. What it returns is ignored."""
+"""An async function of one session, raw or managed. Its result is ignored."""

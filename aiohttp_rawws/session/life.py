@@ -27,7 +27,7 @@ def wake_all(waiters: list[asyncio.Future[None]]) -> None:
 
 
 class Life:
-    """What the two sides of a connection share: the phases of both, and of the connection."""
+    """The state that both sides of a connection share: their phases, and the phase of the connection."""
 
     __slots__ = (
         "_loop",
@@ -57,7 +57,7 @@ class Life:
         self.receive_phase: int = 0
         self.send_phase: int = 0
         self.connection_phase: int = 0
-        self.observer: Callable[[Event], object] | None = None  # the layer above, told of each event
+        self.observer: Callable[[Event], object] | None = None  # the layer above, called with each event
         self.close_sent: CloseReason | None = None
         self.close_received: CloseReason | None = None
         self.local_first: bool = False  # of the two, ours came first
@@ -73,7 +73,7 @@ class Life:
         self._mark = object()  # stands for this connection in its errors
 
     def move(self, event: Event) -> None:
-        """Let ``event`` change the phases by the tables, then tell the layer above."""
+        """Change the phases as the tables say for ``event``, then call the observer."""
         self.receive_phase = RECEIVE_MOVES[self.receive_phase].get(event, self.receive_phase)
         self.send_phase = SEND_MOVES[self.send_phase].get(event, self.send_phase)
         self.connection_phase = CONNECTION_MOVES[self.connection_phase].get(event, self.connection_phase)
@@ -117,7 +117,7 @@ class Life:
         return isinstance(exc, RawWSError) and exc.source is self._mark
 
     def closed_error(self) -> RawWSError:
-        """What is raised at the end of this connection when nothing has failed."""
+        """The error for the end of this connection, if nothing has failed."""
         return self.own(closed_error(self.state(), self.dropped, self.inside_frame))
 
     def cannot_send(self) -> RawWSError:

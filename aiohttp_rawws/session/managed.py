@@ -47,7 +47,8 @@ class DefaultWebSocketSession(managed_sending.ManagedSending):
         on_ping, on_pong: Called with the payload of each Ping or Pong received.
         on_close: Called with the CloseReason of the peer's Close. All three are plain functions, and may be set at any
             time. If one raises, the session is closed with 1011, and ``receive()`` raises what it raised.
-        auto_pong, auto_close: Whether a Ping is answered with a Pong, and a Close with a Close.
+        auto_pong, auto_close: True if a Ping is answered with a Pong, and a Close with a Close. Default: those of
+            the options.
     """
 
     __slots__ = ()
@@ -199,7 +200,7 @@ class DefaultWebSocketSession(managed_sending.ManagedSending):
 
 
 class ClosingReason:
-    """What ``close_reason`` returns: an awaitable, which need not be awaited."""
+    """The awaitable that ``close_reason`` returns. It need not be awaited."""
 
     __slots__ = ("_wait",)
 

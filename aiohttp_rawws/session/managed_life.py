@@ -1,4 +1,4 @@
-"""What a managed session is made of, and how it ends: by the closing handshake, a failure, or the loss.
+"""The state of a managed session, and its ends: the closing handshake, a failure, or the loss.
 
 One source, two builds: as it stands, and compiled with the types in ``managed_life.pxd``.
 """
@@ -109,7 +109,7 @@ class ManagedLife(surface.Surface):
         self._pinger: Pinger | None = None  # while there is a ``ping_interval``
 
     def _call(self, callback: Callable[[Any], object], argument: object) -> None:
-        """Call what the application gave us. What it raises ends the session, and is no violation by the peer."""
+        """Call a callback of the application. If it raises, the session fails: with 1011, or a code for a payload."""
         try:
             callback(argument)
         except Exception as exc:
@@ -166,7 +166,7 @@ class ManagedLife(surface.Surface):
             self._closing_handshake().go_on()
 
     def fail(self, error: BaseException, reason: CloseReason) -> None:
-        """Fail the connection (section 7.1.7): tell the peer why, raise ``error`` from ``receive()``, drop the rest."""
+        """Fail the connection (section 7.1.7): send a Close, drop the rest, and raise ``error`` from ``receive()``."""
         if self.limit is None:
             self.limit = limit_of(error)
         self._stop_pinger()

@@ -268,12 +268,12 @@ class ManagedReceiving(managed_life.ManagedLife):
 
     @property
     def incoming_ended(self) -> bool:
-        """Whether no further message will arrive; some may still wait."""
+        """True if no further message will arrive. Some may still wait."""
         return self._messages_ended
 
     @property
     def incoming_full(self) -> bool:
-        """Whether reading is paused because ``incoming`` has reached its limits."""
+        """True if reading is paused because ``incoming`` has reached its limits."""
         return self._queue.full
 
 

@@ -111,10 +111,10 @@ class ManagedSending(managed_receiving.ManagedReceiving):
         connection.send_frame(self._pipeline.outgoing(frame, compress))
 
     def send_whole(self, prepared: PreparedFrame, transformed: dict[Any, PreparedFrame]) -> None:
-        """``send_nowait()`` of one message to many sessions: it is transformed once for all that do it alike.
+        """Send one message of a broadcast. It is transformed once for all sessions with the same ``outgoing_key``.
 
         Args:
-            transformed: What was transformed so far, by ``outgoing_key``.
+            transformed: The transformed messages so far, by ``outgoing_key``. This call may add one.
         """
         self.begin()
         assert self._pipeline is not None
@@ -141,7 +141,7 @@ class ManagedSending(managed_receiving.ManagedReceiving):
         return self._backlog
 
     def can_send_now(self, item: Sendable) -> bool:
-        """Whether ``send()`` of ``item`` would not have to wait for room."""
+        """True if ``send(item)`` would not wait for room."""
         frame = as_frame(item)
         if self._connection.must_wait(frame):
             return False
@@ -149,7 +149,7 @@ class ManagedSending(managed_receiving.ManagedReceiving):
 
     @property
     def outgoing_full(self) -> bool:
-        """Whether ``send()`` of a data frame would wait for room now."""
+        """True if ``send()`` of a data frame would wait for room now."""
         return self._connection.is_full() or (self._backlog is not None and self._backlog.is_full)
 
     @property
@@ -184,11 +184,11 @@ class ManagedSending(managed_receiving.ManagedReceiving):
     async def close(
         self, reason: CloseReason | int | None = NORMAL, message: str | bytes = "", *, code: int | None = None
     ) -> None:
-        """Do the closing handshake: send a Close after what was sent, wait for the peer's, end the connection.
+        """Do the closing handshake: send a Close behind all messages, wait for the peer's, end the connection.
 
-        What was sent is delivered as long as the peer takes it. Then the peer has ``close_timeout`` seconds to answer,
-        or the connection is aborted. Messages that arrive meanwhile can still be received, as far as ``incoming`` holds
-        them. A second call waits for the first. Raises nothing at the end of the session.
+        Everything that was sent is delivered as long as the peer takes it. Then the peer has ``close_timeout`` seconds
+        to answer, or the connection is aborted. Messages that arrive meanwhile can still be received, as far as
+        ``incoming`` holds them. A second call waits for the first. Raises nothing at the end of the session.
 
         Args:
             reason: A close code, a CloseReason, or None for a Close without a code. Default: 1000.

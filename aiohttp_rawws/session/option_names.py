@@ -54,7 +54,7 @@ PLACES = {
 
 
 def suggestion(name: str, valid: Collection[str]) -> str | None:
-    """Return what ``name``, which is no option here, probably means.
+    """Return the option that ``name``, which is none, probably means.
 
     Args:
         name: The name that was given.

@@ -114,7 +114,7 @@ class OutgoingHalf(Life):
         self.send_frame(frame)
 
     def send_prepared(self, prepared: PreparedFrame) -> None:
-        """Send the bytes of ``prepared`` as they are; they are not copied where they wait."""
+        """Send the bytes of ``prepared`` as they are. They are not copied, even if they wait."""
         if self.encoder.masking or self.pipeline is not None or is_close(prepared.frame):
             self.check_whole(prepared.frame)
             self.send_frame(prepared.frame)
@@ -169,7 +169,7 @@ class OutgoingHalf(Life):
     # ---- batches ----------------------------------------------------------------------
 
     def _holds_back(self) -> bool:
-        """Whether more is likely to be sent at once, so that it is worth collecting."""
+        """True if more is likely to be sent at once, so that it pays to collect it."""
         return self._corked > 0 or self.batching or self.consumer_queue.count() > 0
 
     def _batch(self) -> None:
@@ -232,15 +232,15 @@ class OutgoingHalf(Life):
         waiting.put(self.encoder.encode(frame))
 
     def is_congested(self) -> bool:
-        """Whether anything waits, so that ``must_wait()`` has to be asked."""
+        """True if anything waits. Only then ``must_wait()`` needs to be called."""
         return self._queue_out is not None or self._turns is not None
 
     def is_full(self) -> bool:
-        """Whether a data frame has to wait: for room, or for senders that came before."""
+        """True if a data frame must wait for room, or for senders that came before."""
         return self._turns is not None or (self._queue_out is not None and self._queue_out.is_full())
 
     def must_wait(self, frame: Any) -> bool:
-        """Whether ``send()`` of this frame would wait. A Close never does, a ping or pong only in a flood of them."""
+        """True if ``send()`` of this frame would wait. A Close never waits, a ping or pong only in a flood of them."""
         if self.send_phase or is_close(frame):
             return False
         if is_control(frame):  # those that cannot overtake wait among the data
@@ -252,7 +252,7 @@ class OutgoingHalf(Life):
         return 0 if self._queue_out is None else self._queue_out.count()
 
     def undelivered(self) -> int:
-        """Bytes that were accepted and that the peer has not taken, as far as this system tells."""
+        """Bytes that were accepted and that the peer has not taken, as far as the system reports it."""
         if self.dropped:
             return 0
         waiting = 0 if self._queue_out is None else self._queue_out.size_of_all()
@@ -260,7 +260,7 @@ class OutgoingHalf(Life):
         return int(self.encoder.size + waiting + held)
 
     def bytes_taken(self) -> int:
-        """Bytes that the peer has taken so far, as far as this system tells."""
+        """Bytes that the peer has taken so far, as far as the system reports it."""
         if self.dropped:
             return int(self.bytes_sent)
         count = acknowledged(self.transport)
@@ -302,7 +302,7 @@ class OutgoingHalf(Life):
         self.wake_senders()
 
     def wake_senders(self) -> None:
-        """Wake who can go on now: the next in turn, or else those that wait for room or for everything to be sent."""
+        """Wake the next sender in turn, or, if there is none, those who wait for room or for everything to be sent."""
         turns = self._turns
         if turns is not None and (self._queue_out is None or not self._queue_out.is_full()):
             first = turns[0]

@@ -49,7 +49,7 @@ class ConnectionPhase(IntEnum):
 
 
 class Event(Enum):
-    """What moves a connection on. The value is what the documentation says of it."""
+    """The events that change a phase. The value is the text of the documentation."""
 
     CLOSE_SENT = "a Close frame of ours was accepted"
     CLOSE_RECEIVED = "the peer's Close frame was parsed"
@@ -114,7 +114,7 @@ CONNECTION_MOVES: Mapping[int, Mapping[Event, ConnectionPhase]] = {
 
 
 class Outcome(Enum):
-    """What a public call does in a phase. The value is what the documentation says of it."""
+    """The results of a public call in a phase. The value is the text of the documentation."""
 
     WAITS = "does what it is for, and waits as long as that takes"
     ACTS = "does what it is for, at once"

@@ -53,7 +53,7 @@ class IncomingQueue:
         self.ending: bool = False
 
     def can_take(self) -> bool:
-        """Whether an item can be taken now: there is one, and no other task or callback is to get it."""
+        """True if an item can be taken now: there is one, and it is not for another task or callback."""
         return len(self._items) > self._head and self.waiter is None and not self.has_listener
 
     def count(self) -> int:
@@ -160,7 +160,7 @@ class OutgoingQueue:
         self._control.append(wire)
 
     def has_room_for_control(self) -> bool:
-        """Whether another ping or pong may overtake."""
+        """True if another ping or pong may overtake."""
         return self._control is None or len(self._control) < MAX_QUEUED_CONTROL
 
     def take(self) -> bytes | None:

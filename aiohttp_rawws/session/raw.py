@@ -41,7 +41,7 @@ class WebSocketSession(raw_sending.RawSending):
     Args:
         transport: An asyncio transport. It is the session's from ``start()`` on.
         server: The role; it decides which frames must be masked (RFC 6455, section 5.1). Default: True.
-        previous_protocol: The protocol that had the transport before; told of its loss and its write pauses.
+        previous_protocol: The protocol that had the transport before. It still gets the loss and the write pauses.
         on_closed: Called without arguments when the connection is lost.
         new_masking_key: Source of masking keys, 4 bytes each. Default: the system's source of randomness.
     """
@@ -83,8 +83,8 @@ class WebSocketSession(raw_sending.RawSending):
     def receive(self, timeout: float | timedelta | None = None) -> Coroutine[Any, Any, Frame]:
         """Await the next frame, as it came. A call that is cancelled or takes too long loses nothing.
 
-        FrameChunks come, too, once ``frame_streaming_threshold`` is set. Iterating the session ends quietly where this
-        raises SessionClosed or ConnectionLost.
+        If ``frame_streaming_threshold`` is set, FrameChunks come, too. Iterating the session does not raise
+        SessionClosed or ConnectionLost: it ends.
 
         Args:
             timeout: Seconds to wait at most. Default: None (no limit).
@@ -139,9 +139,9 @@ class WebSocketSession(raw_sending.RawSending):
         There is no queue and no task switch. Frames that wait already are delivered before this returns.
 
         Args:
-            on_frame: A plain function. It must not block, and sends with ``send_nowait()``. What it sends leaves in one
-                write per read. It is not called, and the transport is paused, while ``outgoing`` is full, while a task
-                waits in ``send()``, and between ``pause_reading()`` and ``resume_reading()``.
+            on_frame: A plain function. It must not block, and sends with ``send_nowait()``, in one write per read. It
+                is not called, and the transport is paused, while ``outgoing`` is full, while a task waits in
+                ``send()``, and between ``pause_reading()`` and ``resume_reading()``.
 
         Returns:
             An awaitable. It completes when every frame was delivered and no further one will come, and raises what the
@@ -173,7 +173,7 @@ class WebSocketSession(raw_sending.RawSending):
 
     @property
     def incoming_ended(self) -> bool:
-        """Whether no further frame will arrive; some may still wait."""
+        """True if no further frame will arrive. Some may still wait."""
         return bool(self._connection.receive_phase)
 
     def pause_reading(self) -> None:
@@ -201,10 +201,10 @@ class WebSocketSession(raw_sending.RawSending):
     async def end(self) -> None:
         """End the connection in order, without a Close frame of ours, and wait until it is gone.
 
-        What was accepted is delivered as long as the peer takes it; then our side of the TCP stream is ended, and the
-        peer may end its own. What the peer still sends is thrown away. A peer that takes nothing for ``close_timeout``
-        seconds, or has everything and does not end its side in that time (1 second if it has sent its Close), is
-        dropped. Cancelled, it aborts.
+        First everything that was accepted is delivered, as long as the peer takes it. Then our side of the TCP stream
+        is ended, and the peer may end its own. Bytes that the peer still sends are thrown away. The connection is
+        aborted if the peer takes nothing for ``close_timeout`` seconds, or if it has everything and does not end its
+        side in that time (1 second if it has sent its Close). It is aborted, too, if this call is cancelled.
         """
         self._connection.disconnect()
         try:
@@ -243,7 +243,7 @@ class WebSocketSession(raw_sending.RawSending):
         """Start a task that lives no longer than the session.
 
         It is cancelled when the connection is lost or the handler has returned, whichever is first, and awaited before
-        the session is over. What this session itself raises in it at its end is not reported as an error.
+        the session is over. SessionClosed or ConnectionLost of this session, raised in it, is not reported as an error.
         """
         if self._connection.connection_phase:
             coro.close()
@@ -260,14 +260,14 @@ class WebSocketSession(raw_sending.RawSending):
 
     @property
     def has_cancelled_tasks(self) -> bool:
-        """Whether tasks of ``create_task()`` were cancelled because the connection was lost."""
+        """True if tasks of ``create_task()`` were cancelled because the connection was lost."""
         return self._tasks is not None and self._tasks.cancelled_at_the_end
 
     # ---- what it is -------------------------------------------------------------------
 
     @property
     def on_violation(self) -> OnViolation:
-        """What is done about a violation by the peer, see ``SessionOptions``. Holds from now on."""
+        """The reaction to a violation by the peer, see ``SessionOptions``. Holds from now on."""
         return "close" if self._connection.answers_violations else "raise"
 
     @on_violation.setter
@@ -308,8 +308,8 @@ class WebSocketSession(raw_sending.RawSending):
 
     @property
     def negotiated_extensions(self) -> tuple[WebSocketExtension, ...]:
-        """What the opening handshake agreed on. A raw session does not apply them: reserved bits and payloads are as on
-        the wire."""
+        """The extensions of the opening handshake. A raw session does not apply them: reserved bits and payloads are as
+        on the wire."""
         return self._negotiated
 
     @negotiated_extensions.setter

@@ -66,7 +66,7 @@ class RawSending(surface.Surface):
         self._put(item)
 
     def can_send_now(self, item: Sendable) -> bool:
-        """Whether ``send()`` of ``item`` would not have to wait."""
+        """True if ``send(item)`` would not wait."""
         return not self._connection.must_wait(as_frame(item))
 
     def _put(self, item: Any) -> None:
@@ -155,7 +155,7 @@ class RawSending(surface.Surface):
 
     @property
     def outgoing_full(self) -> bool:
-        """Whether ``send()`` of a data frame would wait now."""
+        """True if ``send()`` of a data frame would wait now."""
         return self._connection.is_full()
 
 

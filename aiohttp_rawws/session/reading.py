@@ -1,4 +1,4 @@
-"""What the receiving side of a connection is made of: pausing the transport, waking whoever waits, reporting the end.
+"""The base of the receiving side: it pauses the transport, wakes the task that receives, and reports the end.
 
 One source, two builds: as it stands, and compiled with the types in ``reading.pxd``. ``incoming.py`` moves the frames.
 """
@@ -105,7 +105,7 @@ class ReadingHalf(OutgoingHalf):
     # ---- waking -----------------------------------------------------------------------
 
     def is_awaited(self) -> bool:
-        """Whether a task waits for an item that is there now."""
+        """True if a task waits for an item that is there now."""
         queue = self.consumer_queue
         return queue.waiter is not None and queue.count() > 0 and not queue.has_listener
 

@@ -26,13 +26,13 @@ CLOSE_DELAY = 1.0
 
 
 def reason_for(error: PeerError) -> CloseReason:
-    """The reason that tells the peer what it did wrong (section 7.1.7)."""
+    """The reason for a Close after an error of the peer's (section 7.1.7)."""
     text = f"Received illegal frame: {error}" if isinstance(error, ProtocolViolation) else str(error)
     return CloseReason.truncated(error.close_code, text)
 
 
 def reason_for_exception(exc: BaseException) -> CloseReason:
-    """The reason that tells the peer of an exception on this side.
+    """The reason for a Close after an exception on this side.
 
     1000 for a cancellation, a PeerError's own code, else 1011 with the exception's text.
     """
@@ -94,13 +94,14 @@ def checked_reason(payload: bytes) -> CloseReason:
 
 
 def to_raise(failure: BaseException, traceback: TracebackType | None) -> BaseException:
-    """What is raised for ``failure``, which a session keeps, since it may be asked for again.
+    """The exception to raise for ``failure``, the error that ended a session. It may be raised more than once.
 
-    An exception holds the frames that it has passed, and those hold the session: one of the session's own is raised as
-    a copy, or the two would keep each other alive. One of the application is raised itself.
+    A raised exception refers to the stack frames that it has passed, and these refer to the session. So an error of
+    the session is raised as a copy: the session keeps the original, and the two would keep each other alive. An error
+    of the application is raised itself.
 
     Args:
-        traceback: Where the application raised it; None if that is not known.
+        traceback: The traceback of the application's error. None if it is not known.
     """
     if isinstance(failure, RawWSError) and failure.source is not None:
         error = copy(failure)

@@ -27,9 +27,9 @@ OnException = Callable[[Exception], object]
 
 
 def was_cancelled_by_its_session(raw: WebSocketSession) -> bool:
-    """Whether a CancelledError left the handler because it awaited a task of its session, which ended with that.
+    """True if a CancelledError left the handler because it awaited a task of its session, which was cancelled.
 
-    Python 3.10 cannot tell that from a cancellation of the handler itself, and counts it as one.
+    On Python 3.10 that looks like a cancellation of the handler itself, and counts as one.
     """
     task = asyncio.current_task()
     return sys.version_info >= (3, 11) and task is not None and not task.cancelling() and raw.has_cancelled_tasks
@@ -52,11 +52,11 @@ async def run_session(
 ) -> None:
     """Await ``handle(session)`` and end the session by the raw rules. Raises CancelledError only.
 
-    If the handler returns, what it sent is delivered and the TCP stream ends, *without a Close frame of ours*. If it
-    raises, that is logged, and the connection is aborted, or closed with 1011 (option ``on_error``). What this session
-    raised from ``receive()`` or ``send()``, because it ended or its peer broke the protocol, is not an error of the
-    handler; what another session raised is. If it is cancelled, the connection is aborted, and the cancellation goes
-    on.
+    If the handler returns, everything that it sent is delivered and the TCP stream ends, *without a Close frame of
+    ours*. If it raises, the error is logged, and the connection is aborted, or closed with 1011 (option ``on_error``).
+    An error that this session raised from ``receive()`` or ``send()``, because it ended or its peer broke the protocol,
+    is not an error of the handler. An error of another session is. If the handler is cancelled, the connection is
+    aborted, and the cancellation goes on.
 
     Meanwhile ``idle_timeout`` and ``max_lifetime`` hold.
 
@@ -112,10 +112,10 @@ async def run_managed(
 ) -> None:
     """Await ``handle(session)``, then do the closing handshake. Raises CancelledError only.
 
-    The Close is 1000 if the handler returns, and 1011 if it raises, which is logged. What this session raised is not an
-    error of the handler, see ``run_session``. What a payload of the peer's causes (text that is not UTF-8, a value that
-    the converter cannot read) closes with 1007, or 1003 for a frame of the wrong kind. If the handler is cancelled, the
-    connection is aborted, and the cancellation goes on.
+    The Close is 1000 if the handler returns, and 1011 if it raises; then the error is logged. Errors that this session
+    raised are not errors of the handler, see ``run_session``. Errors about a payload of the peer (text that is not
+    UTF-8, a value that the converter cannot read) close with 1007, or 1003 for a frame of the wrong kind. If the
+    handler is cancelled, the connection is aborted, and the cancellation goes on.
 
     Meanwhile ``idle_timeout`` and ``max_lifetime`` hold.
 

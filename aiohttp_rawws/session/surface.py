@@ -1,4 +1,4 @@
-"""What raw and managed sessions have in common, word for word.
+"""The methods that raw and managed sessions have in common.
 
 One source, two builds: as it stands, and compiled with the types in ``surface.pxd``.
 """
@@ -96,7 +96,7 @@ class Surface(endpoint.Endpoint):
 
     @property
     def incoming(self) -> Incoming:
-        """What was received and not taken yet, as a channel."""
+        """The channel of items that were received and not taken yet."""
         return Incoming(self)
 
     @property
@@ -108,12 +108,12 @@ class Surface(endpoint.Endpoint):
 
     @property
     def outgoing(self) -> Outgoing:
-        """What was sent and the transport has not taken yet, as a channel."""
+        """The channel of items that were sent and that the transport has not taken yet."""
         return Outgoing(self)
 
     @property
     def outgoing_ended(self) -> bool:
-        """Whether nothing more can be sent: a Close was, the connection ends, or the channel overflowed."""
+        """True if nothing more can be sent: a Close was sent, the connection ends, or the channel overflowed."""
         return bool(self._connection.send_phase)
 
     def cork(self) -> Cork:
@@ -209,10 +209,10 @@ class Surface(endpoint.Endpoint):
         await self.close(reason_for_exception(exc))  # type: ignore[attr-defined]
 
     def owns(self, exc: BaseException) -> bool:
-        """Whether this session raised ``exc``: because it ended, its peer broke the protocol, or a limit was reached.
+        """True if this session raised ``exc``: because it ended, its peer broke the protocol, or a limit was reached.
 
-        False for the errors of other sessions, and for what a handler raises about a payload. A group of exceptions is
-        the session's if each of them is.
+        False for errors of other sessions, and for errors of a handler about a payload. True for a group of exceptions
+        if it is true for each of them.
         """
         connection = self._connection
         leaves = list(leaves_of(exc))
@@ -220,8 +220,8 @@ class Surface(endpoint.Endpoint):
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more can be sent: a Close was, or the connection ends or is lost. What arrived before can
-        still be received."""
+        """True if nothing more can be sent: a Close was sent, or the connection ends or is lost. Items that arrived
+        before can still be received."""
         return bool(self._connection.send_phase)
 
     @property
@@ -243,7 +243,7 @@ class Surface(endpoint.Endpoint):
 
     @property
     def masking(self) -> bool:
-        """Whether outgoing frames are masked. May be set at any time; holds from the next frame on."""
+        """True if outgoing frames are masked. May be set at any time; holds from the next frame on."""
         return self._connection.encoder.masking
 
     @masking.setter
@@ -268,7 +268,7 @@ class Surface(endpoint.Endpoint):
         )
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What the transport knows (``peername``, ``sslcontext``, ``socket``...); ``default`` once it is gone."""
+        """Information of the transport (``peername``, ``sslcontext``, ``socket``...), or ``default`` if it is gone."""
         connection = self._connection
         return default if connection.is_lost() else connection.transport.get_extra_info(name, default)
 
@@ -293,7 +293,7 @@ def checked_listener(name: str, listener: object) -> None:
 
 
 class Listening:
-    """What ``listen()`` returns: awaiting it waits for the end of the input."""
+    """The awaitable that ``listen()`` returns. It completes at the end of the input."""
 
     __slots__ = ("_until_heard",)
     __signature__ = ConstructorSignature()  # type: ConstructorSignature
@@ -306,7 +306,7 @@ class Listening:
 
 
 class Cork:
-    """What ``cork()`` returns."""
+    """The context manager that ``cork()`` returns."""
 
     __slots__ = ("_connection",)
     __signature__ = ConstructorSignature()  # type: ConstructorSignature

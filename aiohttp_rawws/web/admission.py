@@ -21,7 +21,7 @@ def address_key(address: str | None) -> str | None:
 
     Returns:
         An IPv4 address as it is. For an IPv6 address its network of 64 bits, which is what one customer gets. None for
-        no address: such clients cannot be told apart.
+        no address: such clients are all alike.
     """
     if not address:
         return None

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from typing_extensions import Required
 
 RawHandler = Callable[[WebSocketServerSession], Awaitable[object]]
-"""An async function of a raw session. What it returns is ignored."""
+"""An async function of a raw session. Its result is ignored."""
 
 ManagedHandler = Callable[[DefaultWebSocketServerSession], Awaitable[object]]
-"""An async function of a managed session. What it returns is ignored."""
+"""An async function of a managed session. Its result is ignored."""
 
 RawHandlerT = TypeVar("RawHandlerT", bound=RawHandler)
 ManagedHandlerT = TypeVar("ManagedHandlerT", bound=ManagedHandler)

@@ -11,7 +11,7 @@ MAX_CLOSE_MESSAGE = MAX_CONTROL_PAYLOAD - 2  # bytes of a Close frame behind the
 
 
 class Opcode(IntEnum):
-    """What a frame is.
+    """The opcode of a frame: its type (section 5.2).
 
     ``Opcode(3)`` and the other reserved numbers are members named ``RESERVED_3`` and so on. Only lenient sessions
     deliver them, and iteration leaves them out.
@@ -49,7 +49,7 @@ OPCODES = tuple(Opcode(number) for number in range(16))
 
 
 class CloseCode(IntEnum):
-    """The registered close codes. ``may_be_sent()`` tells which of them may appear in a Close frame.
+    """The registered close codes. ``may_be_sent()`` says which of them may appear in a Close frame.
 
     Six codes have a second name, the one in the registry of IANA. ``name`` is the first one.
     """

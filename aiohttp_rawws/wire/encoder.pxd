@@ -1,4 +1,4 @@
-# What other compiled modules call as C. The methods and their meaning are those of encoder.py.
+# The methods that other compiled modules call as C. They are those of encoder.py.
 cimport cython
 from cpython.object cimport PyObject
 

@@ -426,8 +426,8 @@ def _head_of(frame: Frame) -> int:
     return frame._head
 
 
-# What other modules ask about each item. Compiled modules call these as C; to them the classes are Python objects, and
-# `isinstance()` would be a call of Python. `frame = item` gives the item its C type (see the .pxd).
+# Questions of other modules about each item. Compiled modules call these as C; to them the classes are Python objects,
+# and `isinstance()` would be a call of Python. `frame = item` gives the item its C type (see the .pxd).
 
 
 def payload_size(item: Any) -> int:

@@ -1,4 +1,4 @@
-# What the compiled parser calls as C.
+# The functions that the compiled parser calls as C.
 from libc.stdint cimport uint32_t
 
 

@@ -18,7 +18,7 @@ def read_header(
     Each byte is checked as soon as it is there, so that nothing waits for more from a peer that broke a rule.
 
     Args:
-        data: What was received, with one byte of the header at least.
+        data: The received bytes, with at least one byte of the header.
         start: Where the header begins.
         strict: Refuse what RFC 6455 refuses.
         masked: True if the peer must mask, False if it must not, None if it may. Only checked with ``strict``.

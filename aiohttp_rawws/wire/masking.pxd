@@ -1,4 +1,4 @@
-# What the other compiled modules call as C.
+# The functions that other compiled modules call as C.
 from libc.stdint cimport uint32_t
 
 cdef extern from "_mask.h":

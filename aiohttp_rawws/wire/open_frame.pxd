@@ -1,4 +1,4 @@
-# What the compiled parser calls as C. The methods and their meaning are those of open_frame.py.
+# The methods that the compiled parser calls as C. They are those of open_frame.py.
 cimport cython
 from cpython.object cimport PyObject
 

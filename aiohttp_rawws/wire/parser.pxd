@@ -1,4 +1,4 @@
-# What other compiled modules call as C. The methods and their meaning are those of parser.py.
+# The methods that other compiled modules call as C. They are those of parser.py.
 cimport cython
 
 from aiohttp_rawws.wire.frames cimport Frame

@@ -47,8 +47,8 @@ cdef enum:
 cdef class FrameParser:
     """Turns the bytes of one direction of a connection into frames, whatever way they are cut.
 
-    What the peer did wrong is not raised, so that the frames before it are not lost: it is kept in ``error``. After an
-    error, or after a Close frame (section 5.5.1), the parser ignores what comes.
+    An error of the peer is not raised, so that the frames before it are not lost: it is kept in ``error``. After an
+    error, or after a Close frame (section 5.5.1), the parser ignores all further bytes.
 
     The four options can be set at any time, and hold from the next header on. One caller at a time.
 
@@ -122,8 +122,8 @@ cdef class FrameParser:
             max_frames: Begin no other frame once so many items were produced. Default: no limit.
             max_bytes: Begin no other frame once so many bytes of payload were produced. Default: no limit.
 
-        A frame that is partly there is continued in any case, and counts. What was not parsed is held for the next
-        call, which may be ``feed(b"")``.
+        A frame that is partly there is continued in any case, and counts. Bytes that were not parsed are held for the
+        next call, which may be ``feed(b"")``.
 
         Returns:
             The frames, and pieces of frames, that are complete, in order.
