@@ -29,13 +29,13 @@ WOKEN.set_result(None)
 
 @coroutine
 def _wait(waiter: Future[None]) -> Generator[Future[None], None, None]:
-    """``await waiter``, which would insist on its being done."""
+    """Await ``waiter``, also if it is never done: a plain ``await`` raises an error then."""
     waiter._asyncio_future_blocking = True
     yield waiter
 
 
 async def receiving(session: Endpoint, iterating: bool) -> Any:
-    """The next item of ``session``: at once if one waits when this is awaited, else when one has come."""
+    """Return the next item of ``session``. Wait for one if there is none yet."""
     queue = session._queue
     if not queue.can_take():
         session._before_waiting()
@@ -56,7 +56,7 @@ async def receiving(session: Endpoint, iterating: bool) -> Any:
 
 
 async def sending(session: Endpoint, item: Any, compress: bool | None) -> None:
-    """Send ``item`` when this is awaited, and wait if it has to."""
+    """Send ``item``, and wait for room if that is necessary."""
     rest = session.start_sending(item, compress)
     if rest is not None:
         await rest

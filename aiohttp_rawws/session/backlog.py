@@ -72,7 +72,7 @@ class Backlog:
             self._task = self._loop.create_task(self._work(), name="rawws-compressing")
 
     async def send(self, frame: Frame, compress: bool | None, whole: bool) -> None:
-        """Send ``frame`` in its turn. Cancelled before the extensions have begun with it, it is not sent."""
+        """Send ``frame`` in its turn. If this is cancelled before the extensions have begun with it, it is not sent."""
         waiter: asyncio.Future[None] = self._loop.create_future()
         entry = Entry(frame, compress, whole, waiter)
         self.add(entry)
@@ -84,7 +84,7 @@ class Backlog:
             del waiter, entry  # they hold the exception, whose traceback holds this frame
 
     def _withdraw(self, entry: Entry) -> None:
-        """Nobody waits for ``entry`` any more: unless the extensions have begun with it, it is not sent."""
+        """Drop ``entry``, because its sender was cancelled, unless the extensions have begun with it."""
         if entry.room is not None:
             if not entry.room.done():
                 entry.room.set_result(None)  # the task looks again, and goes on to the next
@@ -104,7 +104,7 @@ class Backlog:
                 self._waiters.remove(waiter)
 
     def fail(self) -> None:
-        """The connection is lost: nothing that waits will be sent."""
+        """Drop everything that waits, because the connection is lost."""
         for entry in self._entries:
             if entry.waiter is not None and not entry.waiter.done():
                 entry.waiter.set_exception(self._connection.cannot_send())

@@ -34,7 +34,7 @@ CLOSING: Mapping[tuple[bool, bool], Owed] = {
 
 
 class ClosingHandshake:
-    """How one session closes.
+    """The closing handshake of one session, and the reason of its end.
 
     Attributes:
         reason: The session's close reason: that of whichever Close was first, or of the loss. None before.
@@ -66,7 +66,7 @@ class ClosingHandshake:
     # ---- the reason -------------------------------------------------------------------
 
     def settle(self, reason: CloseReason) -> None:
-        """The first reason is the session's."""
+        """Set the reason of the end. The first one counts, later ones are ignored."""
         if self.reason is None:
             self.reason = reason
             for waiter in self._waiters:
@@ -108,7 +108,7 @@ class ClosingHandshake:
                 self._connection.send_now(close)
 
     def go_on(self, *, failed: bool = False) -> None:
-        """Do what is owed now.
+        """Take the next step of the table ``CLOSING``.
 
         Args:
             failed: The connection has failed (section 7.1.7): the peer's Close is not waited for.
@@ -125,7 +125,7 @@ class ClosingHandshake:
             self._timer = DeliveryTimer(self._loop, connection, self._close_timeout, self._overdue)
 
     def wait_behind(self) -> None:
-        """Our Close waits behind messages: the peer has to go on taking those."""
+        """Limit the time for the messages before our Close: the peer must go on taking them."""
         if self._timer is None:
             self._behind = True
             self._timer = DeliveryTimer(self._loop, self._connection, self._close_timeout, self._overdue)
@@ -139,7 +139,7 @@ class ClosingHandshake:
         self._connection.end_at_limit("close_timeout", f"{what} took longer than {self._close_timeout} seconds")
 
     def lost(self) -> None:
-        """The connection is gone."""
+        """Stop the timers and settle the reason, because the connection is lost."""
         self._stop_timers()
         self._pending = None
         self.settle(NO_CLOSE_FRAME)

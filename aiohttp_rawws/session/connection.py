@@ -131,7 +131,7 @@ class ConnectionCore(IncomingHalf):
             step(self.consumer_queue)
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
-        """Take bytes that came some other way than by the transport's reads: with the handshake, or from a stream."""
+        """Take bytes that the transport did not read into our buffer: those behind the handshake, or of a stream."""
         nbytes = len(data)
         self.bytes_received += nbytes
         if not self.receive_phase:
@@ -218,7 +218,7 @@ class ConnectionCore(IncomingHalf):
     # ---- who waits to send ------------------------------------------------------------
 
     def finish_turn(self, turn: asyncio.Future[None]) -> None:
-        """``leave_turn()``, after which a listener that was held may go on."""
+        """Call ``leave_turn()``, and let a listener that was held go on."""
         self.leave_turn(turn)
         if self.in_place and not self.is_full():
             self.continue_listening()
@@ -257,7 +257,7 @@ class ConnectionCore(IncomingHalf):
         self._continue_disconnecting()
 
     def _continue_disconnecting(self) -> None:
-        """The next step of ``disconnect()``, when frames were written or the peer has ended its side."""
+        """Take the next step of ``disconnect()``. Called when frames were written, or the peer has ended its side."""
         if self.connection_phase != DISCONNECTING or self.dropped:
             return
         transport = self.transport

@@ -104,7 +104,7 @@ class StallTimer:
 
 
 def has_stalled(samples: deque[tuple[float, int]], now: float, taken: int, timeout: float) -> bool:
-    """Add a sample, and drop those that are older than ``timeout`` asks for. Returns whether the peer takes nothing."""
+    """Add a sample, and drop those that are too old. Return True if the peer took too little."""
     samples.append((now, taken))
     while len(samples) > 2 and samples[1][0] <= now - timeout:
         samples.popleft()
@@ -113,7 +113,7 @@ def has_stalled(samples: deque[tuple[float, int]], now: float, taken: int, timeo
 
 
 class DeliveryTimer:
-    """Ends the wait for a peer that has to take what was sent, and then to do something.
+    """Limits the time for a peer to take everything that was sent, and then to act (to send a Close, to end its side).
 
     As long as bytes are undelivered, the time without progress counts. Once all of them are delivered, the peer has
     ``grace`` seconds more.

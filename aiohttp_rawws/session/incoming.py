@@ -36,7 +36,7 @@ class IncomingHalf(ReadingHalf):
     # ---- bytes in ---------------------------------------------------------------------
 
     def parse(self, data: Any, nbytes: int) -> None:
-        """Take ``nbytes`` of ``data`` into the parser, and as many frames out of it as may be passed on."""
+        """Parse ``nbytes`` of ``data``, and pass on as many frames as there is room for."""
         if self._untransformed is not None:
             self._received(self.parser.feed(data, nbytes, 0, 0))
         elif self._overflow_in_closes or self.listener is not None:
@@ -71,7 +71,7 @@ class IncomingHalf(ReadingHalf):
             self.check_all_taken()
 
     def _transform(self) -> None:
-        """Pass frames through the extensions, one by one, for as long as there is room for what they become."""
+        """Pass frames through the extensions, one by one, as long as the queue has room for the results."""
         while self._untransformed is not None and not self.queue.full:
             if self.listener is not None and not self._may_deliver():
                 break
@@ -109,13 +109,13 @@ class IncomingHalf(ReadingHalf):
             self.update_reading()
 
     def refill(self) -> None:
-        """Half of the queue has been taken: read on. (For each frame it would cost a pause and a resume each.)"""
+        """Go on reading, because half of the queue was taken. (To do so for every frame would cost too much.)"""
         self.queue.full = False
         self._pass_on()
         self.update_reading()
 
     def _pass_on(self) -> None:
-        """Let what waits behind the queue move up: frames that are not transformed yet, then bytes."""
+        """Fill the queue: with frames that are not transformed yet, then with bytes that are not parsed yet."""
         if self.failure is not None:
             return
         if self._untransformed is not None:
@@ -168,8 +168,8 @@ class IncomingHalf(ReadingHalf):
                 self._finish_input(Event.ALL_TAKEN)
 
     def discard_input(self) -> None:
-        """Drop what waits, now that the end of the input is known. Reading goes on: what the peer still sends must not
-        stay in the socket, or closing that resets the connection."""
+        """Drop all frames that wait. Reading goes on: if bytes of the peer stayed in the socket, closing it would reset
+        the connection."""
         self.queue.take_all()
         self.queue.full = False
         self._untransformed = None
@@ -179,7 +179,7 @@ class IncomingHalf(ReadingHalf):
     # ---- violations -------------------------------------------------------------------
 
     def _violated(self, error: PeerError) -> None:
-        """The peer broke the protocol: report that to the reader and, unless the handler does that, to the peer."""
+        """End the input, because the peer broke the protocol. Send a Close, unless ``on_violation`` is "raise"."""
         if self.failure is not None or self.receive_phase == DONE:
             return
         if self.answers_violations and not self.send_phase:
@@ -206,7 +206,7 @@ class IncomingHalf(ReadingHalf):
         self.continue_listening()
 
     def continue_listening(self) -> None:
-        """Deliver what was held back, as far as that is allowed."""
+        """Deliver frames that were held back, until the listener has to wait again."""
         if self.listener is None or self._delivering:
             return
         self.queue.full = False
@@ -266,7 +266,7 @@ class IncomingHalf(ReadingHalf):
         self._finish_input(Event.LISTENER_FAILED)
 
     def _report_failure(self) -> None:
-        """A listener has failed, and nobody awaits ``listen()`` to hear of that."""
+        """Report the exception of a listener to the loop, because nobody awaits ``listen()``."""
         if not self.failure_reported and not self.listen_awaited and self.failure is not None:
             self.failure_reported = True
             self._loop.call_exception_handler(

@@ -14,7 +14,7 @@ from .options import SessionOptions, WhenIdle, random_payload
 
 
 class Latency:
-    """Pings on their way, and how long the answered ones took. ``session.ping()`` and the ``Pinger`` share one."""
+    """Pings without a Pong yet, and the round-trip times. ``session.ping()`` and the ``Pinger`` share one."""
 
     __slots__ = ("_loop", "_waiting", "rtt", "rtt_avg")
 
@@ -28,14 +28,14 @@ class Latency:
         return any(waiting == payload for waiting, _, _ in self._waiting)
 
     def sent(self, payload: bytes) -> asyncio.Future[float]:
-        """A Ping with ``payload`` leaves now; the future becomes its round-trip time in seconds."""
+        """Note that a Ping leaves now. Return a future of its round-trip time in seconds."""
         future: asyncio.Future[float] = self._loop.create_future()
         self._waiting.append((payload, self._loop.time(), future))
         return future
 
     def answered(self, payload: bytes) -> None:
-        """A Pong arrived. It answers the first Ping with its payload and those before it: a peer may answer the latest
-        Ping only (section 5.5.3)."""
+        """Note a Pong. It answers the first Ping with its payload and all before it: a peer may answer the latest Ping
+        only (section 5.5.3)."""
         count = next((count for count, entry in enumerate(self._waiting, 1) if entry[0] == payload), 0)
         if not count:
             return
@@ -49,11 +49,11 @@ class Latency:
                 future.set_result(now - began)
 
     def forget(self, future: asyncio.Future[float]) -> None:
-        """Nobody waits for this Pong any more."""
+        """Forget a Ping, because nobody waits for its Pong any more."""
         self._waiting = [entry for entry in self._waiting if entry[2] is not future]
 
     def fail(self, error: Exception) -> None:
-        """No Pong will arrive any more: whoever waits for one gets ``error``."""
+        """Raise ``error`` in all tasks that wait for a Pong."""
         waiting, self._waiting = self._waiting, []
         for _, _, future in waiting:
             if not future.done():
@@ -98,7 +98,7 @@ class Pinged(Protocol):
 
 
 class _Clock:
-    """Calls pingers when they have waited for ``delay`` seconds, or up to 1/32 of it or one second longer.
+    """Calls pingers after ``delay`` seconds. It may be late by 1/32 of that, at most by one second.
 
     There is one timer for all that began to wait at about the same time: one for each would be most of what keepalive
     costs. A group is the set of pingers that a timer calls; a pinger that no longer waits takes itself out of it.
@@ -187,7 +187,7 @@ class Pinger:
             self._pong = None
 
     def due(self, group: set[Pinger]) -> None:
-        """The interval is over for those that waited in ``group``."""
+        """Call the pingers of ``group``, because their interval is over."""
         if self._group is not group:  # it was stopped or restarted since
             return
         self._group = None
@@ -216,7 +216,7 @@ class Pinger:
             self._wait_for_pong(session.timeout)
 
     def _payload(self, session: Pinged) -> bytes:
-        """The application's payload; a random one, and a report, if making that fails."""
+        """Return the payload for a Ping. If the application's function fails, that is reported, and it is random."""
         try:
             payload = session.options.keepalive.payload()
             Frame.ping(payload)

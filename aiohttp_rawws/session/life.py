@@ -81,7 +81,7 @@ class Life:
             self.observer(event)
 
     def happened(self) -> list[Event]:
-        """The events so far that a layer has to know of which comes late."""
+        """Return the events so far, for an observer that is set late."""
         events = [Event.CLOSE_SENT] if self.close_sent is not None else []
         if self.receive_phase == RECEIVE_DONE:
             events.append(Event.ALL_TAKEN)
@@ -121,13 +121,13 @@ class Life:
         return self.own(closed_error(self.state(), self.dropped, self.inside_frame))
 
     def cannot_send(self) -> RawWSError:
-        """Why nothing more can be sent. It is to be raised."""
+        """Return the error to raise if nothing more can be sent. The end counts as reported then."""
         failure = self.outgoing_failure
         self.end_reported = True
         return self.closed_error() if failure is None else self.own(ChannelOverflow(str(failure)))
 
     def fail_outgoing(self) -> RawWSError:
-        """``outgoing`` has overflowed, and its ``on_overflow`` is "close". Returns what is to be raised."""
+        """End the session, because ``outgoing`` overflowed with ``on_overflow="close"``. Return the error to raise."""
         error = self.own(ChannelOverflow("outgoing overflowed: the peer reads too slowly"))
         self.outgoing_failure = error
         if self.error is None:
@@ -138,7 +138,7 @@ class Life:
     # ---- waiting for the end ----------------------------------------------------------
 
     def until_lost(self) -> asyncio.Future[None] | None:
-        """A future for the loss of the connection; None if it is lost."""
+        """Return a future that is done when the connection is lost. None if it is lost."""
         if self.connection_phase == LOST:
             return None
         if self._lost_waiters is None:
@@ -148,13 +148,13 @@ class Life:
         return waiter
 
     async def wait_for(self, waiter: asyncio.Future[None]) -> None:
-        """Await a future of ``until_lost()``, or of its like in the two halves. Cancelled, it leaves nothing behind."""
+        """Await a future of ``until_lost()``, ``until_done()``, ``room()`` or ``drained()``. Forget it if cancelled."""
         try:
             await waiter
         finally:
             self.stop_waiting(waiter)
 
     def stop_waiting(self, waiter: Any) -> None:
-        """Nobody awaits ``waiter`` any more."""
+        """Forget ``waiter``, which nobody awaits any more."""
         if self._lost_waiters is not None and waiter in self._lost_waiters:
             self._lost_waiters.remove(waiter)

@@ -151,7 +151,7 @@ class DefaultWebSocketSession(managed_sending.ManagedSending):
         return self
 
     async def __aexit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
-        """``close()``, or as ``close_exceptionally()`` says."""
+        """Call ``close()``, or ``close_exceptionally()`` after an exception."""
         await self.close(CloseReason(CloseCode.NORMAL) if exc is None else reason_for_exception(exc))
 
     # ---- what it is -------------------------------------------------------------------
@@ -183,8 +183,7 @@ class DefaultWebSocketSession(managed_sending.ManagedSending):
         return self._extensions
 
     def extension(self, factory: ExtensionOf[ExtensionT]) -> ExtensionT:
-        """The extension of this session that ``factory`` stands for: a factory, or the class of a factory or an
-        extension.
+        """Find an extension of this session by its factory, the class of that, or its own class.
 
         Raises:
             LookupError: There is none.

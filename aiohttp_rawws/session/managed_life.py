@@ -142,7 +142,7 @@ class ManagedLife(surface.Surface):
                 self.report_failure()
 
     def report_failure(self) -> None:
-        """Report what a callback of the application raised, if nobody has heard of it from ``receive()`` by now."""
+        """Report the exception of a callback to the loop, unless ``receive()`` has raised it."""
         failure = self._failure
         if failure is not None and not self._failure_raised and not self.owns(failure):
             self._failure_raised = True
@@ -151,7 +151,7 @@ class ManagedLife(surface.Surface):
             )
 
     def _input_ended(self) -> None:
-        """Every frame of the raw session has been delivered, and no further one will come."""
+        """Note that every frame of the raw session was delivered, and no further one will come."""
         connection = self._connection
         self._stop_pinger()
         failure = connection.failure
@@ -213,7 +213,7 @@ class ManagedLife(surface.Surface):
             self._latency.fail(self._connection.closed_error())
 
     def fail_ping(self, reason: CloseReason) -> None:
-        """A Ping of ``ping_interval`` was not answered in time."""
+        """Fail the session, because a Ping of ``ping_interval`` was not answered in time."""
         self.limit = "timeout"
         self.fail(self._connection.own(ConnectionLost("Ping timeout")), reason)
 

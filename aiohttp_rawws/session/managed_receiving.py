@@ -26,7 +26,7 @@ NO_EXTENSIONS = ExtensionPipeline()  # one for all sessions: it keeps nothing
 
 
 class ManagedReceiving(managed_life.ManagedLife):
-    """A managed session as far as it receives."""
+    """The receiving part of a managed session."""
 
     __slots__ = ()
 
@@ -62,7 +62,7 @@ class ManagedReceiving(managed_life.ManagedLife):
             self._on_event(event)
 
     def begin(self) -> None:
-        """``start()``, unless that was done."""
+        """Call ``start()``, if that was not done yet."""
         if not self._started:
             self.start()
 
@@ -136,7 +136,7 @@ class ManagedReceiving(managed_life.ManagedLife):
                 self._call(self.on_pong, frame.payload)
 
     def _count_control(self) -> None:
-        """Hold ``max_control_rate``. The clock is asked once in so many frames."""
+        """Enforce ``max_control_rate``. The clock is read once per ``max_control_rate`` frames."""
         limit = self._max_control_rate
         if limit is None:
             return

@@ -23,7 +23,7 @@ from .surface import NORMAL, as_frame, close_frame, mark_coroutine_functions
 
 
 class ManagedSending(managed_receiving.ManagedReceiving):
-    """A managed session as far as it receives and sends."""
+    """The receiving and the sending part of a managed session."""
 
     __slots__ = ()
 

@@ -79,7 +79,7 @@ class OutgoingHalf(Life):
     # ---- frames -----------------------------------------------------------------------
 
     def send_frame(self, frame: Frame) -> None:
-        """Send ``frame`` after those before it; never waits. The caller has asked ``must_wait()``.
+        """Send ``frame`` behind those before it, without waiting. Ask ``must_wait()`` first.
 
         Raises:
             SessionClosed: Nothing more can be sent; see ``cannot_send()`` for its kinds.
@@ -110,7 +110,7 @@ class OutgoingHalf(Life):
             self.move(Event.CLOSE_SENT)
 
     def send_now(self, frame: Frame) -> None:
-        """``send_frame()``, for modules that are not compiled."""
+        """Call ``send_frame()``. For modules that are not compiled."""
         self.send_frame(frame)
 
     def send_prepared(self, prepared: PreparedFrame) -> None:
@@ -153,7 +153,7 @@ class OutgoingHalf(Life):
         return True
 
     def send_bytes(self, data: bytes) -> None:
-        """Send bytes as they are, between frames; after a Close, too."""
+        """Send bytes as they are, behind the frames before them. Allowed after a Close, too."""
         if self.connection_phase or self.outgoing_failure is not None:
             raise self.cannot_send()
         if self.write_paused or self._queue_out is not None:
@@ -173,7 +173,7 @@ class OutgoingHalf(Life):
         return self._corked > 0 or self.batching or self.consumer_queue.count() > 0
 
     def _batch(self) -> None:
-        """Write now, or leave it to whatever writes next if more is to come."""
+        """Write now, or collect if more is likely to be sent at once."""
         if self._holds_back():
             if self.encoder.size >= BATCH:
                 self.write_batch()
@@ -270,7 +270,7 @@ class OutgoingHalf(Life):
         return int(self.bytes_sent - held)
 
     def drain(self) -> None:
-        """The transport takes bytes again: give it what waited, control frames first."""
+        """Give the transport the frames that waited, control frames first. Called when it takes bytes again."""
         encoder = self.encoder
         while self._queue_out is not None and not self.write_paused:
             wire = self._queue_out.take()
@@ -285,7 +285,7 @@ class OutgoingHalf(Life):
     # ---- who waits --------------------------------------------------------------------
 
     def take_turn(self) -> asyncio.Future[None]:
-        """A future for the moment at which this sender may go on: it has room, and nobody came before it."""
+        """Return a future that is done when it is this sender's turn and there is room."""
         turn: asyncio.Future[None] = self._loop.create_future()
         if self._turns is None:
             self._turns = deque()
@@ -293,7 +293,7 @@ class OutgoingHalf(Life):
         return turn
 
     def leave_turn(self, turn: asyncio.Future[None]) -> None:
-        """The sender that waited for ``turn`` has sent, or given up."""
+        """End a turn: its sender has sent, or was cancelled."""
         turns = self._turns
         if turns is not None and turn in turns:
             turns.remove(turn)
@@ -316,7 +316,7 @@ class OutgoingHalf(Life):
             wake_all(waiters)
 
     def _end_turns(self) -> None:
-        """Nothing more is accepted: each sender that waits hears so when it tries to send."""
+        """Wake all senders, because nothing more can be sent. Each gets the error when it tries to send."""
         if self._turns is not None:
             wake_all(list(self._turns))
         if self._room_waiters is not None:
@@ -324,7 +324,7 @@ class OutgoingHalf(Life):
             wake_all(waiters)
 
     def room(self) -> asyncio.Future[None] | None:
-        """A future for the moment when a data frame need not wait; None if that is now, or nothing can be sent."""
+        """Return a future that is done when a data frame has room. None if it has room, or nothing can be sent."""
         if self.send_phase or not self.is_full():
             return None
         waiter: asyncio.Future[None] = self._loop.create_future()
@@ -334,7 +334,7 @@ class OutgoingHalf(Life):
         return waiter
 
     def drained(self) -> asyncio.Future[None] | None:
-        """A future for the moment when nothing waits for the transport any more; None if that is now."""
+        """Return a future that is done when nothing waits for the transport any more. None if nothing waits."""
         if self.encoder.size:
             self.write_batch()
         if self.is_lost() or (self._queue_out is None and not self.write_paused):
@@ -347,7 +347,7 @@ class OutgoingHalf(Life):
         return waiter
 
     def stop_waiting(self, waiter: Any) -> None:
-        """Nobody awaits ``waiter`` any more."""
+        """Forget ``waiter``, which nobody awaits any more."""
         if self._room_waiters is not None and waiter in self._room_waiters:
             self._room_waiters.remove(waiter)
         elif self._drain_waiters is not None and waiter in self._drain_waiters:
@@ -356,7 +356,7 @@ class OutgoingHalf(Life):
             Life.stop_waiting(self, waiter)
 
     def forget_outgoing(self) -> None:
-        """The connection is lost: drop what was not written, and wake everybody."""
+        """Drop everything that was not written and wake all senders, because the connection is lost."""
         self._queue_out = None
         self.encoder.take()
         self._end_turns()

@@ -98,14 +98,14 @@ class IncomingQueue:
         return items
 
     def free_slots(self) -> int:
-        """How many more items fit; -1: any number."""
+        """Return the number of items that still fit. -1: no limit."""
         if self.capacity < 0:
             return -1
         count = len(self._items) - self._head
         return self.capacity - count if count < self.capacity else 0
 
     def free_bytes(self) -> int:
-        """Payload bytes after which no further item fits; -1: any number."""
+        """Return the bytes of payload after which no further item fits. -1: no limit."""
         if self.max_bytes < 0:
             return -1
         return self.max_bytes - self.size if self.size < self.max_bytes else 0
@@ -121,7 +121,7 @@ class IncomingQueue:
         )
 
     def admit(self, items: list[Any]) -> list[Any]:
-        """Those of ``items``, from the first on, that fit. A Close always does, since nothing comes after it."""
+        """Return as many of ``items`` as fit, from the first on. A Close always fits, since nothing comes after it."""
         count, size = self.count(), self.size
         for index, item in enumerate(items):
             if (0 <= self.capacity <= count or 0 <= self.max_bytes <= size) and not is_close(item):

@@ -254,7 +254,7 @@ class WebSocketSession(raw_sending.RawSending):
         return self._tasks.add(self._loop, coro, name)
 
     async def cancel_tasks(self) -> None:
-        """Cancel the session's tasks and wait for them; their exceptions are theirs."""
+        """Cancel the session's tasks and wait for them. Raises none of their exceptions."""
         if self._tasks is not None:
             await self._tasks.join()
 
@@ -317,7 +317,7 @@ class WebSocketSession(raw_sending.RawSending):
         self._negotiated = tuple(value)
 
     def extension(self, factory: ExtensionOf[ExtensionT]) -> ExtensionT:
-        """The negotiated extension that ``factory`` stands for: a factory, or the class of a factory or an extension.
+        """Find a negotiated extension by its factory, the class of that, or its own class.
 
         Raises:
             LookupError: There is none.

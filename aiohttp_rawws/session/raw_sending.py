@@ -19,7 +19,7 @@ from .surface import NORMAL, as_frame, close_frame, mark_coroutine_functions
 
 
 class RawSending(surface.Surface):
-    """A raw session as far as it sends."""
+    """The sending part of a raw session."""
 
     __slots__ = ()
 
@@ -98,7 +98,7 @@ class RawSending(surface.Surface):
         self._connection.send_bytes(bytes(header) + bytes(payload))
 
     def write_bytes(self, data: bytes | bytearray | memoryview) -> None:
-        """Send bytes that are no frame at all, or half of one, in order with the frames."""
+        """Send any bytes, such as half a frame, behind the frames before them."""
         self._connection.send_bytes(bytes(data))
 
     @property

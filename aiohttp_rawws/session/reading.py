@@ -25,7 +25,7 @@ OPEN, CLOSING, DONE = map(int, ReceivePhase)
 
 
 def call_guarded(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *arguments: object) -> None:
-    """Call what an application gave us. An exception goes to the loop's exception handler and no further."""
+    """Call a callback of the application. If it raises, that is reported to the loop and goes no further."""
     try:
         callback(*arguments)
     except Exception as exc:
@@ -91,7 +91,7 @@ class ReadingHalf(OutgoingHalf):
     # ---- pausing ----------------------------------------------------------------------
 
     def update_reading(self) -> None:
-        """Pause or resume the transport, as the reasons to pause now are."""
+        """Pause the transport if there is a reason to, else resume it."""
         wanted = self.receive_phase == OPEN and (
             self.queue.full or self.paused_by_user or (self.listener is not None and self.in_place and self.is_full())
         )
@@ -114,7 +114,7 @@ class ReadingHalf(OutgoingHalf):
             wake(self.consumer_queue)
 
     def wake_at_end(self) -> None:
-        """Wake the task that receives: it takes what waits, or hears of the end."""
+        """Wake the task that receives, at the end of the input. It takes an item that waits, or raises the end."""
         if self.queue.waiter is not None:
             wake(self.queue)
 
@@ -136,7 +136,7 @@ class ReadingHalf(OutgoingHalf):
         self.release()
 
     def release(self) -> None:
-        """Let go of the layer above when it will hear nothing more: it refers to this connection, too."""
+        """Drop the references to the layer above if nothing more will be reported: it refers to us, too."""
         if self.receive_phase == DONE and self.is_lost():
             self.listener = None
             self.observer: Callable[[Event], object] | None = None
@@ -153,14 +153,14 @@ class ReadingHalf(OutgoingHalf):
             self._on_done = callback
 
     def stop_waiting(self, waiter: Any) -> None:
-        """Nobody awaits ``waiter`` any more."""
+        """Forget ``waiter``, which nobody awaits any more."""
         if self._done_waiters is not None and waiter in self._done_waiters:
             self._done_waiters.remove(waiter)
         else:
             OutgoingHalf.stop_waiting(self, waiter)
 
     def until_done(self) -> asyncio.Future[None] | None:
-        """A future for the phase DONE of the receiving side; None if it is reached."""
+        """Return a future that is done when the receiving side is DONE. None if it is."""
         if self.receive_phase == DONE:
             return None
         waiter: asyncio.Future[None] = self._loop.create_future()
@@ -175,7 +175,7 @@ class ReadingHalf(OutgoingHalf):
         self._close_delay = self._loop.call_later(min(delay, self._close_timeout), self.send_pending_close)
 
     def send_pending_close(self) -> None:
-        """Send the Close that answers a violation: the frames before it have been taken, or took too long."""
+        """Send the Close for a violation, when the frames before it were taken, or were not taken in time."""
         if self._close_delay is not None:
             self._close_delay.cancel()
             self._close_delay = None

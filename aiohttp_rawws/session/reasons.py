@@ -44,7 +44,7 @@ def reason_for_exception(exc: BaseException) -> CloseReason:
 
 
 def leaves_of(exc: BaseException) -> Iterator[BaseException]:
-    """``exc``; or, if it is a group (Python has them since 3.11), the exceptions in it and in its inner groups."""
+    """Return the exceptions in a group (of Python 3.11) and in its inner groups. For another exception, that itself."""
     if sys.version_info >= (3, 11) and isinstance(exc, BaseExceptionGroup):  # noqa: F821
         for inner in exc.exceptions:
             yield from leaves_of(inner)
@@ -53,7 +53,7 @@ def leaves_of(exc: BaseException) -> Iterator[BaseException]:
 
 
 def reason_for_payload(exc: BaseException) -> CloseReason | None:
-    """The Close for what a peer's payload causes in a handler; None if ``exc`` is something else.
+    """The reason for a Close if ``exc`` is about a payload of the peer, else None.
 
     1007 for text that is not UTF-8 or that a converter cannot read, 1003 for a frame of the wrong kind.
     """

@@ -101,7 +101,7 @@ class Surface(endpoint.Endpoint):
 
     @property
     def frames_waiting(self) -> int:
-        """How many frames were received and not taken yet; on a managed session, messages."""
+        """The number of frames that were received and not taken yet. On a managed session: of messages."""
         return self._queue.count()
 
     # ---- sending ----------------------------------------------------------------------
@@ -202,7 +202,7 @@ class Surface(endpoint.Endpoint):
     # ---- the end ----------------------------------------------------------------------
 
     async def close_exceptionally(self, exc: BaseException) -> None:
-        """``close()`` with the reason that ``exc`` stands for.
+        """Close with a reason for ``exc``.
 
         1000 for a cancellation, a PeerError's own code, else 1011 with the exception's text, cut to 123 bytes.
         """
@@ -226,7 +226,7 @@ class Surface(endpoint.Endpoint):
 
     @property
     def close_state(self) -> CloseState:
-        """How far closing has come, or how the session ended, as of now."""
+        """The state of the closing handshake now, or how the session ended."""
         return self._connection.state()
 
     # ---- what it is -------------------------------------------------------------------
@@ -274,7 +274,7 @@ class Surface(endpoint.Endpoint):
 
 
 def find_extension(extensions: tuple[WebSocketExtension, ...], factory: ExtensionOf[ExtensionT]) -> ExtensionT:
-    """The extension that ``factory`` stands for: a factory, or the class of a factory or an extension.
+    """Find an extension by its factory, the class of that, or its own class.
 
     Raises:
         LookupError: There is none.
@@ -287,7 +287,7 @@ def find_extension(extensions: tuple[WebSocketExtension, ...], factory: Extensio
 
 
 def checked_listener(name: str, listener: object) -> None:
-    """Raise TypeError for what cannot be called for each frame."""
+    """Raise TypeError if ``listener`` is not a plain function."""
     if not callable(listener) or inspect.iscoroutinefunction(listener):
         raise TypeError(f"{name} must be a plain function, not {listener!r}")
 
@@ -322,7 +322,7 @@ class Cork:
 
 
 def mark_coroutine_functions(cls: type, *names: str) -> None:
-    """Let ``iscoroutinefunction()``, and so mocks and frameworks, see that these methods return coroutines."""
+    """Make ``iscoroutinefunction()`` True for these methods, which mocks and frameworks ask."""
     for name in names:
         function = vars(cls)[name]
         if sys.version_info >= (3, 12):
