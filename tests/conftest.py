@@ -1,4 +1,4 @@
-"""What every test of the suite runs under.
+"""The conditions that every test of the suite runs under.
 
 An async test runs on each event loop of ``LOOPS`` (``@pytest.mark.loops("asyncio")`` picks some; "clock" is the one
 whose time is the test's own), has 30 seconds, and fails when it leaves tasks or transports behind, or when something

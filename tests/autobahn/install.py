@@ -1,4 +1,4 @@
-"""Finding the Autobahn suite, and installing it where it is missing.
+"""Finding the Autobahn suite, and installing it if it is missing.
 
 The suite runs on Python 2.7 only. ``WSTEST`` names an installed ``wstest`` (or a script that runs one in a container,
 with the current folder mounted and the host's network). Otherwise it is installed into ``AUTOBAHN_HOME``, by default
@@ -35,7 +35,7 @@ def home() -> Path:
 
 
 def find_suite() -> str:
-    """The ``wstest`` to run, installed first where there is none."""
+    """The ``wstest`` to run. It is installed first if there is none."""
     if named := os.environ.get("WSTEST"):
         if found := shutil.which(named):
             return os.path.abspath(found)
@@ -96,7 +96,7 @@ def add_python27() -> None:
     options = ["-q", "-o", f"Dir::Etc::SourceList={sources}", "-o", f"Dir::State::Lists={scratch / 'lists'}"]
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     try:
-        # Another source of the machine being out of reach is no reason to stop: installing tells.
+        # If another source of the machine is out of reach, the installation may still succeed.
         run("apt-get", "update", *options, env=env, check=False)
         # -dev: the suite's accelerators are compiled on the spot.
         packages = ["python2.7", "python2.7-dev"]

@@ -120,7 +120,7 @@ def update_page() -> None:
 
 
 def kept() -> list[Result]:
-    """What RESULTS holds: ours, then the peers."""
+    """The names in RESULTS: ours, then the peers."""
     found = [Result.load(path) for path in RESULTS.glob("*.json")]
     rank = {name: place for place, name in enumerate(ORDER)}
     found.sort(key=lambda result: (rank.get(result.name, len(rank)), result.name))

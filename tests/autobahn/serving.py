@@ -1,4 +1,4 @@
-"""What the servers of the conformance runs have in common: the command line, the loop and the first line."""
+"""The common part of the servers of the conformance runs: the command line, the loop and the first line."""
 
 from __future__ import annotations
 

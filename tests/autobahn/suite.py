@@ -22,7 +22,7 @@ REFUSED = re.compile(r"^Connection to .* failed ", re.MULTILINE)
 
 
 class Verdict(NamedTuple):
-    """The suite's judgement of one case, or ours where it could give none."""
+    """The suite's judgement of one case, or ours if it gave none."""
 
     behaviour: str
     close: str
@@ -62,7 +62,7 @@ def select(known: Iterable[str], patterns: Iterable[str]) -> list[str]:
 
 
 def groups(cases: Iterable[str]) -> dict[str, list[str]]:
-    """What one process of the suite runs; it writes its report at its end only, so the long ones are split."""
+    """The cases of one process of the suite. It writes its report only at its end, so the long ones are split."""
     split: dict[str, list[str]] = {}
     for case in cases:
         section, subsection = case.split(".")[:2]

@@ -39,7 +39,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Workload:
-    """What the load generator is told. mode: echo, broadcast or idle."""
+    """The arguments of the load generator. mode: echo, broadcast or idle."""
 
     name: str
     mode: str = "echo"
@@ -81,7 +81,7 @@ class Sample:
 
 
 def cores() -> tuple[int, int]:
-    """One for the server, one for the load: not two threads of the same core, where that can be helped."""
+    """One for the server, one for the load: not two threads of the same core, if possible."""
     allowed = sorted(os.sched_getaffinity(0))
     server = allowed[0]
     siblings = Path(f"/sys/devices/system/cpu/cpu{server}/topology/thread_siblings_list")

@@ -42,7 +42,7 @@ struct connection {
     size_t in_at;       /* where in the reply the next byte to read is */
     unsigned in_flight; /* replies that are still to come */
     unsigned first;     /* index of the oldest of them in `sent` */
-    uint64_t *sent;     /* when each frame in flight was handed over, a ring of `depth` */
+    uint64_t *sent;     /* when each frame in flight was given to the kernel, a ring of `depth` */
 };
 
 static struct {

@@ -21,7 +21,7 @@ def spread(values: dict[str, float], digits: int = 2) -> str:
 
 
 def quantity(row: Row, side: dict[str, Any]) -> str:
-    """What one side did, in the row's own unit."""
+    """The result of one side, in the row's own unit."""
     if row.measure == "memory":
         return f"{side['memory']['median'] / 1024:.1f} KiB"
     per_second = side["rate"]["median"] if row.measure == "throughput" else 1 / side["cpu"]["median"]

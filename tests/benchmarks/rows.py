@@ -1,4 +1,4 @@
-"""What is measured: the programs, the work, the rows of the table with their targets, the plots."""
+"""The measurements: the programs, the work, the rows of the table with their targets, the plots."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def inflated(payload: bytes) -> bytes:
 
 
 class Spy:
-    """A backend that counts the compressors it made, and has them fail when told to or used by two at a time."""
+    """A backend that counts the compressors it made, and lets them fail on demand, or if two use one at a time."""
 
     def __init__(self) -> None:
         self.made: list[SpiedCompressor] = []

@@ -414,7 +414,7 @@ class TestIncoming:
 
 
 class TestSteps:
-    """What comes out comes out in pieces, whatever went in."""
+    """The output comes in pieces, however the input was cut."""
 
     @pytest.mark.parametrize("size", [0, 1, STEP - 1, STEP, STEP + 1, 2 * STEP, 10 * STEP + 5])
     @pytest.mark.parametrize("data", ["zeros", "noise"])

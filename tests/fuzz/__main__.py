@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz [TARGET ...] [--seconds N]``: fuzz each target for N seconds, guided by coverage where
+"""``python -m tests.fuzz [TARGET ...] [--seconds N]``: fuzz each target for N seconds, guided by coverage if
 atheris is installed. An input that breaks a promise is printed and written to ``crash-*`` in build/fuzz."""
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main() -> int:
 
             executions = run(TARGETS[name], corpus(name), seconds=given.seconds, seed=random.randrange(2**32))
         else:
-            # stderr also has a line for each module that is instrumented: shown only where something was found
+            # stderr also has a line for each module that is instrumented: shown only if something was found
             process = subprocess.run(
                 [sys.executable, "-m", "tests.fuzz", "--guided", name, "--seconds", str(given.seconds)],
                 cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Random inputs made from a corpus: the poor man's fuzzer, for where atheris is not to be had."""
+"""Random inputs made from a corpus: a simple fuzzer, used if atheris is not installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is fuzzed: functions of bytes that return quietly, or raise where a promise is broken."""
+"""The targets: functions of bytes that return quietly, or raise if a promise is broken."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def handshake(data: bytes) -> None:
 
 
 def inflate(data: bytes) -> None:
-    """What zlib makes of it, or InvalidPayload; never more than the limit; the same in one piece and in several."""
+    """The result of zlib, or InvalidPayload; never more than the limit; the same in one piece and in several."""
     taps = Taps(data, 3)
     keep, cut, ratio = bool(taps(2)), taps(64) + 1, (None, 2.0, 100.0)[taps(3)]
     message = taps.rest
@@ -296,14 +296,14 @@ async def _session(data: bytes) -> None:
 
 
 async def _messages(session: DefaultWebSocketSession) -> PeerError | None:
-    """What the peer did wrong, if anything."""
+    """The error of the peer, if there is one."""
     session.start()
     error = None
     try:
         async for message in session:
             assert message.fin and len(message.payload) <= LIMIT and not message.opcode.is_control
             if message.opcode == 1:
-                message.text  # noqa: B018 - raises where it is not UTF-8
+                message.text  # noqa: B018 - raises if it is not UTF-8
     except PeerError as exc:
         error = exc
     await session.wait_closed()

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.loops("clock")
 
 
 class Threads:
-    """Executors that run nothing before they are told to."""
+    """Executors that run nothing before ``let_go()``."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -136,7 +136,7 @@ async def test_what_is_sent_meanwhile_leaves_in_its_turn(
 @each_config
 @pytest.mark.parametrize("close", ["close()", "close_nowait()", "send()", "the handler's return"])
 async def test_a_close_does_not_pass_them(config: PerMessageDeflate, close: str, threads: Threads) -> None:
-    """What ``send()`` was called for before is sent before, and no call fails."""
+    """Messages are sent in the order of the calls of ``send()``, and no call fails."""
     async with talking("deflate", config=config) as talk:
         session = talk.session
         sends = [await compressing(talk, threads)]

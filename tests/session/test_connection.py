@@ -45,7 +45,7 @@ def fail(*_: object) -> None:
 
 
 def reported() -> list[BaseException]:
-    """What is reported to the loop from now on. It is expected, and no failure of the test."""
+    """The reports to the loop from now on. They are expected, and no failure of the test."""
     found: list[BaseException] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda loop, context: found.append(context["exception"]))
@@ -69,7 +69,7 @@ ENDS = ("close", "eof", "violation", "reset", "loss")
 
 
 class Previous(asyncio.BaseProtocol):
-    """What had the transport before."""
+    """A protocol that had the transport before."""
 
     def __init__(self, fails: bool) -> None:
         self.fails, self.lost = fails, False
@@ -94,7 +94,7 @@ ALL_CALLBACKS = ("on_end", "on_closed", "previous")
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("failing", [(), ("on_end",), ("on_closed",), ("previous",), ALL_CALLBACKS])
 async def test_callbacks_that_raise_hold_nothing_up(kind: str, end: str, failing: tuple[str, ...]) -> None:
-    """Everybody is told of the end, and the errors are reported, once each."""
+    """All callbacks of the end are called, and each error is reported once."""
     found = reported()
     line, previous, closed = Line(), Previous("previous" in failing), []
 
@@ -252,7 +252,7 @@ async def test_close_reason_and_pings_at_a_loss_behind_messages(kind: str, messa
 
 @raw_and_managed
 async def test_what_was_waiting_when_a_write_found_the_connection_broken(kind: str) -> None:
-    """The transport knows, the loop has yet to report it: whoever sends is told, and nothing more is written."""
+    """The transport is closed, and the loop has not reported it: ``send()`` raises, and nothing more is written."""
     async with on_a_line(kind) as (session, line):
         line._closing = True  # as after a reset
         before = line.writes

@@ -1,4 +1,4 @@
-"""What was sent is delivered as long as the peer goes on taking it, and no longer than that."""
+"""Sent items are delivered as long as the peer goes on taking them, and no longer than that."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ async def test_a_peer_that_takes_it_in_bursts(ending: str) -> None:
 
 @each_ending
 async def test_once_all_is_delivered_the_wait_for_the_peer_is_limited(ending: str) -> None:
-    """Whatever it goes on sending."""
+    """Also if the peer goes on sending."""
     async with sent_and_ending(ending) as (_session, line, _task):
         await take_at(line, 20 * MIN_RATE)
         began = asyncio.get_running_loop().time()
@@ -423,7 +423,7 @@ async def test_tls_with_a_peer_that_has_closed_is_closed_at_once(ending: str) ->
         while len(line.held) > 10_000:
             line.take(10_000)
         await advance(T / 4)
-        assert line.is_closing() or ending.startswith("raw")  # where the end had begun before
+        assert line.is_closing() or ending.startswith("raw")  # if the end had begun before
         line.take()
         await advance(T / 4)
         assert line.lost and not line.aborted

@@ -35,7 +35,7 @@ Session = WebSocketSession | DefaultWebSocketSession
 
 
 async def run(kind: str, handle: Callable[[Any], Awaitable[None]], *sent: Frame | bytes, **options: Any) -> list[Frame]:
-    """What the peer receives of a session that ``handle`` runs over, having sent ``sent`` in one piece."""
+    """The frames that the peer receives if ``handle`` runs, and the peer has sent ``sent`` in one piece."""
     server, client = memory_pair(**options)
     with client.cork():
         for item in sent:
@@ -205,7 +205,7 @@ BAD = {
 
 @pytest.mark.parametrize("bad", BAD)
 class TestViolationBehindFrames:
-    """What came before it is delivered and may be answered, however TCP cut the bytes."""
+    """Frames before it are delivered and may be answered, however TCP cut the bytes."""
 
     async def test_replies_leave_before_the_close(self, bad: str) -> None:
         wire, code, error = BAD[bad]

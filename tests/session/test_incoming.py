@@ -1,4 +1,4 @@
-"""What was received: bounded until it is taken, delivered in order, and never left behind at the end."""
+"""Received items: limited until they are taken, delivered in order, and none left behind at the end."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def bombs(count: int, size: int, level: int = 9) -> bytes:
 async def test_applied_extensions_inflate_no_more_than_incoming_holds(
     when: str, cut: int | None, size: int, limit: int
 ) -> None:
-    """Whatever one read brings, and whether it came before ``apply_extensions()``, or after."""
+    """However many frames one read brings, before ``apply_extensions()`` or after it."""
     count = 8 * MIB // size
     async with on_a_line("raw", incoming=bounded(max_bytes=limit)) as (session, line):
         session.negotiated_extensions, _ = negotiated(PerMessageDeflate())
@@ -157,7 +157,7 @@ def end_by(ending: str, peer: Any) -> None:
 
 @pytest.mark.parametrize("bad", [1, 7, 8, 9, 40])
 async def test_applied_extensions_that_find_a_violation(bad: int) -> None:
-    """What came before it is received, also if it was not inflated yet when it came."""
+    """Frames before it are received, also if they were not inflated yet when it came."""
     async with talking("applied", incoming=bounded(4)) as (session, _, peer):
         say(peer, *numbered(bad), encode_header(2, 2, rsv1=True, masking_key=bytes(4)) + b"\xff\xff", "not processed")
         await idle()

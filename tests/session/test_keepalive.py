@@ -53,7 +53,7 @@ async def next_ping(talk: Talk) -> Frame:
 
 
 async def is_dropped(talk: Talk) -> bool:
-    """Whether a peer that is silent from now on is noticed."""
+    """True if a peer that is silent from now on is noticed."""
     await advance(2 * INTERVAL + TIMEOUT)
     return talk.session.close_state.sent is not None and talk.session.close_state.sent.code == 1011
 
@@ -65,7 +65,7 @@ async def is_dropped(talk: Talk) -> bool:
 @each_mode
 @pytest.mark.parametrize("payload", PAYLOADS)
 async def test_any_payload_keeps_the_pings_going(kind: str, mode: type[Periodic], payload: str) -> None:
-    """What cannot be sent is reported, and a random one takes its place."""
+    """A payload that cannot be sent is reported, and a random one takes its place."""
     found = reported()
     keepalive = mode(payload=PAYLOADS[payload])
     async with talking(kind, ping_interval=INTERVAL, timeout=TIMEOUT, keepalive=keepalive) as talk:

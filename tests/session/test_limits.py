@@ -1,4 +1,4 @@
-"""Limits of a session at n-1, n and n+1, what the peer and the reader are told there, and who else is."""
+"""Limits of a session at n-1, n and n+1: the Close for the peer, the error for the reader, the log, the count."""
 
 from __future__ import annotations
 

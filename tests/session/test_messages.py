@@ -104,7 +104,7 @@ class Split:
 
 
 class TestMemory:
-    """What has arrived, a quarter more at most, and a constant."""
+    """Memory: the bytes that have arrived, at most a quarter more, and a constant."""
 
     CONSTANT = 16 * 1024
     TOTAL = 256 * 1024

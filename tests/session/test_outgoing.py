@@ -131,7 +131,7 @@ class TestOrder:
             assert session.outgoing.try_send(Frame.pong(b"3"))
             session.close_nowait(4000)
             await settle()
-            in_turn = kind == "deflate"  # where it waits behind what waits to be compressed
+            in_turn = kind == "deflate"  # there it waits behind messages that wait to be compressed
             assert in_turn or isinstance(sending.exception(), SessionClosed)
             peer.resume_reading()
             await idle()

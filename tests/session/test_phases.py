@@ -168,7 +168,7 @@ def calls_of(kind: str) -> list[str]:
 
 
 def of_table(kind: str, name: str, reached: tuple[int, int, int]) -> tuple[Outcome, type]:
-    """What ``CALLS`` says of a call in these phases, and the side that says so."""
+    """The outcome in ``CALLS`` for a call in these phases, and the side that decides it."""
     found = []
     for call in CALLS:
         if call.name == name and call.sessions in ("both", "raw" if kind == "raw" else "managed"):
@@ -217,7 +217,7 @@ def result_of(task: asyncio.Task[Any] | Result) -> Result:
 
 
 def has_to_wait(on: Setting, name: str) -> bool:
-    """Whether a call that acts has to wait: the rules, in terms of what users see."""
+    """True if a call that acts has to wait. These are the rules, in terms that users see."""
     way, session, state = on.way, on.session, on.session.close_state
     receiving, sending, connection = on.phases
     if name in RECEIVING:
@@ -244,7 +244,7 @@ def has_to_wait(on: Setting, name: str) -> bool:
 
 
 def end_error(on: Setting) -> type[BaseException]:
-    """The type of the error for the end of the session, where nothing has failed."""
+    """The type of the error for the end of the session, if nothing has failed."""
     state = on.session.close_state
     if state.sent is not None or state.received is not None or on.way.in_order:
         return SessionClosed
@@ -282,8 +282,8 @@ def expected(on: Setting, name: str) -> list[Result] | None:
     return None
 
 
-def told(on: Setting) -> tuple[Any, ...]:
-    """What a session tells of itself."""
+def properties_of(on: Setting) -> tuple[Any, ...]:
+    """The properties of a session."""
     session = on.session
     waiting = session.frames_waiting, session.frames_unsent
     return on.phases, session.close_state, session.stats, waiting, session.outgoing_full, session.incoming_ended
@@ -392,7 +392,7 @@ async def test_every_call(kind: str, way: Way) -> None:
             async def check(on: Setting, name: str = name) -> str:
                 reached = on.phases
                 assert letters(reached) == way.leads_to(kind)
-                right, before = expected(on, name), told(on)
+                right, before = expected(on, name), properties_of(on)
                 task = started(OF_CALLS[name], on)
                 await settle()
                 result = result_of(task)
@@ -400,8 +400,8 @@ async def test_every_call(kind: str, way: Way) -> None:
                     return f"{name}: {result}, not {right}"
                 if right is None and result.what != "returned":
                     return f"{name}: {result}"
-                if of_table(kind, name, reached)[0] is Outcome.NOTHING and told(on) != before:
-                    return f"{name}: {told(on)} was {before}"
+                if of_table(kind, name, reached)[0] is Outcome.NOTHING and properties_of(on) != before:
+                    return f"{name}: {properties_of(on)} was {before}"
                 if result is WAITS:
                     await on.end()
                     await settle()
@@ -420,7 +420,7 @@ async def test_every_call(kind: str, way: Way) -> None:
 @pytest.mark.parametrize(("kind", "way"), EACH_WAY)
 async def test_what_can_be_asked_at_any_time(kind: str, way: Way) -> None:
     async def check(on: Setting) -> str:
-        before = told(on)
+        before = properties_of(on)
         for name in ALWAYS:
             owner, attribute = on.session, name.removesuffix("()")
             if "." in attribute:
@@ -438,8 +438,8 @@ async def test_what_can_be_asked_at_any_time(kind: str, way: Way) -> None:
                     await value
             elif attribute in SETTABLE:
                 setattr(owner, attribute, value)
-            if told(on) != before:
-                return f"{name}: {told(on)} was {before}"
+            if properties_of(on) != before:
+                return f"{name}: {properties_of(on)} was {before}"
         assert repr(on.session) and repr(on.session.incoming) and repr(on.session.outgoing)
         return ""
 
@@ -574,7 +574,7 @@ def handler_returns(on: Setting) -> None:
 
 
 def go_on(on: Setting) -> None:
-    """What the call waits for may happen: the peer reads, answers, and sends."""
+    """Let the call finish: the peer reads, answers, and sends."""
     on.release()
     on.peer.resume_reading()
     if on.peer_can_send:
@@ -618,7 +618,7 @@ def each_of(cases: list[tuple[str, Way]]) -> pytest.MarkDecorator:
 async def test_what_a_waiting_call_does_at_the_end(kind: str, way: Way) -> None:
     """However the session ends, the call ends, as it would if it began now."""
     wrong = []
-    with watched(logging.WARNING) as records:  # that a limit was reached is told at INFO
+    with watched(logging.WARNING) as records:  # a limit that was reached is logged at INFO
         for name in waits_of(kind):
             for ending in ENDINGS:
 
@@ -639,7 +639,7 @@ async def test_what_a_waiting_call_does_at_the_end(kind: str, way: Way) -> None:
 
 
 def of_the_end(on: Setting, name: str, result: Result) -> str:
-    """What is wrong about the result of a call that waited while the session ended."""
+    """The mistake in the result of a call that waited while the session ended, or an empty text."""
     right = expected(on, name)
     if name in RECEIVING and on.is_raw and (isinstance(result.value, Frame) or result.value is DeserializeError):
         return ""  # the peer's Close
@@ -664,7 +664,7 @@ async def test_a_waiting_call_that_is_cancelled(kind: str, way: Way) -> None:
 
             async def check(on: Setting, name: str = name) -> str:
                 loop: Any = asyncio.get_running_loop()
-                before = told(on)
+                before = properties_of(on)
                 made = futures_of(loop)
                 task = await begun(on, name)
                 if task is not None:
@@ -677,8 +677,8 @@ async def test_a_waiting_call_that_is_cancelled(kind: str, way: Way) -> None:
                 left = len(made)
                 if left:
                     return f"{left} futures are left"
-                if name not in ACTS_FIRST and told(on) != before:
-                    return f"{told(on)} was {before}"
+                if name not in ACTS_FIRST and properties_of(on) != before:
+                    return f"{properties_of(on)} was {before}"
                 return await goes_on(on, name, [])
 
             wrong += [f"{name}: {what}" for what in await walk(kind, way, check)]

@@ -413,7 +413,7 @@ async def test_loss_wakes_waiting_senders_and_flushers() -> None:
     await end(server, client)
 
 
-# ---- incoming bounds ----------------------------------------------------------------------
+# ---- limits on incoming frames ------------------------------------------------------------
 
 
 async def test_incoming_capacity_means_capacity_and_pauses_the_peer() -> None:

@@ -1,4 +1,4 @@
-"""How a handler's end becomes the session's: what is logged, what the peer is told, and what is left."""
+"""How a handler's end becomes the session's: the log, the Close, and what is left."""
 
 from __future__ import annotations
 
@@ -452,7 +452,7 @@ BAD = {
 async def test_a_session_that_is_over_is_freed_at_once(
     kind: str, handle: Any, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not by the collector of cycles; its extensions neither. What nobody took does not hold it."""
+    """Without the collector of cycles, and its extensions, too. Frames that were not taken do not keep it alive."""
     monkeypatch.setattr(logging.getLogger("aiohttp_rawws"), "disabled", True)  # pytest keeps records, with tracebacks
     gc.collect()
     gc.disable()

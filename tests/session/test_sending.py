@@ -1,4 +1,4 @@
-"""What a managed session sends, when several do and some give up."""
+"""Sending on a managed session, by several tasks of which some give up."""
 
 from __future__ import annotations
 

@@ -18,11 +18,11 @@ pytestmark = pytest.mark.loops("clock")
 
 
 class ChannelError(Exception):
-    """What a library raises whose connection is gone."""
+    """The error of a library whose connection is gone."""
 
 
 class Reader:
-    """Passes on what it is given, then does as it is told."""
+    """Passes on the bytes that it is given, then ends as the test wants."""
 
     def __init__(self, *data: bytes, then: BaseException | None = None) -> None:
         self.data = list(data)
@@ -140,7 +140,7 @@ async def nothing(session: Any) -> None:
 @each_error
 @pytest.mark.parametrize("where", ["write", "drain"])
 async def test_a_writer_that_raises(managed: bool, error: BaseException, where: str) -> None:
-    """Whoever sends or receives is told."""
+    """``send()`` and ``receive()`` raise the loss."""
     writer = Writer(where, error=error)
     session = session_over(Reader(), writer, managed)
     receiving = asyncio.ensure_future(session.receive())

@@ -1,4 +1,4 @@
-"""What a raw session has, a managed one has, too: for messages instead of frames."""
+"""A managed session has the members of a raw one, for messages instead of frames."""
 
 from __future__ import annotations
 

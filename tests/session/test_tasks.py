@@ -20,7 +20,7 @@ pytestmark = pytest.mark.loops("clock")
 
 
 def reported() -> list[str]:
-    """What is reported to the loop from now on."""
+    """The reports to the loop from now on."""
     found: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: found.append(context["message"]))
     return found
@@ -92,7 +92,7 @@ ENDINGS = [we_close, peer_closes, loss, abort, violation]
 async def test_the_sessions_own_end_in_a_task_is_not_reported(
     kind: str, work: Callable[[Any], Any], ending: Callable[[Talk], None], kept: bool
 ) -> None:
-    """Whether or not somebody has the task, and before the connection is gone, too."""
+    """Also if the task is referred to, and before the connection is gone."""
     found = reported()
     async with talking(kind, close_timeout=3) as talk:
         if kind in ("managed", "deflate"):

@@ -1,4 +1,4 @@
-"""What only real sockets show of a raw session."""
+"""Behaviour of a raw session that only real sockets show."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ async def read_slowly(served: peers.Served, path: str) -> bytes:
                 writer.write(peers.frame(peers.PING, b"still here"))
         got += await asyncio.wait_for(reader.read(1), peers.TIMEOUT)
         writer.write(peers.close_frame(1000))
-        with contextlib.suppress(OSError):  # TLS, where the end of the server's side is that of ours, too
+        with contextlib.suppress(OSError):  # TLS: the end of the server's side is that of ours, too
             got += await asyncio.wait_for(reader.read(), peers.TIMEOUT)
         return got
     finally:

@@ -1,4 +1,4 @@
-"""How a task that waits in ``receive()`` goes on when a frame has come: in the read callback where that is safe."""
+"""How a task that waits in ``receive()`` goes on when a frame has come: in the read callback if that is safe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MASKED = FrameEncoder(masking=True)
 
 
 def deliver(session: WebSocketSession, *frames: Frame) -> None:
-    """What a transport does when bytes have come."""
+    """Do what a transport does when bytes have come."""
     protocol: Any = session.transport.get_protocol()
     data = b"".join(map(MASKED.encode, frames))
     protocol.get_buffer(-1)[: len(data)] = data

@@ -134,7 +134,7 @@ class Soak:
         peer.reset()
 
     async def half_closing(self, path: str) -> None:
-        """Ends its side after its last frame; every echo still comes where frames are taken one by one."""
+        """Ends its side after its last frame; every echo still comes if frames are taken one by one."""
         peer = await self.connect(path)
         count = self.dice.randint(1, 10)
         await peer.send(*(frame(BINARY, self.message(number)) for number in range(count)))

@@ -1,6 +1,6 @@
 """The demo page in Chromium, used as a person uses it.
 
-Skipped where there is no Chromium, unless RAWWS_REQUIRE_BROWSER is set. RAWWS_SCREENSHOTS=folder keeps the pictures.
+Skipped if there is no Chromium, unless RAWWS_REQUIRE_BROWSER is set. RAWWS_SCREENSHOTS=folder keeps the pictures.
 """
 
 from __future__ import annotations

@@ -34,10 +34,10 @@ LIMIT = 2**20  # of a message, for all three
 
 
 class Verdict(NamedTuple):
-    """What a server makes of a stream: the whole messages, and how it ends.
+    """The reaction of a server to a stream: the whole messages, and the end.
 
     messages: text as str, binary as bytes. pongs: answers to pings, in order.
-    code: of the Close it sends: the peer's own, echoed, or that of its complaint; 1005 for one without; None where
+    code: of the Close it sends: the peer's own, echoed, or that of its complaint; 1005 for one without; None if
         the stream ends with the connection open.
     """
 
@@ -205,7 +205,7 @@ STREAMS: dict[str, bytes] = {
 
 @dataclass(frozen=True)
 class Difference:
-    """``who`` says ``what`` of these bytes, where the others agree with each other."""
+    """``who`` says ``what`` of these bytes, while the others agree with each other."""
 
     who: str
     what: Verdict

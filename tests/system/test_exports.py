@@ -1,4 +1,4 @@
-"""What the package exports: all names exist, and so do the types that the signatures of the exported ones mention."""
+"""The exports of the package: all names exist, and so do the types that the signatures of the exported ones mention."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ async def test_a_peer_leaves_while_we_wait_for_it_to_read(stage: str, place: dic
 
 @pytest.mark.parametrize("path", ["/ending", "/managed-ending", "/sending", "/managed-sending", "/flushing"])
 async def test_it_ends_its_side_and_reads_no_more(path: str) -> None:
-    """Whatever waits for it to read is over within the close timeouts, with the peer still there."""
+    """All calls that wait for it to read end within the close timeouts, while the peer is still there."""
     async with bench() as running:
         async with running.served.peer() as peer:
             await BLOCKED[path[1:]](peer, path)
@@ -137,7 +137,7 @@ async def test_one_byte_at_a_time(place: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("path", KINDS)
 async def test_a_flood_of_pings_whose_pongs_are_not_read(path: str) -> None:
-    """What is kept of them is bounded; the pongs that come in the end are in order."""
+    """A limited number of them is kept, and the pongs that come in the end are in order."""
     ping = frame(PING, b"x" * 120)
     flood = ping * 200_000
     async with bench(max_control_rate=None) as running:
@@ -546,7 +546,7 @@ async def test_end_meets_a_reset_that_the_loop_has_not_heard_of(monkeypatch: pyt
 
 @pytest.mark.parametrize("managed", [False, True], ids=["raw", "managed"])
 async def test_the_connection_is_lost_while_frames_wait_for_the_peer_to_read(managed: bool) -> None:
-    """What was received is delivered all the same, and then the session is over. A managed one read on meanwhile."""
+    """Received frames are still delivered, and then the session is over. A managed one read on meanwhile."""
     one = rawws.bounded(1)
     server, client = rawws.memory_pair(server_options=rawws.SessionOptions(outgoing=one))
     client.pause_reading()

@@ -29,7 +29,7 @@ def test_a_moment(name: str) -> None:
 
 
 def test_command() -> None:
-    """With atheris where it is installed; it says how many inputs there were."""
+    """With atheris if it is installed; it says how many inputs there were."""
     command = [sys.executable, "-m", "tests.fuzz", "header", "--seconds", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50)
     assert done.returncode == 0, done.stderr

@@ -39,7 +39,7 @@ class Import(NamedTuple):
 
     @property
     def modules(self) -> set[str]:
-        """What it loads: ``from . import x`` means the module x, if there is one."""
+        """The modules that it loads: ``from . import x`` means the module x, if there is one."""
         return {f"{self.module}.{name}" for name in self.names} & NAMES or {self.module}
 
 

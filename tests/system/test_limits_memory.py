@@ -30,7 +30,7 @@ SLACK = 10 * MIB  # what an allocator keeps
 OPTIONS = rawws.WebSocketOptions()
 DEFLATE = {"Sec-WebSocket-Extensions": "permessage-deflate"}
 PATIENCE = 20.0  # seconds
-SOME = 0.5  # seconds in which a flood reaches the bound and is held there
+SOME = 0.5  # seconds in which a flood reaches the limit and is held there
 
 
 class Patient(Peer):

@@ -271,7 +271,7 @@ class RawPairMachine(LoopMachine):
                     break
             for side in (0, 1):
                 assert not self.data[side]
-                # what was sent on the lane may have come behind a Close, where it is not read
+                # what was sent on the lane may have come behind a Close, and is not read then
                 assert not self.control[side] or self.closed[side]
         for session in self.ends:
             session.abort()

@@ -1,1 +1,1 @@
-"""What tests share: a clock, peers, ways into each phase of a session."""
+"""Helpers that tests share: a clock, peers, ways into each phase of a session."""

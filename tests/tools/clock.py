@@ -92,13 +92,13 @@ async def idle() -> None:
 
 
 async def advance(seconds: float) -> None:
-    """Let so much time pass. What is due by then has run, timer by timer."""
+    """Let so much time pass. The timers that are due by then have run, one by one."""
     await idle()
     await asyncio.sleep(seconds)
     await idle()
 
 
 def is_time_of(limit: float, began: float) -> bool:
-    """Whether as many seconds have passed since ``began`` as a limit takes: not fewer, and at most a quarter more."""
+    """True if as many seconds have passed since ``began`` as a limit takes: not fewer, and at most a quarter more."""
     passed = asyncio.get_running_loop().time() - began
     return limit * 0.999 <= passed <= limit * 1.25 + 1e-6

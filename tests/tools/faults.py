@@ -1,4 +1,4 @@
-"""What can go wrong, as tools: peers that stop at a chosen point and leave in a chosen way, handlers that are
+"""Faults as tools: peers that stop at a chosen point and leave in a chosen way, handlers that are
 interrupted at a chosen await, and a bench that looks for what stayed behind."""
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ ROUTES: dict[str, tuple[Handle, bool]] = {
 }
 
 
-# What runs well-behaved beside the others. It has all the time it wants: that it is slow on a busy machine is no fault.
+# The well-behaved session beside the others. It has no limit of time: to be slow on a busy machine is no fault.
 NEIGHBOURS: dict[str, tuple[Handle, bool]] = {"/good": (echo, False), "/managed-good": (managed_echo, True)}
 PATIENT = {"close_timeout": 30, "timeout": 30}
 
@@ -151,7 +151,7 @@ class Bench:
 
 
 def open_files() -> set[str]:
-    """The descriptors this process has open, by what they are; empty where the system does not say. Without /dev/null:
+    """The descriptors this process has open, by what they are; empty if the system does not say. Without /dev/null:
     uvloop keeps one from its first server on, to have one to close when there are no more."""
     found = set()
     for entry in Path("/proc/self/fd").glob("*"):
@@ -212,8 +212,8 @@ async def bench(
 
 
 async def well_behaved(served: Served, path: str, stop: asyncio.Event) -> int:
-    """Echo numbered frames one by one until told to stop; returns how many. Whatever the others do, these must be
-    right and the closing handshake must be made."""
+    """Echo numbered frames one by one until ``stop`` is set; returns how many. These must be right, and the closing
+    handshake must be made, whatever the others do."""
     number = 0
     async with served.peer() as peer:
 
@@ -362,7 +362,7 @@ async def misbehave(served: Served, approach: Approach, path: str, leave: Leave)
 class At:
     """``await At(n, coro, act)``: runs ``coro`` and calls ``act()`` when it suspends for the n-th time.
 
-    ``suspensions`` counts them; fewer than n and nothing happens. Where ``act`` returns an exception, that is raised
+    ``suspensions`` counts them; fewer than n and nothing happens. If ``act`` returns an exception, that is raised
     where the coroutine stands.
     """
 

@@ -81,7 +81,7 @@ def outcomes() -> str:
 
 
 def blocks() -> dict[str, str]:
-    """What belongs between the comments of the page."""
+    """The texts between the comments of the page."""
     found = {}
     for name, (side, table_of_moves) in SIDES.items():
         found[f"phases of {name}"] = meanings(side)

@@ -21,7 +21,7 @@ SOCKET_BUFFER = 16 * 1024  # the kernel's own buffers are not counted, so they s
 
 
 def peak() -> int:
-    if STATUS.exists():  # Linux; its ru_maxrss is that of the process that started this one, where that is larger
+    if STATUS.exists():  # Linux; its ru_maxrss is that of the process that started this one, if that is larger
         (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
         return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024

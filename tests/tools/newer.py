@@ -1,4 +1,4 @@
-"""What came with Python 3.11. Type checkers read the tests as on Python 3.10, which lacks it."""
+"""Names that came with Python 3.11. Type checkers read the tests as on Python 3.10, which lacks them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A WebSocket peer made of bytes: it knows nothing of the package, and does only what it is told."""
+"""A WebSocket peer made of bytes: it knows nothing of the package, and does nothing by itself."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Peer:
         return await asyncio.wait_for(self.reader.readexactly(count), TIMEOUT)
 
     async def read_to_end(self) -> bytes:
-        """What still comes before the server ends the connection."""
+        """The bytes that still come before the server ends the connection."""
         return await asyncio.wait_for(self.reader.read(), TIMEOUT)
 
     async def answer(self, *, body: bool = True) -> Answer:

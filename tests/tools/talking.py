@@ -139,7 +139,7 @@ def texts(frames: Iterable[Frame]) -> list[str]:
     return [frame.text for frame in short if not is_control(frame)]
 
 
-NOISE = random.Random(1).randbytes(40_000)  # two fill a transport in memory, also where they are compressed
+NOISE = random.Random(1).randbytes(40_000)  # two fill a transport in memory, also if they are compressed
 
 
 def fill(session: Any) -> None:
@@ -154,13 +154,13 @@ class Line(asyncio.Transport):
     """The near end of a connection. The test is the far end: it takes and gives bytes when it likes.
 
     Attributes:
-        held: What was written and not taken.
-        taken: What was taken.
+        held: Bytes that were written and not taken.
+        taken: Bytes that were taken.
         has_ended: Our side of the stream was ended.
         lost: The connection is gone.
         aborted: ... because this side dropped it.
         writes: How often something was written.
-        high: Bytes above which the session is told to pause.
+        high: Bytes above which the session has to pause.
     """
 
     def __init__(self, *, can_write_eof: bool = True, extra: dict[str, Any] | None = None) -> None:

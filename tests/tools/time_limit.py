@@ -18,8 +18,8 @@ AGAIN = 5.0  # seconds after which a test that goes on all the same is interrupt
 
 
 class TookTooLong(BaseException):
-    """Raised in a test whose time is over, where it stands. No Exception, nor one of pytest's: Hypothesis would take
-    those for what an input leads to, and try the same input again."""
+    """Raised in a test whose time is over, where it stands. It is no Exception and none of pytest's:
+    Hypothesis would take those for the result of an input, and try the same input again."""
 
 
 class Limit:

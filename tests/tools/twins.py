@@ -1,6 +1,6 @@
 """The Python core beside the compiled one, in one process: the package once more, under a name of its own.
 
-What has one source in any build is shared, so that both copies raise the same errors and use the same opcodes.
+Modules with one source in any build are shared, so that both copies raise the same errors and use the same opcodes.
 """
 
 from __future__ import annotations

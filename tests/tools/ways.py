@@ -33,7 +33,7 @@ from aiohttp_rawws.session.phases import ReceivePhase
 from .waiting import settle
 
 ROOM = 4  # frames that wait in either direction
-BIG = random.Random(1).randbytes(40_000)  # two fill the transport, also where they are compressed
+BIG = random.Random(1).randbytes(40_000)  # two fill the transport, also if they are compressed
 BAD = b"\x83\x80abcd"  # an opcode that is reserved
 KINDS = ("raw", "managed", "deflate")
 
@@ -159,7 +159,7 @@ class Setting:
         return task
 
     def hold_threads(self) -> None:
-        """What is to run in an executor does not run before the end of the test."""
+        """Work for an executor does not run before the end of the test."""
         loop: Any = asyncio.get_running_loop()
 
         def run_in_executor(executor: object, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
@@ -217,8 +217,8 @@ class Way:
             LOST; D is DONE or DISCONNECTING.
         full: ``send()`` of a data frame has to wait for room.
         behind: ``send()`` of a data frame has to wait for those before it, and ``send_nowait()`` has not.
-        stuck: What was sent does not leave.
-        failure: What ``receive()`` raises at its end, if no plain end.
+        stuck: Sent frames do not leave.
+        failure: The error that ``receive()`` raises at its end, if it is no plain end.
         overflowed: ``outgoing`` has overflowed.
         in_order: The connection is ended by this side, without a Close: that is no loss.
         close_behind: The peer's Close has arrived, and waits behind what fills ``incoming``.

@@ -251,7 +251,7 @@ async def test_a_timeout_of_the_applications_own() -> None:
         raise TimeoutError("of a database")
 
     app, _ = application(before_upgrade=fail)
-    async with serving(app) as served:  # 504 is aiohttp's; 503 ours, before Python 3.11, which cannot tell them apart
+    async with serving(app) as served:  # 504 is aiohttp's; 503 ours, before Python 3.11, which has no way to know
         assert (await served.ask()).status == (504 if sys.version_info >= (3, 11) else 503)
 
 
@@ -294,7 +294,7 @@ def deflated(size: int) -> bytes:
 
 @dataclass
 class Limit:
-    """An option, what reaches it, and the code of the Close that comes; None where the connection is aborted."""
+    """An option, what reaches it, and the code of the Close that comes; None if the connection is aborted."""
 
     name: str
     options: dict[str, Any]

@@ -1,4 +1,4 @@
-"""What clients send cannot forge a line of the log, nor reach a terminal."""
+"""Texts of clients cannot forge a line of the log, nor reach a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever an option cannot be is refused where it is written, in words that name the option."""
+"""A wrong value of an option is refused at once, in words that name the option."""
 
 from __future__ import annotations
 

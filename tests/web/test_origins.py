@@ -111,7 +111,7 @@ OTHER = [
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize(("origin", "host"), SAME)
 def test_same_origin(origin: str, host: str, scheme: str) -> None:
-    """Whatever the request's scheme: behind a proxy that ends TLS it is not the page's."""
+    """With any scheme of the request: behind a proxy that ends TLS it is not the page's."""
     assert allowed("same-origin", origin, host=host, scheme=scheme)
 
 

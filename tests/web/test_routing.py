@@ -42,7 +42,7 @@ def application(*routes: Any, plugin: bool = True, **options: Any) -> web.Applic
 
 
 async def said(served: Served, path: str, protocols: str | None = None, **more: str | None) -> str:
-    """What the socket at ``path`` says."""
+    """The message of the socket at ``path``."""
     async with served.peer() as peer:
         answer = await peer.open(path, {"Sec-WebSocket-Protocol": protocols, **more})
         assert answer.headers.get("Sec-WebSocket-Protocol") in (None, *(protocols or "").split(", "))
@@ -371,7 +371,7 @@ async def test_without_a_path() -> None:
         assert (await served.ask("/bare", upgrade=False)).status == 426
 
 
-# ---- mistakes are told where they are made ------------------------------------------------
+# ---- mistakes are reported where they are made --------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def wires(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def feeds(draw: st.DrawFn) -> list[tuple[Any, ...]]:
-    """One stream, cut anywhere, with what ``feed`` is told each time."""
+    """One stream, cut anywhere, with the arguments of ``feed`` for each piece."""
     stream = draw(wires() | st.binary(max_size=60))
     cuts = draw(st.lists(st.integers(0, len(stream)) | st.integers(0, min(len(stream), 20)), max_size=8))
     bounds = [0, *sorted(cuts), len(stream)]
@@ -209,7 +209,7 @@ BUDGETS = list(itertools.product((-1, 0, 1, 2), (-1, 0, 1, 2, 6)))
 @pytest.mark.parametrize("chunk_above", [None, 0, 3])
 @pytest.mark.parametrize("name", STREAMS)
 def test_limits_at_every_cut(name: str, chunk_above: int | None, strict: bool) -> None:
-    """What is open goes on; nothing else is begun once so many items or bytes were produced."""
+    """An open frame goes on; no other is begun once so many items or bytes were produced."""
     stream = STREAMS[name]
     cuts = [cut for cut in range(len(stream) + 1) if cut < 25 or cut % 7 == 0 or cut > len(stream) - 10]
     for cut, (max_frames, max_bytes) in itertools.product(cuts, BUDGETS):

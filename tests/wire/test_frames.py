@@ -87,7 +87,7 @@ class TestConstruction:
                 make(bytes(126))
 
     def test_kind(self, frames: ModuleType) -> None:
-        """Only a continuation's opcode does not tell its kind."""
+        """Only a continuation's opcode does not say its kind."""
         frame = frames.Frame(0, b"lo", kind=Opcode.TEXT)
         assert (frame.opcode, frame.kind) == (Opcode.CONTINUATION, Opcode.TEXT)
         assert frames.Frame(0).kind is Opcode.CONTINUATION

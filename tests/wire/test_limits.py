@@ -171,7 +171,7 @@ class TestSmallPieces:
 
 
 class TestTarget:
-    """A large payload is written where it stays."""
+    """A large payload is written to its final place."""
 
     @pytest.mark.parametrize(("missing", "large"), [(LARGE - 1, False), (LARGE, False), (LARGE + 1, True)])
     def test_threshold(self, codec: ModuleType, missing: int, large: bool) -> None:

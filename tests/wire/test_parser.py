@@ -130,7 +130,7 @@ class TestClose:
 
 
 class TestRefused:
-    """What MUST fail the connection does, at the first byte that shows it."""
+    """Everything that MUST fail the connection does, at the first byte that shows it."""
 
     @pytest.mark.parametrize("name", REFUSED)
     def test_at_once(self, codec: ModuleType, name: str) -> None:

@@ -101,7 +101,7 @@ VECTORS: dict[str, tuple[bytes, list[Seen]]] = {
 }
 
 NEEDS_MASK, MASKED = {"masked": True}, {"masked": False}
-# What is sent, the parser's options, the text of the error, and how many bytes it takes to be sure.
+# The bytes, the parser's options, the text of the error, and how many bytes it takes to be sure.
 REFUSED: dict[str, tuple[bytes, dict[str, Any], str, int]] = {
     **{
         f"opcode {n}": (bytes([0x80 | n, 0]), {}, f"Unsupported opcode {n}", 1) for n in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15)
@@ -125,7 +125,7 @@ REFUSED: dict[str, tuple[bytes, dict[str, Any], str, int]] = {
                             f"Frame is too big: {2**63 - 1}. Max size is {1 << 40}", 10),
 }
 
-# What strict=False delivers of those, with a payload behind them.
+# The frames that strict=False delivers of those, with a payload behind them.
 LENIENT: dict[str, tuple[bytes, list[Seen]]] = {
     "opcode 3":            (bits("1 000 0011  0 0000001") + b"x", [Seen(Opcode(3), b"x")]),
     "opcode 15":           (bits("1 000 1111  0 0000001") + b"x", [Seen(Opcode(15), b"x")]),
@@ -174,7 +174,7 @@ def with_leftover(new_parser: NewParser, wire: bytes) -> Iterator[list[Any]]:
 
 
 def in_place(new_parser: NewParser, wire: bytes) -> Iterator[list[Any]]:
-    """Whatever fits is written into the target, in pieces that no word divides."""
+    """Bytes that fit are written into the target, in pieces that no word divides."""
     for first, piece in ((14, 10_007), (3000, 1 << 20)):
         parser = new_parser()
         items, position = parser.feed(wire[:first]), first

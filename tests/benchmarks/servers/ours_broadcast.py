@@ -1,4 +1,4 @@
-"""Whatever anybody sends, everybody gets."""
+"""Sends every message to all clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the servers have in common: the command line, the event loop, the core they run on, the line that says ready.
+"""The common part of the servers: the command line, the event loop, the core they run on, the line that says ready.
 
 A server prints one line of JSON when it listens, and lives until its standard input ends.
 """
@@ -49,8 +49,10 @@ def arguments() -> argparse.Namespace:
 def serve(start: Start, *packages: str, versions: Mapping[str, str] | None = None, **facts: Any) -> None:
     """Run a server. ``start()`` begins to listen and returns the port.
 
-    packages: distributions whose versions are told, with ``versions`` of what is not installed. facts: whatever else
-    the report should know.
+    Args:
+        packages: Distributions whose versions are printed.
+        versions: Versions of programs that are no distributions.
+        facts: Other facts for the report.
     """
     options = arguments()
     if options.cpu is not None:

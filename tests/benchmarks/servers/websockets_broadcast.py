@@ -1,4 +1,4 @@
-"""Whatever anybody sends, everybody gets: with the broadcast() of websockets."""
+"""Sends every message to all clients, with the broadcast() of websockets."""
 
 from __future__ import annotations
 
