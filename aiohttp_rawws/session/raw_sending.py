@@ -142,7 +142,7 @@ class RawSending(surface.Surface):
     def close_nowait(
         self, reason: CloseReason | int | None = NORMAL, message: str | bytes = "", *, code: int | None = None
     ) -> None:
-        """``close()`` without the flush."""
+        """Do what ``close()`` does, without the flush."""
         frame = close_frame(reason, message, code)
         connection = self._connection
         if not connection.send_phase:
