@@ -180,9 +180,9 @@ class ConnectionCore(IncomingHalf):
             on_lost, self._on_lost = self._on_lost, None
             previous, self._previous_protocol = self._previous_protocol, None
             if on_lost is not None:
-                call_guarded(self._loop, on_lost)
+                call_guarded(self._loop, self.transport, on_lost)
             if previous is not None:
-                call_guarded(self._loop, previous.connection_lost, exc)
+                call_guarded(self._loop, self.transport, previous.connection_lost, exc)
 
     def pause_writing(self) -> None:
         self.write_paused: bool = True

@@ -23,7 +23,7 @@ cdef class IncomingHalf(ReadingHalf):
     cpdef object check_all_taken(self)
     cpdef object discard_input(self)
     cdef void _violated(self, error) except *
-    cpdef object listen(self, listener, consumer_queue=*)
+    cpdef object listen(self, listener, consumer_queue=*, describe=*)
     cpdef object continue_listening(self)
     cdef bint _may_have_to_wait(self) noexcept
     cdef bint _may_deliver(self) except -1

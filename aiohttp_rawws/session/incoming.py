@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ChannelOverflow, PeerError, SessionClosed
 from ..wire.codec import Frame
+from .logtext import address_of
 from .phases import Event, ReceivePhase
 from .queues import IncomingQueue
 from .reading import ReadingHalf
@@ -192,13 +193,20 @@ class IncomingHalf(ReadingHalf):
 
     # ---- a listener instead of the queue ----------------------------------------------
 
-    def listen(self, listener: Callable[[Any], object], consumer_queue: IncomingQueue | None = None) -> None:
+    def listen(
+        self,
+        listener: Callable[[Any], object],
+        consumer_queue: IncomingQueue | None = None,
+        describe: Callable[[], str] | None = None,
+    ) -> None:
         """Deliver every frame to ``listener`` from now on.
 
         Args:
             consumer_queue: The listener only fills this queue, from which tasks receive. None: it answers in place.
+            describe: Says whose listener it is, for the report of an error.
         """
         self.listener: Callable[[Any], object] | None = listener
+        self._describe = describe
         self.queue.has_listener = True
         if consumer_queue is not None:
             self.consumer_queue = consumer_queue
@@ -269,9 +277,9 @@ class IncomingHalf(ReadingHalf):
         """Report the exception of a listener to the loop, because nobody awaits ``listen()``."""
         if not self.failure_reported and not self.listen_awaited and self.failure is not None:
             self.failure_reported = True
-            self._loop.call_exception_handler(
-                {"message": "Error in a WebSocket listener", "exception": self.failure, "protocol": self}
-            )
+            whose = f"with {address_of(self.transport)}" if self._describe is None else self._describe()
+            message = f"Error in the listener of a WebSocket, {whose}"
+            self._loop.call_exception_handler({"message": message, "exception": self.failure, "protocol": self})
             self.abort()
 
     def abort(self) -> None:

@@ -222,7 +222,7 @@ class Pinger:
             Frame.ping(payload)
         except Exception as exc:
             asyncio.get_running_loop().call_exception_handler(
-                {"message": "Error in the payload callback of keepalive", "exception": exc}
+                {"message": f"Error in the payload callback of keepalive of {session!r}", "exception": exc}
             )
             return random_payload()
         return payload

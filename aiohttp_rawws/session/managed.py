@@ -190,12 +190,16 @@ class DefaultWebSocketSession(managed_sending.ManagedSending):
         """
         return find_extension(self._extensions, factory)
 
+    def _described(self) -> str:
+        """What its repr and the log name it by."""
+        return self._raw._described()
+
     def __repr__(self) -> str:
         reason = None if self._closing is None else self._closing.reason
         text = "open" if reason is None else f"closing ({reason.code})"
         if self._connection.is_lost():
             text = f"ended ({reason.code if reason else 1006})"
-        return f"<{type(self).__name__} {text}, {self._queue.count()} messages waiting>"
+        return f"<{type(self).__name__} {self._described()}, {text}, {self._queue.count()} messages waiting>"
 
 
 class ClosingReason:

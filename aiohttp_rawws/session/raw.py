@@ -154,7 +154,7 @@ class WebSocketSession(raw_sending.RawSending):
             raise RuntimeError("this session has a listener already")
         if self._queue.waiter is not None:
             raise RuntimeError("another task is already receiving from this session")
-        connection.listen(on_frame)
+        connection.listen(on_frame, None, self._described)
         return Listening(self._until_heard)
 
     async def _until_heard(self) -> None:
@@ -337,7 +337,7 @@ class WebSocketSession(raw_sending.RawSending):
             text = "closing"
         else:
             text = "open"
-        return f"<{type(self).__name__} {text}, {self.frames_waiting} frames waiting>"
+        return f"<{type(self).__name__} {self._described()}, {text}, {self.frames_waiting} frames waiting>"
 
 
 mark_coroutine_functions(WebSocketSession, "receive")

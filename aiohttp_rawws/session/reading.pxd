@@ -19,6 +19,7 @@ cdef class ReadingHalf(OutgoingHalf):
     cdef list _untransformed
     cdef public bint in_place
     cdef bint _delivering
+    cdef object _describe
     cdef public bint listen_awaited
     cdef bint _overflow_in_closes
     cdef readonly bint paused_by_user

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..wire.codec import Frame, FrameParser
 from .awaitables import wake
 from .life import wake_all
+from .logtext import address_of
 from .outgoing import OutgoingHalf
 from .phases import Event, ReceivePhase
 from .queues import IncomingQueue
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
 OPEN, CLOSING, DONE = map(int, ReceivePhase)
 
 
-def call_guarded(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *arguments: object) -> None:
+def call_guarded(
+    loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, callback: Callable[..., object], *arguments: object
+) -> None:
     """Call a callback of the application. If it raises, that is reported to the loop and goes no further."""
     try:
         callback(*arguments)
     except Exception as exc:
-        loop.call_exception_handler({"message": f"Error in the callback {callback!r}", "exception": exc})
+        message = f"Error in the callback {callback!r} of a WebSocket with {address_of(transport)}"
+        loop.call_exception_handler({"message": message, "exception": exc})
 
 
 class ReadingHalf(OutgoingHalf):
@@ -39,6 +43,7 @@ class ReadingHalf(OutgoingHalf):
         "_close_delay",
         "_close_timeout",
         "_delivering",
+        "_describe",
         "_done_waiters",
         "_on_done",
         "_overflow_in_closes",
@@ -76,6 +81,7 @@ class ReadingHalf(OutgoingHalf):
         self.listener: Callable[[Any], object] | None = None
         self.in_place: bool = True  # the listener answers in place, so it has to wait while outgoing is full
         self._delivering = False
+        self._describe: Callable[[], str] | None = None  # says whose listener it is
         self.listen_awaited: bool = False  # somebody awaits ``listen()``
         self._on_done: Callable[[], object] | None = None
         self._done_waiters: list[asyncio.Future[None]] | None = None
@@ -132,13 +138,14 @@ class ReadingHalf(OutgoingHalf):
         on_done, self._on_done = self._on_done, None
         if on_done is not None:
             self.end_reported = True
-            call_guarded(self._loop, on_done)
+            call_guarded(self._loop, self.transport, on_done)
         self.release()
 
     def release(self) -> None:
         """Drop the references to the layer above if nothing more will be reported: it refers to us, too."""
         if self.receive_phase == DONE and self.is_lost():
             self.listener = None
+            self._describe = None
             self.observer: Callable[[Event], object] | None = None
             self.failure_traceback: TracebackType | None = None
 
@@ -148,7 +155,7 @@ class ReadingHalf(OutgoingHalf):
             raise RuntimeError("on_end() has a callback already")
         if self.receive_phase == DONE:
             self.end_reported: bool = True
-            call_guarded(self._loop, callback)
+            call_guarded(self._loop, self.transport, callback)
         else:
             self._on_done = callback
 

@@ -22,6 +22,7 @@ from .awaitables import receiving
 from .channels import Incoming, Outgoing, Sendable
 from .connection import Connection
 from .converters import JSONConverter, deserialized, require_converter, serialized
+from .logtext import address_of
 from .options import SessionOptions, check_seconds
 from .reasons import leaves_of, reason_for_exception
 from .state import CloseState, SessionStats
@@ -230,6 +231,10 @@ class Surface(endpoint.Endpoint):
         return self._connection.state()
 
     # ---- what it is -------------------------------------------------------------------
+
+    def _described(self) -> str:
+        """What its repr and the log name it by. A session of a server has the request, too."""
+        return f"with {address_of(self._connection.transport)}"
 
     @property
     def connection(self) -> Connection:

@@ -14,6 +14,7 @@ from ..errors import ChannelOverflow, FrameTooBig, PolicyViolation
 from ..wire.codes import CloseCode, CloseReason
 from .connection import Connection
 from .delivery import DeliveryTimer
+from .logtext import escaped
 from .options import SessionOptions
 
 logger: logging.Logger = logging.getLogger("aiohttp_rawws")
@@ -50,7 +51,7 @@ def report_limit(session: object, option: str, details: object, on_limit: OnLimi
         details: An error or a text for the log.
         on_limit: Called with ``option``, or None.
     """
-    logger.info("%r reached the limit %s: %s", session, option, details)
+    logger.info("%r reached the limit %s: %s", session, option, escaped(details))
     if on_limit is not None:
         on_limit(option)
 

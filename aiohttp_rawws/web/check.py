@@ -22,7 +22,7 @@ from ..extensions.base import WebSocketExtension
 from ..extensions.negotiation import negotiate_server
 from ..session.timeouts import OnLimit
 from . import handshake
-from .logtext import escaped, target
+from .logtext import described, shortened
 from .options import WebSocketOptions
 from .refusal import refusal
 from .takeover import keeps_early_bytes
@@ -157,9 +157,8 @@ async def _check_in_time(request: web.BaseRequest, terms: Terms, on_limit: OnLim
     except HandshakeTimeout:
         on_limit("handshake_timeout")
         logger.info(
-            "Refused a WebSocket from %s to %s: the handshake took longer than %s seconds (handshake_timeout)",
-            escaped(request.remote),
-            target(request),
+            "Refused a WebSocket, %s: the handshake took longer than %s seconds (handshake_timeout)",
+            described(request),
             timeout,
         )
         raise HandshakeError(503, "The handshake took too long") from None
@@ -193,10 +192,9 @@ async def _check_origin(request: web.BaseRequest, options: WebSocketOptions, on_
         return
     if len(origins) > 1 or not await check(origins[0], request):
         logger.info(
-            "Refused a WebSocket from %s to %s: its origin is '%s' (origins)",
-            escaped(request.remote),
-            target(request),
-            escaped(", ".join(origins)),
+            "Refused a WebSocket, %s: its origin is '%s' (origins)",
+            described(request),
+            shortened(", ".join(origins)),
         )
         on_limit("origins")
         raise HandshakeError(403, "This origin may not open a WebSocket here")

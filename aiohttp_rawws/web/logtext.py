@@ -1,19 +1,27 @@
-"""Text that came from a client, as it appears in our log lines: ASCII, and on one line.
-
-A path may hold ``%0A`` and a header field any byte from 0x80 on. Written to the log as they are, they could forge a
-line or send escape sequences to a terminal. The arguments of log calls go through this module.
-"""
+"""Requests in our log lines: method, path and peer, ASCII and on one line, see ``session/logtext.py``."""
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 
+from ..session.logtext import address_of, escaped, shortened
 
-def escaped(text: object) -> str:
-    """Return ``text`` with everything escaped that is not printable ASCII, and backslashes."""
-    return str(text).encode("unicode_escape").decode("ascii")
+__all__ = ["described", "escaped", "shortened"]
 
 
-def target(request: web.BaseRequest) -> str:
-    """Return scheme, host and path of ``request``, without the query, which may hold secrets."""
-    return escaped(f"{request.scheme}://{request.host}{request.rel_url.raw_path}")
+def described(request: web.BaseRequest, transport: asyncio.BaseTransport | None = None) -> str:
+    """Return method, path and peer of ``request``: ``GET /chat from 127.0.0.1:4711``.
+
+    The query is left out, because it may hold secrets. The peer is ``request.remote``, which a middleware may have set;
+    if that is not the address of the connection, both are named.
+
+    Args:
+        transport: The connection, if it is not that of the request any more.
+    """
+    peer = address_of(request.transport if transport is None else transport)
+    remote = shortened(request.remote or "")
+    if remote and peer != remote and not peer.startswith((f"{remote}:", f"[{remote}]:")):
+        peer = f"{remote} via {peer}"
+    return f"{shortened(request.method, 20)} {shortened(request.rel_url.raw_path)} from {peer}"

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from ..session.managed import DefaultWebSocketSession
 from ..session.raw import WebSocketSession
+from .logtext import described
 from .options import DEFAULTS, WebSocketOptions
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class WebSocketServerSession(WebSocketSession):
         self.request: web.Request = request  # type: ignore[assignment]  # a BaseRequest on a low-level web.Server
         self.protocol: str | None = protocol
         self._app = app
+
+    def _described(self) -> str:
+        return described(self.request, self.transport)
 
     @property
     def app(self) -> web.Application:

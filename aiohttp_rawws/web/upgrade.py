@@ -31,7 +31,7 @@ from .admission import Slot
 from .check import ProtocolChoice
 from .checked_upgrade import CheckedUpgrade
 from .handlers import ManagedUpgradeDict, RawUpgradeDict
-from .logtext import target
+from .logtext import described
 from .options import OF_ROUTES
 from .refusal import as_refusal, inherit_fields
 from .server_connection import ServerConnection
@@ -179,7 +179,7 @@ class WebSocketUpgrade(CheckedUpgrade):
             refused = await self.check()
         except Exception:
             # If the handler has returned already, aiohttp would close the connection without an answer.
-            logger.exception("Error in the handshake of a WebSocket on %s", target(request))
+            logger.exception("Error in the handshake of a WebSocket, %s", described(request))
             refused = self._refusal = as_refusal(request, web.HTTPInternalServerError())
         if refused is not None:
             inherit_fields(refused, given, super().cookies)

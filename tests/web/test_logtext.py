@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 import aiohttp_rawws as rawws
-from aiohttp_rawws.web.logtext import escaped, target
+from aiohttp_rawws.web.logtext import described, escaped
 
 from ..tools.peers import serving
 from ..tools.waiting import eventually
@@ -40,13 +40,53 @@ def test_escaped() -> None:
     assert text.startswith("\\nERROR root: forged\\r\\x1b[31m\\x85\\u2028")
 
 
-def test_target() -> None:
-    request = make_mocked_request("GET", "/a%0Ab%1b/\u2028?token=secret", {"Host": "a\nERROR\x85"})
-    text = target(request.clone(scheme="ht\ntp"))
+class Peer:
+    """As much of a transport as the log asks for."""
+
+    def __init__(self, name: Any) -> None:
+        self.name = name
+
+    def get_extra_info(self, key: str, default: Any = None) -> Any:
+        assert key == "peername"
+        if isinstance(self.name, Exception):
+            raise self.name
+        return self.name
+
+
+ADDRESSES: dict[str, tuple[Any, str | None, str]] = {
+    "tcp": (("192.0.2.1", 4711), "192.0.2.1", "192.0.2.1:4711"),
+    "ipv6": (("2001:db8::1", 4711, 0, 0), "2001:db8::1", "[2001:db8::1]:4711"),
+    "unix": ("", "", "a peer without an address"),
+    "unix with a name": ("/run/client.sock", "/run/client.sock", "/run/client.sock"),
+    "lost": (None, None, "a peer without an address"),
+    "lost, and the request remembers": (None, "192.0.2.1", "192.0.2.1 via a peer without an address"),
+    "a proxy": (("127.0.0.1", 4711), "192.0.2.1", "192.0.2.1 via 127.0.0.1:4711"),
+    "a proxy on a unix socket": ("", "192.0.2.1", "192.0.2.1 via a peer without an address"),
+    "forged": (("127.0.0.1", 4711), "a\nb", "a\\nb via 127.0.0.1:4711"),
+    "forged and long": (("127.0.0.1", 4711), "\n" * 500, "\\n" * 120 + "... via 127.0.0.1:4711"),
+    "in memory": (("memory", "first"), None, "memory:first"),
+    "of another library": (RuntimeError("no"), None, "a peer without an address"),
+}
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+def test_the_peer(name: str) -> None:
+    peername, remote, text = ADDRESSES[name]
+    request = make_mocked_request("GET", "/chat").clone(remote=remote)  # type: ignore[arg-type]  # it takes None, too
+    assert described(request, Peer(peername)) == f"GET /chat from {text}"  # type: ignore[arg-type]
+
+
+def test_the_request() -> None:
+    request = make_mocked_request("GET", "/a%0Ab%1b/\u2028?token=secret")
+    text = described(request.clone(method="GE\nT", remote=FORGED))
     assert text.isascii()
     assert text.isprintable()
-    assert text.startswith("ht\\ntp://a\\nERROR")
-    assert text.endswith(("/a%0Ab%1b/\\u2028", "/a%0Ab%1B/%E2%80%A8"))
+    assert text.startswith(("GE\\nT /a%0Ab%1b/\\u2028 from \\nERROR", "GE\\nT /a%0Ab%1B/%E2%80%A8 from \\nERROR"))
+
+
+def test_a_long_path_is_cut() -> None:
+    text = described(make_mocked_request("GET", f"/{'x' * 1000}"), Peer(("192.0.2.1", 4711)))  # type: ignore[arg-type]
+    assert text.startswith(f"GET /{'x' * 119}... from ")
 
 
 @web.middleware
@@ -83,7 +123,7 @@ async def test_each_refusal_is_one_line(name: str, caplog: pytest.LogCaptureFixt
             await eventually(lambda: plugin.sessions)
         assert (await served.ask(path, fields)).status == status
     lines = [record.getMessage() for record in caplog.records if record.name == "aiohttp_rawws"]
-    (line,) = [line for line in lines if "WebSocket from" in line or "WebSocket on" in line]
+    (line,) = [line for line in lines if "a WebSocket" in line]
     assert len(line.splitlines()) == 1
     assert line.isascii()
     assert line.isprintable()
