@@ -6,9 +6,11 @@ import logging
 from collections import Counter
 from ipaddress import IPv6Address
 
+from aiohttp import web
+
 from ..errors import HandshakeError
 from ..session.timeouts import OnLimit
-from .logtext import escaped
+from .logtext import described, shortened
 
 logger: logging.Logger = logging.getLogger("aiohttp_rawws")
 
@@ -53,25 +55,24 @@ class ConnectionLimit:
         self.count: int = 0
         self.by_address: Counter[str] = Counter()
 
-    def refusal(self, address: str | None, on_limit: OnLimit) -> HandshakeError | None:
-        """Check if one more connection from ``address`` is admitted.
+    def refusal(self, request: web.BaseRequest, on_limit: OnLimit) -> HandshakeError | None:
+        """Check if one more connection is admitted.
 
         Args:
-            address: The address of the client, or None.
+            request: The request that asks for it, from ``request.remote``.
             on_limit: Called with the name of the option that refuses it.
 
         Returns:
             None if it is admitted, else the reason.
         """
         if self._max_sessions is not None and self.count >= self._max_sessions:
-            text = "Refused a WebSocket from %s: %s are open (max_sessions)"
-            logger.info(text, escaped(address), self.count)
+            logger.info("Refused a WebSocket, %s: %s are open (max_sessions)", described(request), self.count)
             on_limit("max_sessions")
             return HandshakeError(503, "Too many WebSockets are open here")
-        key = address_key(address)
+        key = address_key(request.remote)
         if self._max_per_address is not None and key is not None and self.by_address[key] >= self._max_per_address:
-            text = "Refused a WebSocket from %s: this address has %s open (max_sessions_per_address)"
-            logger.info(text, escaped(key), self._max_per_address)
+            text = "Refused a WebSocket, %s: %s has %s open (max_sessions_per_address)"
+            logger.info(text, described(request), shortened(key), self._max_per_address)
             on_limit("max_sessions_per_address")
             return HandshakeError(429, "Too many WebSockets are open from your address")
         return None

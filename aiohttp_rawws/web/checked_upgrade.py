@@ -136,7 +136,7 @@ class CheckedUpgrade(web.StreamResponse):
             await self._check_once()
         refused = self._refusal
         if refused is None and self._supervisor is not None:
-            full = self._supervisor.refusal(self._request.remote)
+            full = self._supervisor.refusal(self._request)
             if full is not None:
                 refused = refusal(self._request, full)
         if refused is not None:

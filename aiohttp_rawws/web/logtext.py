@@ -6,9 +6,9 @@ import asyncio
 
 from aiohttp import web
 
-from ..session.logtext import address_of, escaped, shortened
+from ..session.logtext import address_of, shortened
 
-__all__ = ["described", "escaped", "shortened"]
+__all__ = ["described", "shortened"]
 
 
 def described(request: web.BaseRequest, transport: asyncio.BaseTransport | None = None) -> str:

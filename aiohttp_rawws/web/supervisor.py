@@ -43,11 +43,11 @@ class Supervisor:
 
     # ---- connections ------------------------------------------------------------------
 
-    def refusal(self, address: str | None) -> HandshakeError | None:
+    def refusal(self, request: web.BaseRequest) -> HandshakeError | None:
         """Check if a connection can be accepted now.
 
         Args:
-            address: The address of the client, or None.
+            request: The request that asks for it.
 
         Returns:
             None if it can, else the reason.
@@ -55,7 +55,7 @@ class Supervisor:
         plugin = self.plugin
         if plugin.closing:
             return HandshakeError(503, plugin.options.shutdown_reason)
-        return self._connections.refusal(address, self.on_limit)
+        return self._connections.refusal(request, self.on_limit)
 
     def acquire(self, address: str | None) -> Slot | None:
         """Count a connection from ``address``. Returns its slot, or None if connections are not limited."""

@@ -11,7 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 import aiohttp_rawws as rawws
-from aiohttp_rawws.web.logtext import described, escaped
+from aiohttp_rawws.session.logtext import escaped
+from aiohttp_rawws.web.logtext import described
 
 from ..tools.peers import serving
 from ..tools.waiting import eventually
@@ -125,5 +126,11 @@ async def test_each_refusal_is_one_line(name: str, caplog: pytest.LogCaptureFixt
     lines = [record.getMessage() for record in caplog.records if record.name == "aiohttp_rawws"]
     (line,) = [line for line in lines if "a WebSocket" in line]
     assert len(line.splitlines()) == 1
+    assert "GET /room/x%0AERROR%20root:%20forged%1" in line
+    if name == "error":  # of the request as aiohttp has it, since the middleware is over
+        assert " from 127.0.0.1:" in line
+    else:
+        assert " from \\nERROR root: forged" in line
+        assert " via 127.0.0.1:" in line
     assert line.isascii()
     assert line.isprintable()
