@@ -20,6 +20,7 @@ from .incoming import IncomingHalf
 from .life import wake_all
 from .phases import ConnectionPhase, Event, SendPhase
 from .reading import call_guarded
+from .transports import attach
 
 if TYPE_CHECKING:
     from .options import SessionOptions
@@ -99,9 +100,13 @@ class ConnectionCore(IncomingHalf):
         self._moved_before: tuple[int, int] | None = None
 
     def start(self, early: Iterable[bytes]) -> None:
-        """Become the transport's protocol, then take the bytes that came before that."""
-        self.transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
-        self.transport.set_protocol(self)  # type: ignore[arg-type]  # the subclass is a BufferedProtocol
+        """Become the transport's protocol, then take the bytes that came before that.
+
+        Raises:
+            TypeError: The transport lacks a method that a session needs.
+        """
+        # The subclass is a BufferedProtocol.
+        attach(self.transport, self, high=HIGH_WATER, low=LOW_WATER)  # type: ignore[arg-type]
         for data in early:
             self.feed(data)
 

@@ -75,6 +75,9 @@ class WebSocketSession(raw_sending.RawSending):
 
         Args:
             early: Bytes that came before, such as those that followed the handshake.
+
+        Raises:
+            TypeError: The transport lacks a method that a session needs, as those of some event loops do.
         """
         self._connection.start(early)
 

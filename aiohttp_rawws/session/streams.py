@@ -44,8 +44,15 @@ class StreamTransport(asyncio.Transport):
             reader: The reader.
             writer: The writer. If it has them, ``async wait_closed()``, ``can_write_eof()``, ``write_eof()``,
                 ``get_extra_info()`` and ``transport`` are used, too.
+
+        Raises:
+            TypeError: One of them lacks a method.
         """
         super().__init__()
+        for name, stream, methods in (("reader", reader, ("read",)), ("writer", writer, ("write", "drain", "close"))):
+            for method in methods:
+                if not callable(getattr(stream, method, None)):
+                    raise TypeError(f"{name} must be a stream, and {stream!r} has no {method}()")
         self._loop = asyncio.get_running_loop()
         self._reader = reader
         self._writer: Any = writer  # it may have more than an AsyncWriter
@@ -229,7 +236,7 @@ class RawWebSocket(WebSocketSession):
             options: Options of ``SessionOptions``, as keywords.
 
         Raises:
-            TypeError: An option is unknown or of the wrong type.
+            TypeError: An option is unknown or of the wrong type, or ``reader`` or ``writer`` lacks a method.
             ValueError: An option is out of range.
         """
         settings = SessionOptions.of(options)

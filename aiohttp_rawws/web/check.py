@@ -21,6 +21,7 @@ from ..errors import HandshakeError
 from ..extensions.base import WebSocketExtension
 from ..extensions.negotiation import negotiate_server
 from ..session.timeouts import OnLimit
+from ..session.transports import why_unfit
 from . import handshake
 from .logtext import described, shortened
 from .options import WebSocketOptions
@@ -172,6 +173,7 @@ async def _check(request: web.BaseRequest, terms: Terms, on_limit: OnLimit) -> A
     if not keeps_early_bytes(request.headers):
         text = 'The field Upgrade must be "websocket" alone: behind a list, frames would be read as HTTP'
         raise HandshakeError(426, text, {"Upgrade": "websocket", "Connection": "Upgrade"})
+    _check_transport(request)
     await _check_origin(request, options, on_limit)
     protocol = await _choose_protocol(request, terms)
     answer = await _ask_before_upgrade(request, options)
@@ -183,6 +185,15 @@ async def _check(request: web.BaseRequest, terms: Terms, on_limit: OnLimit) -> A
         offers = request.headers.getall("Sec-WebSocket-Extensions", ())
         extensions, extensions_field = negotiate_server(options.extensions, offers)
     return Agreement(protocol, extensions, extensions_field, answer)
+
+
+def _check_transport(request: web.BaseRequest) -> None:
+    # After the 101 it would be too late to answer. Some event loops have transports whose protocol cannot be changed.
+    unfit = None if request.transport is None else why_unfit(request.transport)
+    if unfit is not None:
+        text = "Cannot open a WebSocket for %s: %s. The event loop that made this transport is not supported"
+        logger.error(text, described(request), unfit)
+        raise HandshakeError(500, "This server cannot open WebSockets. Its log says why")
 
 
 async def _check_origin(request: web.BaseRequest, options: WebSocketOptions, on_limit: OnLimit) -> None:

@@ -309,6 +309,9 @@ class WebSocketUpgrade(CheckedUpgrade):
 
         Returns:
             The task that runs the handler and ends with the session. Cancelling it aborts the session.
+
+        Raises:
+            TypeError: The transport or a stream lacks a method that a session needs.
         """
         if writer is not None:
             transport = StreamTransport(transport, writer)

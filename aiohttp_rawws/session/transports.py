@@ -1,0 +1,88 @@
+"""What a session needs of its transport. Not every event loop has transports that can do it."""
+
+from __future__ import annotations
+
+import asyncio
+from weakref import WeakSet
+
+METHODS = (
+    "set_protocol",
+    "get_protocol",
+    "write",
+    "set_write_buffer_limits",
+    "get_write_buffer_size",
+    "pause_reading",
+    "resume_reading",
+    "is_reading",
+    "can_write_eof",
+    "write_eof",
+    "is_closing",
+    "close",
+    "abort",
+    "get_extra_info",
+)
+
+_complete: WeakSet[type] = WeakSet()  # types of transports that have all METHODS
+_changeable: WeakSet[type] = WeakSet()  # types of transports whose protocol can be changed
+
+
+def name_of(transport: object) -> str:
+    cls = type(transport)
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def missing_method(transport: object) -> str | None:
+    """Return a text that names the first of METHODS that ``transport`` does not have, or None. Each type is checked
+    once."""
+    cls = type(transport)
+    if cls in _complete:
+        return None
+    for name in METHODS:
+        # The methods of asyncio's base class raise NotImplementedError, but for get_extra_info().
+        abstract = None if name == "get_extra_info" else getattr(asyncio.Transport, name)
+        if not callable(getattr(transport, name, None)) or getattr(cls, name, None) is abstract is not None:
+            return f"{name_of(transport)} has no {name}()"
+    _complete.add(cls)
+    return None
+
+
+def why_unfit(transport: asyncio.Transport) -> str | None:
+    """Check if a session can take ``transport`` over from its protocol. Each type is checked once.
+
+    Returns:
+        None if it can, else a text that names the method that the transport lacks.
+    """
+    cls = type(transport)
+    if cls in _changeable:
+        return None
+    missing = missing_method(transport)
+    if missing is not None:
+        return missing
+    try:
+        transport.set_protocol(transport.get_protocol())  # changes nothing
+    except Exception as exc:  # such as a NotImplementedError
+        return f"{name_of(transport)} cannot do set_protocol(): {exc!r}"
+    _changeable.add(cls)
+    return None
+
+
+def attach(transport: asyncio.Transport, protocol: asyncio.BaseProtocol, *, high: int, low: int) -> None:
+    """Make ``protocol`` the protocol of ``transport``.
+
+    Args:
+        transport: The transport.
+        protocol: Its new protocol.
+        high: Bytes waiting to be sent above which writing is paused.
+        low: Bytes below which it is resumed.
+
+    Raises:
+        TypeError: The transport lacks a method that a session needs.
+    """
+    missing = missing_method(transport)
+    if missing is not None:
+        raise TypeError(f"This transport cannot carry a session: {missing}")
+    try:
+        transport.set_write_buffer_limits(high=high, low=low)
+        transport.set_protocol(protocol)
+    except NotImplementedError as exc:
+        raise TypeError(f"This transport cannot carry a session: {name_of(transport)}: {exc!r}") from exc
