@@ -11,6 +11,7 @@ ONCE := $(addprefix tests/, wire/test_codes.py wire/test_encoder.py wire/test_fr
     system/test_security_page.py system/test_docs.py system/test_demos.py \
     system/test_demos_rsv2_extension.py tools/test_clock.py tools/test_limits_of_tests.py \
     system/test_packaging.py web/test_option_types.py types/test_types.py)
-# SLICE: what runs on every Python: codecs, state machines and sessions, but not what waits for slow peers on sockets.
+# SLICE: what runs on every Python: codecs, state machines, sessions, and where handlers run.
 SLICE := tests/tools/test_clock.py tests/system/test_state_machines.py tests/extensions/test_deflate.py \
-    $(filter-out tests/session/test_tcp.py,$(wildcard tests/wire/test_*.py tests/session/test_*.py))
+    tests/web/test_placement.py tests/web/test_unaware_handlers.py tests/web/test_takeover.py \
+    $(wildcard tests/wire/test_*.py tests/session/test_*.py)
