@@ -32,6 +32,7 @@ MODULES = (
     "session.endpoint",
     "session.awaitables",
     "session.life",
+    "session.send_queue",
     "session.outgoing",
     "session.reading",
     "session.incoming",

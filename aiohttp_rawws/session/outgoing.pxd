@@ -1,9 +1,9 @@
 # The types that make outgoing.py a compiled module; its behaviour is all in the .py.
 cimport cython
 
-from aiohttp_rawws.session.life cimport Life, wake_all
+from aiohttp_rawws.session.life cimport wake_all
 from aiohttp_rawws.session.queues cimport IncomingQueue as IncomingQueueC
-from aiohttp_rawws.session.queues cimport OutgoingQueue as OutgoingQueueC
+from aiohttp_rawws.session.send_queue cimport SendQueue
 from aiohttp_rawws.wire.frames cimport Frame as FrameC, PreparedFrame as PreparedFrameC
 from aiohttp_rawws.wire.frames cimport is_close, is_control
 from aiohttp_rawws.wire.encoder cimport FrameEncoder as FrameEncoderC
@@ -15,11 +15,9 @@ cdef int OPCODE
 cdef int CLOSE
 
 
-cdef class OutgoingHalf(Life):
+cdef class OutgoingHalf(SendQueue):
     cdef readonly FrameEncoderC encoder
     cdef public IncomingQueueC consumer_queue
-    cdef OutgoingQueueC _queue_out
-    cdef object _turns
     cdef readonly object pipeline
     cdef readonly bint write_paused
     cdef int _corked
@@ -28,11 +26,6 @@ cdef class OutgoingHalf(Life):
     cdef int _unchecked
     cdef readonly long long frames_sent
     cdef readonly long long bytes_sent
-    cdef bint _overflow_out_closes
-    cdef list _room_waiters
-    cdef list _drain_waiters
-    cdef Py_ssize_t _max_frames_out
-    cdef Py_ssize_t _max_bytes_out
 
     @cython.locals(encoder=FrameEncoderC)
     cdef void send_frame(self, FrameC frame) except *
@@ -47,21 +40,10 @@ cdef class OutgoingHalf(Life):
     cdef void _write(self, bytes data) except *
     cdef void cork(self) except *
     cdef void uncork(self) except *
-    cdef OutgoingQueueC _waiting_frames(self)
     cdef void _enqueue_frame(self, FrameC frame) except *
-    cdef bint is_congested(self) noexcept
-    cdef bint is_full(self) except -1
-    cdef bint must_wait(self, frame) except -1
-    cdef Py_ssize_t unsent(self) except -1
     cpdef object undelivered(self)
     cpdef object bytes_taken(self)
     @cython.locals(encoder=FrameEncoderC)
     cdef void drain(self) except *
-    cdef object take_turn(self)
-    cdef void leave_turn(self, turn) except *
-    cdef void wake_senders(self) except *
-    cdef void _end_turns(self) except *
-    cpdef object room(self)
     cpdef object drained(self)
-    cpdef object stop_waiting(self, waiter)
     cdef void forget_outgoing(self) except *

@@ -1,26 +1,26 @@
-"""The sending side of a connection: encoding, write batching, the queue before the transport, and who waits for it.
+"""The sending side of a connection: encoding and write batching, on top of the queue before the transport.
 
 One source, two builds: as it stands, and compiled with the types in ``outgoing.pxd``.
 
 ``transport.write()`` is a system call on every loop. So frames that are sent while received ones wait to be taken are
 collected and leave in one write: when the last received frame has been taken, at 64 KiB, or one loop iteration later at
-the latest. A frame that is sent when nothing waits leaves at once. While the transport is above its high-water mark,
-frames wait in ``_queue_out``; pings and pongs overtake data there.
+the latest. A frame that is sent when nothing waits leaves at once. While the transport takes no bytes, frames wait in
+the queue of ``send_queue.py``.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..wire.codec import Frame, FrameEncoder, PreparedFrame, is_close, is_control
 from .delivery import acknowledged, kernel_queue
-from .life import Life, wake_all
+from .life import wake_all
 from .phases import Event
-from .queues import IncomingQueue, OutgoingQueue
+from .queues import IncomingQueue
 from .reasons import reason_of
+from .send_queue import SendQueue
 
 if TYPE_CHECKING:
     from ..extensions.base import ExtensionPipeline
@@ -35,13 +35,12 @@ OPCODE, CLOSE = 0x0F, 0x08  # in the first byte of a frame
 WRITES_BETWEEN_CHECKS = 4
 
 
-class OutgoingHalf(Life):
+class OutgoingHalf(SendQueue):
     """The sending side of one connection over an asyncio transport, in either role."""
 
     __slots__ = (
-        "_corked", "_drain_waiters", "_flush_scheduled", "_max_bytes_out", "_max_frames_out",
-        "_overflow_out_closes", "_queue_out", "_room_waiters", "_turns", "_unchecked", "batching", "bytes_sent",
-        "consumer_queue", "encoder", "frames_sent", "pipeline", "write_paused",
+        "_corked", "_flush_scheduled", "_unchecked", "batching", "bytes_sent", "consumer_queue", "encoder",
+        "frames_sent", "pipeline", "write_paused",
     )  # fmt: skip
 
     def __init__(
@@ -53,25 +52,17 @@ class OutgoingHalf(Life):
         queue: IncomingQueue,
         new_masking_key: Callable[[], bytes] | None,
     ) -> None:
-        super().__init__(transport, loop)
+        super().__init__(transport, loop, options.outgoing)
         if new_masking_key is None:
             self.encoder: FrameEncoder = FrameEncoder(masking=masking, strict=options.strict)
         else:
             self.encoder = FrameEncoder(masking=masking, strict=options.strict, new_masking_key=new_masking_key)
-        outgoing = options.outgoing
         self.consumer_queue: IncomingQueue = queue  # tasks receive from it; while it has items, more will be sent
         self.pipeline: ExtensionPipeline | None = None
-        self._max_frames_out = -1 if outgoing.capacity is None else outgoing.capacity
-        self._max_bytes_out = -1 if outgoing.max_bytes is None else outgoing.max_bytes
-        self._overflow_out_closes = outgoing.on_overflow == "close"
-        self._queue_out: OutgoingQueue | None = None  # while the transport takes nothing
         self.write_paused: bool = False
         self._corked = 0
         self.batching: bool = False  # the session says that more is coming
         self._flush_scheduled = False
-        self._turns: deque[asyncio.Future[None]] | None = None  # of senders that wait, in the order of their calls
-        self._room_waiters: list[asyncio.Future[None]] | None = None
-        self._drain_waiters: list[asyncio.Future[None]] | None = None
         self._unchecked = 0  # writes since the transport was asked
         self.frames_sent: int = 0
         self.bytes_sent: int = 0
@@ -217,11 +208,6 @@ class OutgoingHalf(Life):
 
     # ---- the queue before the transport -----------------------------------------------
 
-    def _waiting_frames(self) -> OutgoingQueue:
-        if self._queue_out is None:
-            self._queue_out = OutgoingQueue(self._max_frames_out, self._max_bytes_out)
-        return self._queue_out
-
     def _enqueue_frame(self, frame: Frame) -> None:
         waiting = self._waiting_frames()
         if is_control(frame) and not is_close(frame) and waiting.has_room_for_control():
@@ -230,26 +216,6 @@ class OutgoingHalf(Life):
         if self._overflow_out_closes and not is_control(frame) and waiting.is_full():
             raise self.fail_outgoing()
         waiting.put(self.encoder.encode(frame))
-
-    def is_congested(self) -> bool:
-        """True if anything waits. Only then ``must_wait()`` needs to be called."""
-        return self._queue_out is not None or self._turns is not None
-
-    def is_full(self) -> bool:
-        """True if a data frame must wait for room, or for senders that came before."""
-        return self._turns is not None or (self._queue_out is not None and self._queue_out.is_full())
-
-    def must_wait(self, frame: Any) -> bool:
-        """True if ``send()`` of this frame would wait. A Close never waits, a ping or pong only in a flood of them."""
-        if self.send_phase or is_close(frame):
-            return False
-        if is_control(frame):  # those that cannot overtake wait among the data
-            return self._queue_out is not None and not self._queue_out.has_room_for_control() and self.is_full()
-        return self.is_full() and (self._turns is not None or not self._overflow_out_closes)
-
-    def unsent(self) -> int:
-        """Frames that wait for the transport."""
-        return 0 if self._queue_out is None else self._queue_out.count()
 
     def undelivered(self) -> int:
         """Bytes that were accepted and that the peer has not taken, as far as the system reports it."""
@@ -284,55 +250,6 @@ class OutgoingHalf(Life):
 
     # ---- who waits --------------------------------------------------------------------
 
-    def take_turn(self) -> asyncio.Future[None]:
-        """Return a future that is done when it is this sender's turn and there is room."""
-        turn: asyncio.Future[None] = self._loop.create_future()
-        if self._turns is None:
-            self._turns = deque()
-        self._turns.append(turn)
-        return turn
-
-    def leave_turn(self, turn: asyncio.Future[None]) -> None:
-        """End a turn: its sender has sent, or was cancelled."""
-        turns = self._turns
-        if turns is not None and turn in turns:
-            turns.remove(turn)
-            if not turns:
-                self._turns = None
-        self.wake_senders()
-
-    def wake_senders(self) -> None:
-        """Wake the next sender in turn, or, if there is none, those who wait for room or for everything to be sent."""
-        turns = self._turns
-        if turns is not None and (self._queue_out is None or not self._queue_out.is_full()):
-            first = turns[0]
-            if not first.done():
-                first.set_result(None)
-        if self._room_waiters is not None and (self.send_phase or not self.is_full()):
-            waiters, self._room_waiters = self._room_waiters, None
-            wake_all(waiters)
-        if self._drain_waiters is not None and (self.is_lost() or self._queue_out is None):
-            waiters, self._drain_waiters = self._drain_waiters, None
-            wake_all(waiters)
-
-    def _end_turns(self) -> None:
-        """Wake all senders, because nothing more can be sent. Each gets the error when it tries to send."""
-        if self._turns is not None:
-            wake_all(list(self._turns))
-        if self._room_waiters is not None:
-            waiters, self._room_waiters = self._room_waiters, None
-            wake_all(waiters)
-
-    def room(self) -> asyncio.Future[None] | None:
-        """Return a future that is done when a data frame has room. None if it has room, or nothing can be sent."""
-        if self.send_phase or not self.is_full():
-            return None
-        waiter: asyncio.Future[None] = self._loop.create_future()
-        if self._room_waiters is None:
-            self._room_waiters = []
-        self._room_waiters.append(waiter)
-        return waiter
-
     def drained(self) -> asyncio.Future[None] | None:
         """Return a future that is done when nothing waits for the transport any more. None if nothing waits."""
         if self.encoder.size:
@@ -345,15 +262,6 @@ class OutgoingHalf(Life):
             self._drain_waiters = []
         self._drain_waiters.append(waiter)
         return waiter
-
-    def stop_waiting(self, waiter: Any) -> None:
-        """Forget ``waiter``, which nobody awaits any more."""
-        if self._room_waiters is not None and waiter in self._room_waiters:
-            self._room_waiters.remove(waiter)
-        elif self._drain_waiters is not None and waiter in self._drain_waiters:
-            self._drain_waiters.remove(waiter)
-        else:
-            Life.stop_waiting(self, waiter)
 
     def forget_outgoing(self) -> None:
         """Drop everything that was not written and wake all senders, because the connection is lost."""
