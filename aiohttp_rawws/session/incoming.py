@@ -212,6 +212,7 @@ class IncomingHalf(ReadingHalf):
             self.consumer_queue = consumer_queue
             self.in_place = False
         self.continue_listening()
+        self.release()
 
     def continue_listening(self) -> None:
         """Deliver frames that were held back, until the listener has to wait again."""
