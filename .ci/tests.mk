@@ -2,15 +2,15 @@
 #
 # ONCE: tests that the run on the Python core leaves out, because it would repeat the run on the compiled core: tests
 # that run on both codecs each time, and tests of what has one source and comes before the first frame (routes, origins,
-# handshake, options, extension headers) or stands beside the package (documentation, demos, packaging, the suite
-# itself). If there is no compiled core, the only run has everything.
+# handshake, options, extension headers) or stands beside the package (documentation, demos, packaging, other libraries
+# and servers, the suite itself). If there is no compiled core, the only run has everything.
 ONCE := $(addprefix tests/, wire/test_codes.py wire/test_encoder.py wire/test_frames.py \
     wire/test_headers.py wire/test_limits.py wire/test_masking.py wire/test_parser.py \
     extensions/test_header.py extensions/test_negotiation.py web/test_routing.py web/test_origins.py \
     web/test_handshake.py web/test_options_named.py web/test_options_documented.py system/test_layering.py \
     system/test_security_page.py system/test_docs.py system/test_demos.py \
     system/test_demos_rsv2_extension.py tools/test_clock.py tools/test_limits_of_tests.py \
-    system/test_packaging.py web/test_option_types.py types/test_types.py)
+    system/test_packaging.py web/test_option_types.py types/test_types.py neighbours)
 # SLICE: what runs on every Python: codecs, state machines, sessions, and where handlers run.
 SLICE := tests/tools/test_clock.py tests/system/test_state_machines.py tests/extensions/test_deflate.py \
     tests/web/test_placement.py tests/web/test_unaware_handlers.py tests/web/test_takeover.py \

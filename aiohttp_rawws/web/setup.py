@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from aiohttp.web_app import Application  # OpenTelemetry puts a subclass of it in the place of web.Application
 
 from .options import PluginOptionsDict, WebSocketOptions
 from .plugin import WEBSOCKETS, WebSockets
@@ -34,7 +35,7 @@ def setup(app: web.Application, **options: Unpack[PluginOptionsDict]) -> WebSock
         ValueError: An option is out of range.
         RuntimeError: It was called before on this application, or too late.
     """
-    if not isinstance(app, web.Application):
+    if not isinstance(app, Application):
         raise TypeError(f"setup() needs a web.Application, not {app!r}")
     if WEBSOCKETS in app:
         raise RuntimeError("setup() was called on this application before")
