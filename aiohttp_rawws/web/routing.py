@@ -48,12 +48,19 @@ def aiohttp_handler(
     route_options = RouteOptions(options)
     protocols = checked_protocols(protocol, protocols)
 
-    async def upgrade(request: web.Request) -> web.StreamResponse:
+    def upgrade_of(request: web.Request) -> WebSocketUpgrade:
         response = WebSocketUpgrade(
             request, protocol, negotiate_extensions, handle=handler, protocols=protocols, managed=managed
         )
         response.options = route_options.merged_with(response.options)
-        running = await response.begin()
+        return response
+
+    # An argument, not a closure: aiohttp-swagger3 takes the first cell of a closure for a handler that was decorated.
+    async def upgrade(
+        request: web.Request, *, upgrade_of: Callable[[web.Request], WebSocketUpgrade] = upgrade_of
+    ) -> web.StreamResponse:
+        response = upgrade_of(request)
+        running = await response.begin()  # as run(), with a coroutine less
         if running is not None:
             await running
         return response.finished()
@@ -83,6 +90,10 @@ class WebSocketRouteDef(web.AbstractRouteDef):
         self.name: str | None = name
 
     def register(self, router: web.UrlDispatcher) -> list[web.AbstractRoute]:
+        if type(router).add_route is not web.UrlDispatcher.add_route:
+            # The router of a tool, such as aiohttp-swagger3, which passes on what its add_route() gets and has no
+            # resources itself. So this route gets no resource of ours, and no page can have the same path.
+            return [router.add_route("GET", self.path, self.handler, name=self.name)]
         resource = WebSocketResource(self.path, self.handler, router=router, protocol=self.protocol, name=self.name)
         router.register_resource(resource)
         resource.put_first()
