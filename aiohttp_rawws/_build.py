@@ -25,6 +25,7 @@ MODULES = (
     "wire.headers",
     "wire.frames",
     "wire.header_reader",
+    "wire.payload_pool",
     "wire.open_frame",
     "wire.parser",
     "wire.encoder",

@@ -15,6 +15,7 @@ cdef class OpenFrame:
     cdef PyObject* _payload  # a bytes object, of which ``received`` are there
     cdef Py_ssize_t _room  # bytes of it that may be written to
     cdef Py_ssize_t _allocated  # bytes of it
+    cdef bint _is_to_be_kept  # in the pool, when it is complete: it did not come from there
 
     cdef object chunk(self, const unsigned char* data, Py_ssize_t size)
     cdef int write(self, const unsigned char* data, Py_ssize_t size) except -1
@@ -24,6 +25,7 @@ cdef class OpenFrame:
     cdef long long missing(self) noexcept
 
     cdef int _grow(self, Py_ssize_t least) except -1
+    cdef int _allocate(self) except -1
     cdef int _reallocate(self, Py_ssize_t size) except -1
 
 

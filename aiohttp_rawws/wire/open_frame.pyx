@@ -11,6 +11,7 @@ from libc.string cimport memcpy
 from aiohttp_rawws.wire.frames cimport Frame, header_of, make_frame
 from aiohttp_rawws.wire.header_reader cimport Header
 from aiohttp_rawws.wire.masking cimport masked_copy, rawws_mask, rawws_mask_copy, rawws_turned
+from aiohttp_rawws.wire.payload_pool cimport keep_payload, kept_payload, new_payload
 
 from . import _shared as shared
 from .chunks import FrameChunk
@@ -23,6 +24,7 @@ cdef Py_ssize_t LARGE = shared.LARGE
 cdef Py_ssize_t FIRST_ROOM = shared.FIRST_ROOM
 # So much is allocated at once, whatever the room that is in use: memory that no byte has arrived for is not touched.
 cdef Py_ssize_t TRUSTED_LENGTH = 1024 * 1024
+cdef long long LONGEST = 2**62  # payloads beyond that are never complete
 
 
 cdef class _Window:
@@ -46,7 +48,7 @@ cdef OpenFrame open_frame(Header* header, int kind, Py_ssize_t size, bint in_chu
         frame.announced = header_of(header.head, kind, header.length, header.key)
     else:
         frame._room = <Py_ssize_t>min(header.length, <long long>max(2 * size, FIRST_ROOM))
-        frame._reallocate(frame._room)
+        frame._allocate()
     return frame
 
 
@@ -104,6 +106,8 @@ cdef class OpenFrame:
         return 0
 
     cdef Frame frame(self):
+        if self._is_to_be_kept:
+            keep_payload(<object>self._payload)
         return make_frame(self._header.head, self._kind, <bytes>self._payload, self._header.key)
 
     cdef int _grow(self, Py_ssize_t least) except -1:
@@ -113,14 +117,26 @@ cdef class OpenFrame:
         self._room = room
         return 0
 
+    cdef int _allocate(self) except -1:
+        """Have memory for the first time: for all of the payload, if that is kept for payloads anyway."""
+        cdef object payload = kept_payload(<Py_ssize_t>self._header.length) if self._header.length <= LONGEST else None
+        if payload is None:
+            return self._reallocate(self._room)
+        Py_INCREF(payload)
+        self._payload = <PyObject*>payload
+        self._allocated = <Py_ssize_t>self._header.length
+        return 0
+
     cdef int _reallocate(self, Py_ssize_t size) except -1:
         """Have ``size`` bytes or more, but not more than the payload needs."""
         cdef object moved
         size = <Py_ssize_t>min(self._header.length, <long long>max(size, TRUSTED_LENGTH))
         if self._payload != NULL and Py_REFCNT(self._payload) == 1:
             _PyBytes_Resize(&self._payload, size)
+            self._is_to_be_kept = True
         else:  # there is none, or a view of it is still held
-            moved = PyBytes_FromStringAndSize(NULL, size)
+            self._is_to_be_kept = size < self._header.length
+            moved = PyBytes_FromStringAndSize(NULL, size) if self._is_to_be_kept else new_payload(size)
             if self._payload != NULL:
                 memcpy(PyBytes_AS_STRING(moved), PyBytes_AS_STRING(<object>self._payload), self.received)
                 Py_XDECREF(self._payload)

@@ -9,8 +9,9 @@ from libc.string cimport memcpy, memmove
 
 from aiohttp_rawws.wire.frames cimport Frame, make_frame
 from aiohttp_rawws.wire.header_reader cimport Header, read_header, set_key
-from aiohttp_rawws.wire.masking cimport masked_copy, rawws_mask_copy
+from aiohttp_rawws.wire.masking cimport rawws_mask_copy
 from aiohttp_rawws.wire.open_frame cimport OpenFrame, open_frame
+from aiohttp_rawws.wire.payload_pool cimport new_payload
 
 from ..errors import PeerError
 from . import _shared as shared
@@ -41,6 +42,7 @@ cdef long long NO_LIMIT = shared.NO_LIMIT
 
 cdef enum:
     LONGEST_HEADER = 14
+    POOLED = 32 * 1024
 
 
 @cython.final
@@ -248,7 +250,7 @@ cdef class FrameParser:
             start += 4
         if self._masked < 0 or start + length > size or length > self._limit:
             return 0
-        payload = <bytes>PyBytes_FromStringAndSize(NULL, length)
+        payload = <bytes>(new_payload(length) if length >= POOLED else PyBytes_FromStringAndSize(NULL, length))
         if self._masked:
             set_key(&header, data + start - 4)
             rawws_mask_copy(<unsigned char*>PyBytes_AS_STRING(payload), data + start, length, header.mask)
@@ -311,10 +313,11 @@ cdef class FrameParser:
             self._message = CONTINUATION if header.head & FIN else kind
         if size >= header.length:
             size = <Py_ssize_t>header.length
+            payload = <bytes>new_payload(size)
             if header.key < 0:
-                payload = <bytes>PyBytes_FromStringAndSize(<const char*>data, size)
+                memcpy(PyBytes_AS_STRING(payload), data, size)
             else:
-                payload = masked_copy(data, size, header.mask)
+                rawws_mask_copy(<unsigned char*>PyBytes_AS_STRING(payload), data, size, header.mask)
             self._deliver(make_frame(header.head, kind, payload, header.key), items)
             return size
         in_chunks = header.length > self._chunk_above and not opcode & CONTROL
