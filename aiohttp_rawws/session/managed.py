@@ -22,6 +22,7 @@ from .options import check_seconds, random_payload
 from .raw import WebSocketSession
 from .reasons import reason_for_exception
 from .surface import find_extension
+from .transports import reset_when_closed
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -121,8 +122,10 @@ class DefaultWebSocketSession(managed_sending.ManagedSending):
 
     # ---- closing ----------------------------------------------------------------------
 
-    def abort(self) -> None:
-        """Drop the connection at once, without a Close frame."""
+    def abort(self, reset: bool = False) -> None:
+        """Drop the connection at once, without a Close frame; see ``WebSocketSession.abort``."""
+        if reset:
+            reset_when_closed(self._raw.transport)
         self._stop_pinger()
         if self._queue.has_listener:
             self._queue.take_all()

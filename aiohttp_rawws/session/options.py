@@ -59,14 +59,15 @@ def check_count(name: str, value: object) -> None:
         raise ValueError(f"{name} must be at least 1, or None for no limit, not {value}")
 
 
-def check_size(name: str, value: object) -> None:
+def check_size(name: str, value: object, least: int = 1) -> None:
     """Check a number of bytes, or None for no limit. Raise TypeError or ValueError."""
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be a number of bytes or None, not {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1 byte, or None for no limit, not {value}")
+    if value < least:
+        count = "1 byte" if least == 1 else f"{least} bytes"
+        raise ValueError(f"{name} must be at least {count}, or None for no limit, not {value}")
 
 
 def check_bool(name: str, value: object) -> None:
@@ -187,6 +188,7 @@ class SessionOptionsDict(TypedDict, total=False):
     """
 
     max_frame_size: int | None
+    frame_streaming_threshold: int | None
     max_message_size: int | None
     masking: bool | None
     strict: bool
@@ -217,6 +219,9 @@ class SessionOptions:
     Args:
         max_frame_size: Payload bytes that a received frame may have. A larger one is refused when its header arrives.
             None: no limit. Default: 4 MiB.
+        frame_streaming_threshold: Payload bytes above which a raw session delivers a data frame that does not arrive at
+            once as FrameChunks, while it arrives. ``max_frame_size`` limits the frame all the same. None: all frames
+            are whole. Default: None.
         max_message_size: Payload bytes that a received message may have, on a managed session. None: no limit.
             Default: 4 MiB.
         masking: Mask the frames that are sent. None: as RFC 6455 demands, so clients do and servers do not.
@@ -259,6 +264,7 @@ class SessionOptions:
     """
 
     max_frame_size: int | None = 4 * MIB
+    frame_streaming_threshold: int | None = None
     max_message_size: int | None = 4 * MIB
     masking: bool | None = None
     strict: bool = True
@@ -288,6 +294,7 @@ class SessionOptions:
             object.__setattr__(self, name, value)  # the dataclass is frozen
 
         check_size("max_frame_size", self.max_frame_size)
+        check_size("frame_streaming_threshold", self.frame_streaming_threshold, least=0)
         check_size("max_message_size", self.max_message_size)
         for name in ("incoming", "outgoing"):
             if not isinstance(getattr(self, name), ChannelConfig):

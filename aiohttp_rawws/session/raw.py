@@ -21,6 +21,7 @@ from .phases import ReceivePhase
 from .reasons import reason_for_exception, to_raise
 from .surface import Listening, checked_listener, find_extension, mark_coroutine_functions
 from .tasks import SessionTasks
+from .transports import reset_when_closed
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -197,8 +198,15 @@ class WebSocketSession(raw_sending.RawSending):
 
     # ---- the closing handshake and the end --------------------------------------------
 
-    def abort(self) -> None:
-        """Drop the connection at once: nothing more is written, no Close frame is sent, unsent bytes are lost."""
+    def abort(self, reset: bool = False) -> None:
+        """Drop the connection at once: nothing more is written, no Close frame is sent, unsent bytes are lost.
+
+        Args:
+            reset: End the TCP connection with a reset (RST), which the peer cannot take for an end in order. Otherwise
+                there is one only if bytes of the peer are unread. Default: False.
+        """
+        if reset:
+            reset_when_closed(self._transport)
         self._connection.abort()
 
     async def end(self) -> None:

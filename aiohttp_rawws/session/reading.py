@@ -74,7 +74,10 @@ class ReadingHalf(OutgoingHalf):
         masking = not server if options.masking is None else options.masking
         super().__init__(transport, loop, options, masking, self.queue, new_masking_key)
         self.parser: FrameParser = FrameParser(
-            masked=server, strict=options.strict, max_frame_size=options.max_frame_size
+            masked=server,
+            strict=options.strict,
+            max_frame_size=options.max_frame_size,
+            chunk_above=options.frame_streaming_threshold,
         )
         self._overflow_in_closes = incoming.on_overflow == "close"
         self._untransformed: list[Any] | None = None

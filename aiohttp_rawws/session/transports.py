@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import struct
 from weakref import WeakSet
 
 METHODS = (
@@ -86,3 +89,14 @@ def attach(transport: asyncio.Transport, protocol: asyncio.BaseProtocol, *, high
         transport.set_protocol(protocol)
     except NotImplementedError as exc:
         raise TypeError(f"This transport cannot carry a session: {name_of(transport)}: {exc!r}") from exc
+
+
+def reset_when_closed(transport: asyncio.Transport) -> None:
+    """Have the TCP connection under ``transport`` end with a reset when it is closed. Others are left as they are."""
+    opened = transport.get_extra_info("socket")
+    try:
+        # A duplicate has the same options, and the objects that loops show instead of a socket cannot all set them.
+        with socket.socket(fileno=os.dup(opened.fileno())) as duplicate:
+            duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    except (AttributeError, OSError):
+        pass  # there is no socket, or it is closed

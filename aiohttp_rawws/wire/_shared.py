@@ -11,12 +11,14 @@ LARGE = 16 * 1024
 # Room for a payload that has just begun. The length in the header is not trusted: the room doubles as bytes arrive.
 FIRST_ROOM = 64 * 1024
 NO_LIMIT = sys.maxsize
+# Bytes of payload of a control frame where no limit is set. It is never delivered in pieces, so one has to hold.
+LONG_CONTROL = 64 * 1024
 
 NEEDS_MASK = "Frame is not masked"
 NEEDS_NO_MASK = "Frame is masked"
 UNSUPPORTED_OPCODE = "Unsupported opcode "
 FRAGMENTED_CONTROL = "Control frame is fragmented"
-LONG_CONTROL = "Control frame is longer than 125 bytes"
+CONTROL_TOO_LONG = "Control frame is longer than 125 bytes"
 NOTHING_TO_CONTINUE = "Continuation frame without a message to continue"
 MESSAGE_NOT_FINISHED = "New message begun before the last one was finished"
 NOT_MINIMAL = "Length is not encoded in the shortest form"

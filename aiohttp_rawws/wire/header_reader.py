@@ -44,7 +44,7 @@ def read_header(
         if masked is not None and bool(is_masked) != masked:
             raise errors.ProtocolViolation(shared.NEEDS_MASK if masked else shared.NEEDS_NO_MASK)
         if head & CONTROL and length > MAX_CONTROL_PAYLOAD:
-            raise errors.ProtocolViolation(shared.LONG_CONTROL)
+            raise errors.ProtocolViolation(shared.CONTROL_TOO_LONG)
     position = start + 2
     if length >= LENGTH_16:
         width, least = (2, LENGTH_16) if length == LENGTH_16 else (8, 0x10000)
@@ -56,6 +56,8 @@ def read_header(
         position += width
         if strict and length < least:
             raise errors.ProtocolViolation(shared.NOT_MINIMAL)
+    if head & CONTROL and limit == shared.NO_LIMIT:
+        limit = shared.LONG_CONTROL
     if length > limit:
         raise errors.FrameTooBig(length, limit)
     if not is_masked:

@@ -13,6 +13,8 @@ cdef int MASKED = bits.MASKED
 cdef int LENGTH_16 = bits.LENGTH_16
 cdef int LENGTH_64 = bits.LENGTH_64
 cdef int MAX_CONTROL_PAYLOAD = codes.MAX_CONTROL_PAYLOAD
+cdef long long NO_LIMIT = shared.NO_LIMIT
+cdef long long LONG_CONTROL = shared.LONG_CONTROL
 
 
 cdef Py_ssize_t read_header(
@@ -36,7 +38,7 @@ cdef Py_ssize_t read_header(
         if masked >= 0 and is_masked != masked:
             raise ProtocolViolation(shared.NEEDS_MASK if masked else shared.NEEDS_NO_MASK)
         if head & CONTROL and length > MAX_CONTROL_PAYLOAD:
-            raise ProtocolViolation(shared.LONG_CONTROL)
+            raise ProtocolViolation(shared.CONTROL_TOO_LONG)
     if length == LENGTH_16:
         if size < 4:
             return 0
@@ -55,6 +57,8 @@ cdef Py_ssize_t read_header(
         position = 10
         if strict and length < 0x10000:
             raise ProtocolViolation(shared.NOT_MINIMAL)
+    if head & CONTROL and limit == NO_LIMIT:
+        limit = LONG_CONTROL
     if length > limit:
         raise FrameTooBig(length, limit)
     header.key = -1

@@ -309,3 +309,38 @@ async def test_both_directions_at_once(near: str, far: Any, far_managed: bool) -
         await raw_client.wait_closed()
         await asyncio.wait([other])
         assert other.exception() is None or isinstance(other.exception(), rawws.SessionClosed)
+
+
+# ---- reset ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("managed", [False, True], ids=["raw", "managed"])
+@pytest.mark.parametrize("reset", [False, True])
+async def test_abort_with_a_reset(managed: bool, reset: bool, tls: bool) -> None:
+    """The socket is clean, so that without ``reset`` the peer sees an end of the stream."""
+
+    async def handle(session: Any) -> None:
+        await session.send("hello")
+        await session.receive()
+        session.abort(reset=reset)
+
+    app = web.Application()
+    app.add_routes([rawws.websocket("/", handle) if managed else rawws.websocket_raw("/", handle)])
+    async with peers.serving(app, tls=tls) as served, served.peer() as peer:
+        await peer.open()
+        assert await peer.frame() == (peers.TEXT, b"hello")
+        await peer.send(peers.frame(peers.TEXT, b"go"))
+        if reset:
+            with pytest.raises(ConnectionResetError):
+                await peer.read_to_end()
+        else:
+            assert await peer.read_to_end() == b""
+        await served.idle()
+
+
+async def test_a_reset_without_a_socket() -> None:
+    server, client = rawws.memory_pair()
+    server.abort(reset=True)
+    with pytest.raises(rawws.ConnectionLost):
+        await client.receive()

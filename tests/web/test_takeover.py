@@ -278,6 +278,31 @@ async def test_requests_before_the_handshake(way: Any) -> None:
         await peer.finish()
 
 
+@pytest.mark.parametrize("of_the_plugin", [False, True], ids=["route", "plugin"])
+async def test_the_first_frame_can_be_streamed(of_the_plugin: bool) -> None:
+    """Its header and a part of its payload come with the handshake, before the handler runs."""
+    payload = bytes(range(256)) * 2000
+    got: list[Any] = []
+
+    async def take(session: Session) -> None:
+        async for item in session:
+            got.append(item)
+            if not isinstance(item, rawws.FrameChunk) or item.last:
+                break
+
+    options: dict[str, Any] = {"frame_streaming_threshold": 1000, "max_frame_size": None}
+    app = web.Application()
+    rawws.setup(app, **(options if of_the_plugin else {}))
+    app.add_routes([rawws.websocket_raw("/", take, **({} if of_the_plugin else options))])
+    wire = frame(BINARY, payload)
+    async with serving(app) as served, served.peer() as peer:
+        await peer.open(early=wire[:5000])
+        await peer.send(wire[5000:])
+        await peer.read_to_end()
+    assert all(isinstance(item, rawws.FrameChunk) for item in got)
+    assert b"".join(item.payload for item in got) == payload
+
+
 # ---- headers of the 101 -------------------------------------------------------------------
 
 

@@ -345,6 +345,25 @@ class TestChunks:
         assert isinstance(parser.error, FrameTooBig)
 
 
+class TestControlFrames:
+    """With ``strict=False`` a control frame may be longer than section 5.5 allows, but not of any length."""
+
+    @pytest.mark.parametrize("opcode", [Opcode.PING, Opcode.PONG, Opcode.CLOSE, 11])
+    @pytest.mark.parametrize(("limit", "least"), [(None, 64 * 1024), (100_000, 100_000), (1000, 1000)])
+    def test_a_limit_holds(self, codec: ModuleType, opcode: int, limit: int | None, least: int) -> None:
+        for length, refused in ((least, False), (least + 1, True), (2**62, True)):
+            parser = codec.FrameParser(masked=False, strict=False, max_frame_size=limit)
+            parser.feed(bytes([0x80 | opcode, 127]) + length.to_bytes(8, "big"))
+            assert isinstance(parser.error, FrameTooBig) == refused
+            if refused:
+                assert (parser.error.frame_size, parser.error.limit) == (length, least)
+
+    def test_data_frames_are_not_concerned(self, codec: ModuleType) -> None:
+        parser = codec.FrameParser(masked=False, strict=False)
+        parser.feed(bytes([0x82, 127]) + (2**40).to_bytes(8, "big"))
+        assert parser.error is None
+
+
 class TestMemory:
     @pytest.mark.parametrize("received", [0, 1000])
     def test_a_promise_takes_none(self, codec: ModuleType, received: int) -> None:
