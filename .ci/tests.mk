@@ -8,7 +8,7 @@ ONCE := $(addprefix tests/, wire/test_codes.py wire/test_encoder.py wire/test_fr
     wire/test_headers.py wire/test_limits.py wire/test_masking.py wire/test_parser.py \
     extensions/test_header.py extensions/test_negotiation.py web/test_routing.py web/test_origins.py \
     web/test_handshake.py web/test_options_named.py web/test_options_documented.py system/test_layering.py \
-    system/test_security_page.py system/test_docs.py system/test_demos.py \
+    system/test_security_page.py system/test_docs.py system/test_english.py system/test_demos.py \
     system/test_demos_rsv2_extension.py tools/test_clock.py tools/test_limits_of_tests.py \
     system/test_packaging.py web/test_option_types.py types/test_types.py neighbours)
 # SLICE: what runs on every Python: codecs, state machines, sessions, and where handlers run.

@@ -84,7 +84,7 @@ def choose() -> bool:
     """Settle which build runs.
 
     Returns:
-        Whether that is the compiled one.
+        True for the compiled one.
 
     Raises:
         ImportError: There is half a core, or none and one is required; or the variables contradict each other.

@@ -193,7 +193,7 @@ class MakesExtension(Protocol[ExtensionT_co]):
 
 
 ExtensionOf = type[ExtensionT] | MakesExtension[ExtensionT] | type[MakesExtension[ExtensionT]]
-"""What ``session.extension()`` finds an extension by: its class, its factory, or the class of that."""
+"""The argument of ``session.extension()``: the class of an extension, its factory, or the class of that."""
 
 
 class ExtensionPipeline:

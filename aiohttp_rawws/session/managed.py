@@ -194,7 +194,7 @@ class DefaultWebSocketSession(managed_sending.ManagedSending):
         return find_extension(self._extensions, factory)
 
     def _described(self) -> str:
-        """What its repr and the log name it by."""
+        """The name of this session in its repr and in the log."""
         return self._raw._described()
 
     def __repr__(self) -> str:

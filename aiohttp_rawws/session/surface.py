@@ -233,7 +233,7 @@ class Surface(endpoint.Endpoint):
     # ---- what it is -------------------------------------------------------------------
 
     def _described(self) -> str:
-        """What its repr and the log name it by. A session of a server has the request, too."""
+        """The name of this session in its repr and in the log. A session of a server adds the request."""
         return f"with {address_of(self._connection.transport)}"
 
     @property

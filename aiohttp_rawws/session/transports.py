@@ -1,4 +1,4 @@
-"""What a session needs of its transport. Not every event loop has transports that can do it."""
+"""The methods of a transport that a session needs. Not every event loop has transports with all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of session handlers need. Import it as ``from aiohttp_rawws import testing``."""
+"""Helpers for tests of session handlers. Import it as ``from aiohttp_rawws import testing``."""
 
 from .sessions import ManagedServerPair, ServerPair, managed_server_pair, server_pair
 

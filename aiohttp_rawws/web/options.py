@@ -66,8 +66,8 @@ class WebSocketOptions(SessionOptions):
             extensions use them. Default: ``()``.
         handshake_timeout: Seconds that the callables of ``origins``, ``protocols`` and ``before_upgrade`` may take
             together. Then the answer is 503. None: no limit. Default: 10.
-        disconnect_grace: Seconds that a handler may go on after the loss of its connection if no call of the session
-            has told it of the loss: none has returned or raised the end. Then the handler is cancelled. None: forever.
+        disconnect_grace: Seconds that a handler may go on after the loss of its connection if it does not know of the
+            loss: no call of the session has returned or raised the end. Then the handler is cancelled. None: forever.
             Default: None.
         write_timeout: See ``SessionOptions``. Default: 60.
         strict: See ``SessionOptions``. False also accepts a ``Sec-WebSocket-Key`` that is base64 of another length than

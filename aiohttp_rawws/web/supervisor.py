@@ -74,7 +74,7 @@ class Supervisor:
         Args:
             session: The session.
             handler: Its handler.
-            connection: What runs the handler.
+            connection: The object that runs the handler.
 
         Returns:
             The function to run over the session: ``handler``, after the callbacks of ``on_session_start`` if any.

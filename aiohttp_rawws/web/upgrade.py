@@ -45,7 +45,7 @@ logger: logging.Logger = logging.getLogger("aiohttp_rawws")
 
 
 class UpgradeWatch:
-    """What the plugin's outermost middleware hears of the request that it waits for.
+    """Notes about one request, for the plugin's outermost middleware, which waits for it.
 
     Attributes:
         protocol: aiohttp's protocol of the connection.
