@@ -40,6 +40,7 @@ MODULES = (
     "session.connection",
     "session.surface",
     "session.raw_sending",
+    "session.raw_receiving",
     "session.raw",
     "session.messages",
     "session.managed_life",

@@ -1,25 +1,22 @@
 """The RAW session: every frame as it came, nothing automatic.
 
-One source, two builds: as it stands, and compiled with the types in ``raw.pxd``.
+One source, two builds: as it stands, and compiled with the types in ``raw.pxd``. Its parts are ``raw_sending.py`` and
+``raw_receiving.py``.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..extensions.base import ExtensionOf, ExtensionPipeline, ExtensionT, WebSocketExtension
-from ..wire.codec import Frame
 from ..wire.codes import CloseCode
-from . import raw_sending
-from .awaitables import receiving
+from . import raw_receiving
 from .connection import Connection
 from .options import OnViolation, SessionOptions
-from .phases import ReceivePhase
-from .reasons import reason_for_exception, to_raise
-from .surface import Listening, checked_listener, find_extension, mark_coroutine_functions
+from .reasons import reason_for_exception
+from .surface import find_extension
 from .tasks import SessionTasks
 from .transports import reset_when_closed
 
@@ -29,10 +26,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _DEFAULTS = SessionOptions()
-DONE = int(ReceivePhase.DONE)
 
 
-class WebSocketSession(raw_sending.RawSending):
+class WebSocketSession(raw_receiving.RawReceiving):
     """A RAW session: *you receive control frames, fragments stay separate, and you do the closing handshake.*
 
     Iterate it, or call ``receive()``, from one task at a time; ``send()`` and everything else may be called from any
@@ -82,128 +78,13 @@ class WebSocketSession(raw_sending.RawSending):
         """
         self._connection.start(early)
 
-    # ---- receiving --------------------------------------------------------------------
-
-    def receive(self, timeout: float | timedelta | None = None) -> Coroutine[Any, Any, Frame]:
-        """Await the next frame, as it came. A call that is cancelled or takes too long loses nothing.
-
-        If ``frame_streaming_threshold`` is set, FrameChunks come, too. Iterating the session does not raise
-        SessionClosed or ConnectionLost: it ends.
-
-        Args:
-            timeout: Seconds to wait at most. Default: None (no limit).
-
-        Raises:
-            TimeoutError: The time is over (before Python 3.11 ``asyncio.TimeoutError``, which is another class there).
-            SessionClosed: The end, after a Close frame.
-            ConnectionLost: The end, without one.
-            PeerError: The peer broke the protocol.
-            ChannelOverflow: ``incoming`` overflowed, and its ``on_overflow`` is "close".
-            RuntimeError: Another task receives, or a listener does.
-        """
-        return receiving(self, False) if timeout is None else self._receive_within(timeout)
-
-    def _before_waiting(self) -> None:
-        if self._queue.has_listener:
-            raise RuntimeError("this session has a listener, which gets every frame")
-        if self._queue.waiter is not None:
-            raise RuntimeError("another task is already receiving from this session")
-        connection = self._connection
-        connection.send_pending_close()
-        if connection.encoder.size:
-            connection.write_batch()  # nothing is held back while this side waits
-        connection.check_all_taken()
-
-    def _is_over(self) -> bool:
-        return self._connection.receive_phase == DONE
-
-    def _raise_end(self, iterating: bool) -> None:
-        self._connection.end_reported = True
-        self._raise_failure()
-        if iterating:
-            raise StopAsyncIteration
-        raise self._connection.closed_error()
-
-    def _on_taken(self) -> None:
-        queue = self._queue
-        if queue.full and queue.is_half_empty():
-            self._connection.refill()
-        if queue.ending and not queue.count():
-            self._connection.check_all_taken()
-
-    def _raise_failure(self) -> None:
-        connection = self._connection
-        if connection.failure is not None:
-            connection.failure_reported = True
-            raise to_raise(connection.failure, connection.failure_traceback)
-
-    def listen(self, on_frame: Callable[[Frame], object]) -> Listening:
-        """Have ``on_frame(frame)`` called for every frame from now on, straight from the transport's callback.
-
-        There is no queue and no task switch. Frames that wait already are delivered before this returns.
-
-        Args:
-            on_frame: A plain function. It must not block, and sends with ``send_nowait()``, in one write per read. It
-                is not called, and the transport is paused, while ``outgoing`` is full, while a task waits in
-                ``send()``, and between ``pause_reading()`` and ``resume_reading()``.
-
-        Returns:
-            An awaitable. It completes when every frame was delivered and no further one will come, and raises what the
-            callback or the peer failed with. If nobody awaits it, a callback's exception goes to the loop's exception
-            handler and ends the connection.
-        """
-        checked_listener("on_frame", on_frame)
-        connection = self._connection
-        if self._queue.has_listener:
-            raise RuntimeError("this session has a listener already")
-        if self._queue.waiter is not None:
-            raise RuntimeError("another task is already receiving from this session")
-        connection.listen(on_frame, None, self._described)
-        return Listening(self._until_heard)
-
-    async def _until_heard(self) -> None:
-        connection = self._connection
-        if connection.listen_awaited:
-            raise RuntimeError("listen() is already awaited")
-        connection.listen_awaited = True
-        try:
-            waiter = connection.until_done()
-            if waiter is not None:
-                await connection.wait_for(waiter)
-            connection.end_reported = True
-            self._raise_failure()
-        finally:
-            connection.listen_awaited = False
-
-    @property
-    def incoming_ended(self) -> bool:
-        """True if no further frame will arrive. Some may still wait."""
-        return bool(self._connection.receive_phase)
-
-    def pause_reading(self) -> None:
-        """Stop reading from the transport, so that TCP slows the peer down. Frames already here stay available."""
-        self._connection.set_paused(True)
-
-    def resume_reading(self) -> None:
-        """Undo ``pause_reading()``."""
-        self._connection.set_paused(False)
-
-    def on_end(self, callback: Callable[[], object]) -> None:
-        """Have ``callback()`` called once, when every frame was taken or delivered and no further one will come.
-
-        That is after a Close, a violation, the end of the stream or the loss; at once if it is so already. An exception
-        goes to the loop's exception handler.
-        """
-        self._connection.when_done(callback)
-
     # ---- the closing handshake and the end --------------------------------------------
 
     def abort(self, reset: bool = False) -> None:
         """Drop the connection at once: nothing more is written, no Close frame is sent, unsent bytes are lost.
 
         Args:
-            reset: End the TCP connection with a reset (RST), which the peer cannot take for an end in order. Otherwise
-                there is one only if bytes of the peer are unread. Default: False.
+            reset: With a TCP reset (RST) in any case, not only if bytes of the peer are unread. Default: False.
         """
         if reset:
             reset_when_closed(self._transport)
@@ -349,6 +230,3 @@ class WebSocketSession(raw_sending.RawSending):
         else:
             text = "open"
         return f"<{type(self).__name__} {self._described()}, {text}, {self.frames_waiting} frames waiting>"
-
-
-mark_coroutine_functions(WebSocketSession, "receive")
