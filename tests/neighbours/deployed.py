@@ -82,8 +82,13 @@ async def state(request: web.Request) -> web.Response:
     return web.json_response(told)
 
 
+async def say_ready(app: web.Application) -> None:
+    print(f"ready: {os.getpid()}", flush=True)
+
+
 def application() -> web.Application:
     app = web.Application()
+    app.on_startup.append(say_ready)
     codes: list[int | None] = []
     app[CODES] = codes
     rawws.setup(app, close_timeout=5.0)

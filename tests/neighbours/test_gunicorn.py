@@ -44,9 +44,14 @@ def over_tcp(changes: dict[str, str]) -> list[str]:
 
 @contextmanager
 def started(command: Sequence[str], folder: Path, listening: re.Pattern[str] = LISTENING) -> Iterator[Any]:
-    """Run a server until the block ends, which then must end in order. Gives it, and its port or None."""
-    program = Program(command, folder / "log")
+    """Run a server until the block ends, which then must end in order. Gives it, and its port or None.
+
+    All its workers are ready. gunicorn loses a SIGTERM for a worker that is not, and kills it half a minute later.
+    """
+    program = Program(command, folder / "log", HOME=str(folder))  # gunicorn keeps a socket there
+    workers = int(command[command.index("--workers") + 1]) if "--workers" in command else 1
     try:
+        assert program.wait_for(lambda: program.output.count("ready: ") == workers), program.output
         assert program.wait_for(lambda: listening.search(program.output)), program.output
         found = listening.search(program.output)
         assert found is not None
@@ -99,7 +104,7 @@ async def test_sigterm(worker: str, folder: Path) -> None:
             assert await receive(client) == "0"
         program.process.send_signal(signal.SIGTERM)
         assert await closes(clients) == [1001] * 12
-        assert await asyncio.to_thread(program.process.wait, 20) == 0
+        assert await asyncio.to_thread(program.stop) == 0
     assert "Shutting down: Master" in program.output
 
 

@@ -40,17 +40,23 @@ def find(name: str, package: str, variable: str) -> str:
 class Program:
     """A process that a test has started."""
 
-    def __init__(self, command: Sequence[str], log: Path) -> None:
+    def __init__(self, command: Sequence[str], log: Path, **variables: str) -> None:
         """
         Args:
             command: The program and its arguments. It is run in the root of the repository.
             log: A file for what it prints.
+            variables: Environment variables, besides those of this process.
         """
         self._log = log
         self._name = Path(command[0]).name
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env={**os.environ, **variables},
             )
 
     @property
