@@ -157,6 +157,7 @@ class Peer:
         await self.send(close_frame(1000))
         await self.closed_by_server(1000)
         assert await self.read_to_end() == b""
+        self.writer.close()  # the server would wait a second for that
 
     async def close(self) -> None:
         self.writer.close()
