@@ -23,6 +23,7 @@ from .reading import call_guarded
 from .transports import attach
 
 if TYPE_CHECKING:
+    from .frame_log import FrameLog
     from .options import SessionOptions
 
 READ_BUFFER = 256 * 1024
@@ -99,14 +100,20 @@ class ConnectionCore(IncomingHalf):
         self._half_open_handle: asyncio.TimerHandle | None = None
         self._moved_before: tuple[int, int] | None = None
 
-    def start(self, early: Iterable[bytes]) -> None:
+    def start(self, early: Iterable[bytes], log: FrameLog | None = None) -> None:
         """Become the transport's protocol, then take the bytes that came before that.
+
+        Args:
+            log: The log of this connection's frames, or None.
 
         Raises:
             TypeError: The transport lacks a method that a session needs.
         """
         # The subclass is a BufferedProtocol.
         attach(self.transport, self, high=HIGH_WATER, low=LOW_WATER)  # type: ignore[arg-type]
+        if log is not None:
+            self.frame_log: FrameLog | None = log
+            self.transport: asyncio.Transport = log.watching(self.transport)
         for data in early:
             self.feed(data)
 

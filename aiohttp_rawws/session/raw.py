@@ -14,6 +14,7 @@ from ..extensions.base import ExtensionOf, ExtensionPipeline, ExtensionT, WebSoc
 from ..wire.codes import CloseCode
 from . import raw_receiving
 from .connection import Connection
+from .frame_log import frame_log
 from .options import OnViolation, SessionOptions
 from .reasons import reason_for_exception
 from .surface import find_extension
@@ -76,7 +77,7 @@ class WebSocketSession(raw_receiving.RawReceiving):
         Raises:
             TypeError: The transport lacks a method that a session needs, as those of some event loops do.
         """
-        self._connection.start(early)
+        self._connection.start(early, frame_log(self._described))
 
     # ---- the closing handshake and the end --------------------------------------------
 

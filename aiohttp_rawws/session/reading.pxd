@@ -17,6 +17,7 @@ cdef class ReadingHalf(OutgoingHalf):
     cdef readonly FrameParserC parser
     cdef readonly object listener
     cdef list _untransformed
+    cdef public object frame_log
     cdef public bint in_place
     cdef bint _delivering
     cdef object _describe
