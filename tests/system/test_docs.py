@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import logging
 import os
 import re
 import subprocess
@@ -41,6 +42,15 @@ runpy.run_path(sys.argv[1], run_name="__main__")
 
 def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
+
+
+@pytest.fixture(autouse=True)
+def level() -> Iterator[None]:
+    """A page may set the level of our log, for itself."""
+    logger = logging.getLogger("aiohttp_rawws")
+    before = logger.level
+    yield
+    logger.setLevel(before)
 
 
 @pytest.mark.loops("asyncio")
