@@ -23,9 +23,10 @@ from ..extensions.negotiation import negotiate_server
 from ..session.timeouts import OnLimit
 from ..session.transports import why_unfit
 from . import handshake
-from .logtext import described, shortened
+from .logtext import described
 from .options import WebSocketOptions
 from .refusal import refusal
+from .refused_origins import report_refused_origin
 from .takeover import keeps_early_bytes
 
 logger: logging.Logger = logging.getLogger("aiohttp_rawws")
@@ -202,11 +203,7 @@ async def _check_origin(request: web.BaseRequest, options: WebSocketOptions, on_
     if check is None or not origins:
         return
     if len(origins) > 1 or not await check(origins[0], request):
-        logger.info(
-            "Refused a WebSocket, %s: its origin is '%s' (origins)",
-            described(request),
-            shortened(", ".join(origins)),
-        )
+        report_refused_origin(request, options, origins)
         on_limit("origins")
         raise HandshakeError(403, "This origin may not open a WebSocket here")
 
