@@ -18,7 +18,7 @@ from ..wire.codec import Frame, FrameChunk, FrameHeader, FrameParser
 from ..wire.codes import CloseReason, Opcode
 from .logtext import escaped
 
-logger = logging.getLogger("aiohttp_rawws.frames")
+logger: logging.Logger = logging.getLogger("aiohttp_rawws.frames")
 
 EXCERPT = 64  # bytes of a payload that are shown
 BITS = ("fin", "rsv1", "rsv2", "rsv3")

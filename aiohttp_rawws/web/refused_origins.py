@@ -18,7 +18,7 @@ from .options import WebSocketOptions
 from .origins import Origin
 from .plugin import WEBSOCKETS
 
-logger = logging.getLogger("aiohttp_rawws")
+logger: logging.Logger = logging.getLogger("aiohttp_rawws")
 
 WARNINGS = 3  # of each plugin; of all applications without a plugin together
 
