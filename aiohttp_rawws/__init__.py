@@ -54,7 +54,7 @@ from .web.handlers import ManagedHandler, ManagedUpgradeDict, RawHandler, RawUpg
 from .web.options import BeforeUpgrade, PluginOptionsDict, RouteOptionsDict, WebSocketOptions
 from .web.origins import OriginCheck, Origins
 from .web.plugin import WEBSOCKETS, Sessions, WebSockets
-from .web.routing import RouteTableDef, WebSocketRouteDef, websocket, websocket_raw
+from .web.routing import RouteTableDef, WebSocketRouteDef, upgrade_handler, websocket, websocket_raw
 from .web.server_session import DefaultWebSocketServerSession, ServerSession, WebSocketServerSession
 from .web.setup import setup
 from .web.upgrade import WebSocketUpgrade
@@ -157,6 +157,7 @@ __all__ = [
     "run_managed",
     "run_session",
     "setup",
+    "upgrade_handler",
     "websocket",
     "websocket_raw",
 ]

@@ -1,13 +1,14 @@
 """``websocket_raw``, ``websocket`` and ``RouteTableDef``: routes that match upgrades only.
 
-Every other request of the same path goes to the next route that matches it.
+Every other request of the same path goes to the next route that matches it. ``upgrade_handler`` makes a handler for
+aiohttp's own routes instead.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -22,6 +23,9 @@ from .upgrade import WebSocketUpgrade, checked_handler
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+MADE_HERE = "__rawws_upgrade__"  # an attribute of the aiohttp handlers that are made here
+IS_MADE_HERE = "an aiohttp handler made by upgrade_handler(), websocket() or websocket_raw() without a path"
 
 
 def aiohttp_handler(
@@ -42,6 +46,8 @@ def aiohttp_handler(
         ValueError: An option is out of range.
     """
     checked_handler("handler", handler)
+    if hasattr(handler, MADE_HERE):
+        raise TypeError(f"handler must be an async function of a session, not {handler!r}, {IS_MADE_HERE}")
     check_bool("negotiate_extensions", negotiate_extensions)
     check_bool("managed", managed)
     check_names(options, OF_ROUTES)
@@ -59,6 +65,8 @@ def aiohttp_handler(
     async def upgrade(
         request: web.Request, *, upgrade_of: Callable[[web.Request], WebSocketUpgrade] = upgrade_of
     ) -> web.StreamResponse:
+        if not isinstance(request, web.BaseRequest):
+            raise TypeError(f"{upgrade.__name__}() takes a request, not {request!r}: it is {IS_MADE_HERE}")
         response = upgrade_of(request)
         running = await response.begin()  # as run(), with a coroutine less
         if running is not None:
@@ -69,7 +77,83 @@ def aiohttp_handler(
     for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
         if hasattr(handler, attribute):
             setattr(upgrade, attribute, getattr(handler, attribute))
+    setattr(upgrade, MADE_HERE, True)
     return upgrade
+
+
+@overload
+def upgrade_handler(
+    handler: RawHandler,
+    /,
+    *,
+    managed: Literal[False] = False,
+    protocol: str | None = None,
+    protocols: ProtocolChoice = None,
+    negotiate_extensions: bool | None = None,
+    **options: Unpack[RouteOptionsDict],
+) -> Handler: ...
+
+
+@overload
+def upgrade_handler(
+    handler: ManagedHandler,
+    /,
+    *,
+    managed: Literal[True],
+    protocol: str | None = None,
+    protocols: ProtocolChoice = None,
+    negotiate_extensions: bool | None = None,
+    **options: Unpack[RouteOptionsDict],
+) -> Handler: ...
+
+
+@overload
+def upgrade_handler(
+    *,
+    managed: Literal[False] = False,
+    protocol: str | None = None,
+    protocols: ProtocolChoice = None,
+    negotiate_extensions: bool | None = None,
+    **options: Unpack[RouteOptionsDict],
+) -> Callable[[RawHandler], Handler]: ...
+
+
+@overload
+def upgrade_handler(
+    *,
+    managed: Literal[True],
+    protocol: str | None = None,
+    protocols: ProtocolChoice = None,
+    negotiate_extensions: bool | None = None,
+    **options: Unpack[RouteOptionsDict],
+) -> Callable[[ManagedHandler], Handler]: ...
+
+
+def upgrade_handler(*args: Any, **keywords: Any) -> Any:
+    """Make an aiohttp handler, which takes a request, of a function that takes a session.
+
+    It is for aiohttp's own routes: ``app.router.add_get("/chat", upgrade_handler(chat))``. It upgrades every request,
+    and answers those that ask for no upgrade with 426. As a decorator, ``@upgrade_handler`` or
+    ``@upgrade_handler(managed=True)``, it changes the function that it decorates.
+
+    Args:
+        handler: ``async def handler(session)``. The session ends when it returns.
+        managed: Run ``handler`` over a managed session. Default: False (a raw one).
+        protocol: A subprotocol that the client must offer. Default: None.
+        protocols: A choice of subprotocols instead of ``protocol``, see ``websocket_raw()``. Default: None.
+        negotiate_extensions: Negotiate the extensions of the options. Default: None (for managed sessions).
+        options: Override options of the plugin, see ``WebSocketOptions``.
+
+    Raises:
+        TypeError: ``handler`` is not a function, or is an aiohttp handler already, or an option is unknown or of the
+            wrong type.
+        ValueError: An option is out of range.
+    """
+    if keywords.get("negotiate_extensions") is None:
+        keywords["negotiate_extensions"] = keywords.get("managed", False) is True
+    if args and isinstance(args[0], str):
+        raise TypeError("upgrade_handler() takes no path: websocket() and websocket_raw() make routes")
+    return _handler_or_decorator("upgrade_handler", args, keywords)
 
 
 class WebSocketRouteDef(web.AbstractRouteDef):
@@ -121,6 +205,10 @@ def _route_or_handler(function: str, args: tuple[Any, ...], keywords: dict[str, 
         return _route(path, rest[0], name=name, protocol=protocol, **keywords)
     if "name" in keywords:
         raise TypeError(f"{function}() takes a name only together with a path")
+    return _handler_or_decorator(function, args, keywords)
+
+
+def _handler_or_decorator(function: str, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
     if not args:
         aiohttp_handler(_nothing, **keywords)  # raise here, not when the decorator is applied
         return functools.partial(aiohttp_handler, **keywords)
@@ -173,8 +261,9 @@ def websocket_raw(*args: Any, **keywords: Any) -> Any:
     ``websocket_raw(path, handler)`` returns a route for ``app.add_routes([...])``, next to ``web.get(...)``. It matches
     upgrades only, so other routes can have the same path.
 
-    ``websocket_raw(handler)``, or the decorator ``@websocket_raw`` or ``@websocket_raw(...)``, turns the function into
-    an aiohttp handler for any of aiohttp's own routes.
+    Without a path it is another name of ``upgrade_handler()``: ``websocket_raw(handler)``, or the decorator
+    ``@websocket_raw``, makes an aiohttp handler for aiohttp's own routes. This differs from ``@routes.websocket_raw()``
+    of a ``RouteTableDef``, which leaves the function as it is.
 
     Args:
         path: The path of the route, as in ``web.get()``.
@@ -237,7 +326,8 @@ def websocket(*args: Any, **keywords: Any) -> Any:
 
     The session receives whole messages. It answers pings, applies the extensions and does the closing handshake.
 
-    The forms and the arguments are those of ``websocket_raw()``. ``negotiate_extensions`` is True by default.
+    The forms and the arguments are those of ``websocket_raw()``. ``negotiate_extensions`` is True by default. Without a
+    path it is another name of ``upgrade_handler(managed=True)``.
     """
     return _route_or_handler("websocket", args, {"negotiate_extensions": True, **keywords, "managed": True})
 

@@ -111,6 +111,8 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     "websocket_raw(handler)": lambda handler, **how: rawws.websocket_raw(handler, **how),
     "websocket(handler)": lambda handler, **how: rawws.websocket(handler, **how),
     "websocket_raw()": lambda handler, **how: rawws.websocket_raw(**how)(handler),
+    "upgrade_handler(handler)": lambda handler, **how: rawws.upgrade_handler(handler, **how),
+    "upgrade_handler()": lambda handler, **how: rawws.upgrade_handler(managed=True, **how)(handler),
 }
 
 

@@ -371,6 +371,83 @@ async def test_without_a_path() -> None:
         assert (await served.ask("/bare", upgrade=False)).status == 426
 
 
+async def name_of(session: Any) -> None:
+    """Says its kind."""
+    await session.send(type(session).__name__)
+    await session.receive()
+
+
+async def test_upgrade_handler() -> None:
+    raw, managed = "WebSocketServerSession", "DefaultWebSocketServerSession"
+    handlers = {
+        raw: [
+            rawws.upgrade_handler(name_of),
+            rawws.upgrade_handler(managed=False)(name_of),
+            rawws.upgrade_handler()(name_of),
+            rawws.websocket_raw(name_of),
+        ],
+        managed: [
+            rawws.upgrade_handler(name_of, managed=True),
+            rawws.upgrade_handler(managed=True)(name_of),
+            rawws.websocket(name_of),
+        ],
+    }
+    app = application()
+    for kind, made in handlers.items():
+        for number, handler in enumerate(made):
+            assert (handler.__name__, handler.__doc__) == ("name_of", "Says its kind.")
+            app.router.add_get(f"/{kind}/{number}", handler)
+    async with serving(app) as served:
+        for kind, made in handlers.items():
+            for number in range(len(made)):
+                async with served.peer() as peer:
+                    await peer.open(f"/{kind}/{number}")
+                    assert await peer.frame() == (TEXT, kind.encode())
+                assert (await served.ask(f"/{kind}/{number}", upgrade=False)).status == 426
+
+
+@pytest.mark.parametrize("managed", [False, True])
+@pytest.mark.parametrize("negotiate", [None, False, True])
+async def test_upgrade_handler_negotiates_for_managed_sessions(managed: bool, negotiate: bool | None) -> None:
+    make: Any = rawws.upgrade_handler
+    handler = make(managed=managed, negotiate_extensions=negotiate, extensions=[rawws.PerMessageDeflate()])(name_of)
+    app = application()
+    app.router.add_get("/", handler)
+    async with serving(app) as served, served.peer() as peer:
+        answer = await peer.open("/", {"Sec-WebSocket-Extensions": "permessage-deflate"})
+        wanted = managed if negotiate is None else negotiate
+        assert ("Sec-WebSocket-Extensions" in answer.headers) is wanted
+
+
+MADE: dict[str, Callable[[Any], Any]] = {
+    "upgrade_handler": lambda handler: rawws.upgrade_handler(handler),
+    "websocket": lambda handler: rawws.websocket(handler),
+    "websocket_raw": lambda handler: rawws.websocket_raw(handler),
+}
+
+
+@pytest.mark.parametrize("made", MADE)
+async def test_an_aiohttp_handler_is_no_function_of_a_session(made: str) -> None:
+    """The two are easily confused, since the decorators of a table leave the function as it is."""
+    handler = MADE[made](name_of)
+    again: list[Callable[[], Any]] = [
+        *(functools.partial(make, handler) for make in MADE.values()),
+        lambda: rawws.websocket("/", handler),
+        lambda: rawws.RouteTableDef().websocket_raw("/")(handler),
+    ]
+    made_here = r"an aiohttp handler made by upgrade_handler\(\), "
+    for call in again:
+        with pytest.raises(TypeError, match=rf"^handler must be an async .*, not <function name_of.*>, {made_here}"):
+            call()
+    server, client = rawws.memory_pair()
+    wrong: Any = server
+    with pytest.raises(TypeError, match=rf"^name_of\(\) takes a request, not <WebSocketSession .*>: it is {made_here}"):
+        await handler(wrong)
+    for session in (server, client):
+        session.abort()
+        await session.wait_closed()
+
+
 # ---- mistakes are reported where they are made --------------------------------------------
 
 
@@ -403,6 +480,10 @@ def test_options_are_checked_at_definition(options: dict[str, Any], error: type[
         rawws.websocket_raw(saying("x"), **options)
     with pytest.raises(error, match=text):
         rawws.websocket_raw(**options)
+    with pytest.raises(error, match=text):
+        rawws.upgrade_handler(saying("x"), **options)
+    with pytest.raises(error, match=text):
+        rawws.upgrade_handler(**options)
     assert len(routes) == 0
 
 
@@ -422,6 +503,22 @@ def test_bad_arguments() -> None:
         bad("chat", saying("x"))
     with pytest.raises(ValueError, match="slash"):
         rawws.RouteTableDef().websocket_raw("chat")
+
+
+def test_bad_arguments_of_upgrade_handler() -> None:
+    make: Any = rawws.upgrade_handler
+    wrong: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+        (("/",), {}),
+        (("/", saying("x")), {}),
+        ((saying("x"), 1), {}),
+        ((1,), {}),
+        ((saying("x"),), {"name": "chat"}),
+        ((saying("x"),), {"managed": 1}),
+        ((), {"managed": "x"}),
+    ]
+    for args, options in wrong:
+        with pytest.raises(TypeError):
+            make(*args, **options)
 
 
 def test_what_aiohttp_refuses_of_a_route() -> None:

@@ -82,6 +82,8 @@ app.add_routes(
         rawws.websocket_raw("/rooms", Rooms(), protocols=["v2", "v1"]),
         web.get("/handler", rawws.websocket(managed)),
         web.get("/raw-handler", rawws.websocket_raw(raw, protocol="echo")),
+        web.get("/upgrade-raw", rawws.upgrade_handler(raw, protocol="echo")),
+        web.get("/upgrade-managed", rawws.upgrade_handler(managed, managed=True, max_message_size=None)),
     ]
 )
 raw_handler: rawws.RawHandler = raw
@@ -98,6 +100,18 @@ async def with_options(session: rawws.DefaultWebSocketServerSession) -> None:
     await session.flush()
 
 
+@rawws.upgrade_handler
+async def upgraded(session: rawws.WebSocketServerSession) -> None:
+    await session.flush()
+
+
+@rawws.upgrade_handler(managed=True)
+async def upgraded_managed(session: rawws.DefaultWebSocketServerSession) -> None:
+    await session.flush()
+
+
+app.router.add_get("/upgraded", upgraded)
+app.router.add_get("/upgraded-managed", upgraded_managed)
 app.router.add_get("/bare", bare)
 app.router.add_get("/with-options", with_options)
 

@@ -82,6 +82,10 @@ rawws.websocket_raw("/", managed)  # refused
 rawws.websocket_raw("/", page)  # refused
 rawws.websocket(raw)  # refused
 rawws.websocket_raw(managed)  # refused
+rawws.upgrade_handler(managed)  # refused
+rawws.upgrade_handler(raw, managed=True)  # refused
+rawws.upgrade_handler("/", raw)  # refused
+rawws.upgrade_handler(raw, ping_intervall=20.0)  # refused
 routes.websocket("/")(raw)  # refused
 routes.websocket("/")(page)  # refused
 routes.websocket_raw("/")(managed)  # refused
