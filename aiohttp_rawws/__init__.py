@@ -50,6 +50,10 @@ from .session.streams import AsyncReader, AsyncWriter, RawWebSocket
 from .session.surface import Cork, Listening
 from .session.timeouts import OnLimit
 from .web.check import ProtocolChoice
+from .web.client import Connecting, connect, connect_raw
+from .web.client_options import ConnectOptions, ConnectOptionsDict, QueryParameters
+from .web.client_refusal import HandshakeRefused
+from .web.client_session import ClientSessionKind, DefaultWebSocketClientSession, WebSocketClientSession
 from .web.handlers import ManagedHandler, ManagedUpgradeDict, RawHandler, RawUpgradeDict
 from .web.options import BeforeUpgrade, PluginOptionsDict, RouteOptionsDict, WebSocketOptions
 from .web.origins import OriginCheck, Origins
@@ -77,14 +81,19 @@ __all__ = [
     "BroadcastPolicy",
     "ChannelConfig",
     "ChannelOverflow",
+    "ClientSessionKind",
     "CloseCode",
     "CloseReason",
     "CloseState",
     "ClosingReason",
+    "ConnectOptions",
+    "ConnectOptionsDict",
+    "Connecting",
     "ConnectionLost",
     "ContentConverter",
     "ConverterNotFound",
     "Cork",
+    "DefaultWebSocketClientSession",
     "DefaultWebSocketServerSession",
     "DefaultWebSocketSession",
     "DeflateParameters",
@@ -95,6 +104,7 @@ __all__ = [
     "FrameHeader",
     "FrameTooBig",
     "HandshakeError",
+    "HandshakeRefused",
     "Incoming",
     "InvalidPayload",
     "JSONConverter",
@@ -121,6 +131,7 @@ __all__ = [
     "PreparedFrame",
     "ProtocolChoice",
     "ProtocolViolation",
+    "QueryParameters",
     "RawHandler",
     "RawSession",
     "RawUpgradeDict",
@@ -137,6 +148,7 @@ __all__ = [
     "SessionOptionsDict",
     "SessionStats",
     "Sessions",
+    "WebSocketClientSession",
     "WebSocketDeflateExtension",
     "WebSocketExtension",
     "WebSocketExtensionFactory",
@@ -151,6 +163,8 @@ __all__ = [
     "ZlibBackend",
     "bounded",
     "broadcast",
+    "connect",
+    "connect_raw",
     "encode_header",
     "may_be_sent",
     "memory_pair",

@@ -23,7 +23,7 @@ cdef class Life:
     cdef readonly object failure
     cdef public object failure_traceback
     cdef readonly object outgoing_failure
-    cdef readonly object error
+    cdef public object error
     cdef list _lost_waiters
     cdef object _mark
 

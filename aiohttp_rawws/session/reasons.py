@@ -126,5 +126,6 @@ def closed_error(state: CloseState, dropped: bool, inside_frame: bool) -> Sessio
         return SessionClosed(f"a Close frame ({sent}) was sent", received=received, sent=sent)
     if dropped or state.eof:
         inside = ", inside a frame" if inside_frame else ""
-        return ConnectionLost(f"the connection ended without a Close frame{inside}")
+        because = "" if state.error is None else f": {state.error}"
+        return ConnectionLost(f"the connection ended without a Close frame{inside}{because}")
     return SessionClosed("the session has ended")

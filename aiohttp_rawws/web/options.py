@@ -109,9 +109,7 @@ class WebSocketOptions(SessionOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given: object = self.extensions
-        if not isinstance(given, Iterable) or isinstance(given, (str, bytes, Mapping)):
-            raise TypeError(f"extensions must be a list, such as [PerMessageDeflate()], not {given!r}")
+        object.__setattr__(self, "extensions", checked_extensions(self.extensions, "accept_offer"))
         if self.before_upgrade is not None and not callable(self.before_upgrade):
             raise TypeError(f"before_upgrade must be a callable or None, not {self.before_upgrade!r}")
         object.__setattr__(self, "handshake_timeout", check_seconds("handshake_timeout", self.handshake_timeout))
@@ -128,11 +126,6 @@ class WebSocketOptions(SessionOptions):
             CloseReason(self.shutdown_code, self.shutdown_reason)
         except ValueError as exc:
             raise ValueError(f"shutdown_reason: {exc}") from None
-        object.__setattr__(self, "extensions", tuple(map(_with_backend, self.extensions)))
-        for extension in self.extensions:
-            if isinstance(extension, type) or not callable(getattr(extension, "accept_offer", None)):
-                raise TypeError(f"extensions must be configurations, such as PerMessageDeflate(), not {extension!r}")
-        check_conflicts(self.extensions)
         if isinstance(self.origins, Iterable) and not isinstance(self.origins, (str, bytes, bytearray)):
             object.__setattr__(self, "origins", tuple(self.origins))  # an iterator can be read only once
         object.__setattr__(self, "origin_check", compile_origins(self.origins))
@@ -160,6 +153,27 @@ class RouteOptions:
         if base is not self._base:
             self._base, self._result = base, base.replace(**self._changes)
         return self._result
+
+
+def checked_extensions(extensions: object, method: str) -> tuple[WebSocketExtensionFactory, ...]:
+    """Check configurations of extensions, and give them the zlib that aiohttp uses.
+
+    Args:
+        extensions: The configurations.
+        method: A method that each of them must have in its role.
+
+    Raises:
+        TypeError: They are not configurations.
+        ValueError: Two of them conflict.
+    """
+    if not isinstance(extensions, Iterable) or isinstance(extensions, (str, bytes, Mapping)):
+        raise TypeError(f"extensions must be a list, such as [PerMessageDeflate()], not {extensions!r}")
+    checked = tuple(map(_with_backend, extensions))
+    for extension in checked:
+        if isinstance(extension, type) or not callable(getattr(extension, method, None)):
+            raise TypeError(f"extensions must be configurations, such as PerMessageDeflate(), not {extension!r}")
+    check_conflicts(checked)
+    return checked
 
 
 def _with_backend(factory: Any) -> Any:

@@ -1,0 +1,132 @@
+"""Taking a connection over from aiohttp's client, and giving it back when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from ..session.timeouts import SessionTimers, start_timers
+from .client_handshake import Agreed, bad_answer
+from .client_options import ConnectOptions
+from .client_session import ClientSessionKind, DefaultWebSocketClientSession, WebSocketClientSession
+from .takeover import EarlyBytes
+
+
+class ClientConnection(asyncio.BaseProtocol):
+    """Stands between aiohttp's protocol, which had the connection before, and the session.
+
+    To the session it is the previous protocol, which hears of pauses and of the loss. With the loss the response is
+    closed, once, and so the place in the connector is free again.
+    """
+
+    __slots__ = ("_client_session", "_http", "_response", "_session", "_timers")
+
+    def __init__(self, client_session: aiohttp.ClientSession, response: aiohttp.ClientResponse, http: Any) -> None:
+        self._client_session = client_session
+        self._response: aiohttp.ClientResponse | None = response
+        self._http = http
+        self._session: ClientSessionKind | None = None
+        self._timers: SessionTimers | None = None
+
+    def opened(self, session: ClientSessionKind) -> None:
+        """``session`` is open: its limits of time hold from now on, unless it has ended already."""
+        if not session.connection.is_lost():
+            self._session = session
+            self._timers = start_timers(session, None)
+
+    def pause_writing(self) -> None:
+        self._http.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._http.resume_writing()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._session = None
+        timers, self._timers = self._timers, None
+        if timers is not None:
+            timers.stop()
+        response, self._response = self._response, None
+        try:
+            self._http.connection_lost(exc)
+        finally:
+            if response is not None:
+                response.close()
+
+    def closed_by_aiohttp(self) -> None:
+        """The ClientSession, its connector or the response was closed: the session ends at once."""
+        if self._session is not None:
+            connection = self._session.connection
+            if connection.error is None and not connection.connection_phase:
+                what = "ClientSession" if self._client_session.closed else "response"
+                connection.error = ConnectionAbortedError(f"the {what} of aiohttp was closed")
+            self._session.abort()
+
+
+class ClientTransport:
+    """The transport of a connection that was taken over, as aiohttp's protocol has it from then on.
+
+    It is the transport, but aiohttp can only drop it.
+    """
+
+    __slots__ = ("_connection", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, connection: ClientConnection) -> None:
+        self._transport = transport
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def close(self) -> None:
+        self._connection.closed_by_aiohttp()
+        self._transport.abort()
+
+    abort = close
+
+
+def take_over(
+    client_session: aiohttp.ClientSession,
+    response: aiohttp.ClientResponse,
+    agreed: Agreed,
+    options: ConnectOptions,
+    history: tuple[URL, ...],
+    managed: bool,
+) -> ClientSessionKind:
+    """Make the session over the connection of ``response``, a 101 that was checked, and start it.
+
+    There is no await in here: between the takeover and the start no byte may arrive.
+
+    Raises:
+        HandshakeError: aiohttp does not take this for an upgrade, and has given the connection away.
+        ConnectionResetError: The connection is lost.
+    """
+    borrowed = response.connection
+    if borrowed is None:
+        raise bad_answer("aiohttp does not see an upgrade in it")
+    http: Any = borrowed.protocol
+    transport: Any = borrowed.transport
+    if http is None or transport is None or transport.is_closing():
+        raise ConnectionResetError("the connection was lost before the WebSocket was open")
+    http.read_timeout = None  # sock_read, which is about HTTP
+    early = EarlyBytes()
+    http.set_parser(early, None)  # end its timer, deliver the early bytes and resume reading
+    connection = ClientConnection(client_session, response, http)
+    http.transport = ClientTransport(transport, connection)
+    raw = WebSocketClientSession(
+        transport,
+        response=response,
+        protocol=agreed.protocol,
+        history=history,
+        options=options,
+        previous_protocol=connection,
+    )
+    raw.negotiated_extensions = agreed.extensions
+    session: ClientSessionKind = DefaultWebSocketClientSession(raw, agreed.extensions) if managed else raw
+    raw.start(early.received)
+    if isinstance(session, DefaultWebSocketClientSession):
+        session.begin()  # pings are answered, whether or not anybody receives
+    connection.opened(session)
+    return session

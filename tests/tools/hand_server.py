@@ -1,0 +1,140 @@
+"""A server made of bytes, for tests of clients. It knows nothing of the package or of aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from multidict import CIMultiDict
+
+from .peers import Peer, certificates
+
+TIMEOUT = 20.0  # seconds; only a fault takes so long
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+class HandPeer(Peer):
+    """The server's end of one connection.
+
+    Attributes:
+        line: The request line of the last request.
+        fields: Its header fields.
+    """
+
+    line = ""
+    fields: CIMultiDict[str]
+
+    async def request(self) -> CIMultiDict[str]:
+        """Read the head of the next request."""
+        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), TIMEOUT)
+        self.line, *lines = head.decode("latin-1").strip().split("\r\n")
+        self.fields = CIMultiDict()
+        for line in lines:
+            name, _, value = line.partition(": ")
+            self.fields.add(name, value)
+        return self.fields
+
+    def head(self, fields: Mapping[str, str | list[str] | None] | None = None) -> bytes:
+        """The 101 that answers the last request. ``fields`` override its fields; None takes one out."""
+        key = self.fields.get("Sec-WebSocket-Key", "")
+        all_fields: dict[str, str | list[str] | None] = {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Accept": base64.b64encode(hashlib.sha1(key.encode() + GUID).digest()).decode(),
+        }
+        all_fields.update(fields or {})
+        lines = ["HTTP/1.1 101 Switching Protocols"]
+        for name, value in all_fields.items():
+            for each in value if isinstance(value, list) else [value]:
+                if each is not None:
+                    lines.append(f"{name}: {each}")
+        return "\r\n".join([*lines, "", ""]).encode()
+
+    async def accept(self, fields: Mapping[str, str | list[str] | None] | None = None, early: bytes = b"") -> None:
+        """Read a request and answer it with ``head(fields)``, with ``early`` in the same segment."""
+        await self.request()
+        await self.send(self.head(fields), early)
+
+    async def refuse(self, status: str, fields: Mapping[str, str] | None = None, body: bytes = b"") -> None:
+        """Answer the last request with another status, such as "403 Forbidden"."""
+        lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in (fields or {}).items())]
+        await self.send("\r\n".join([*lines, "", ""]).encode(), body)
+
+    async def frame_of_client(self) -> tuple[int, bytes]:
+        """The next frame: (first octet, payload unmasked). It must be masked."""
+        first, length = await self.read(2)
+        assert length & 0x80, "a client must mask"
+        length &= 0x7F
+        if length == 126:
+            length = int.from_bytes(await self.read(2), "big")
+        elif length == 127:
+            length = int.from_bytes(await self.read(8), "big")
+        key = await self.read(4)
+        payload = await self.read(length)
+        return first, bytes(byte ^ key[index % 4] for index, byte in enumerate(payload))
+
+
+Script = Callable[[HandPeer], Awaitable[object]]
+
+
+class HandServer:
+    """A running server.
+
+    Attributes:
+        port: Its port.
+        url: Its URL, ``ws:`` or ``wss:``.
+        connections: How many were accepted so far.
+        open: How many are open: their script runs, or the other side has not ended them.
+    """
+
+    def __init__(self, tls: bool) -> None:
+        self.tls = tls
+        self.port = 0
+        self.connections = 0
+        self.open = 0
+        self.errors: list[BaseException] = []
+
+    @property
+    def url(self) -> str:
+        return f"{'wss' if self.tls else 'ws'}://127.0.0.1:{self.port}/"
+
+
+@asynccontextmanager
+async def hand_server(script: Script, *, tls: bool = False) -> AsyncIterator[HandServer]:
+    """Run ``script(peer)`` for every connection. When it returns, the connection is ended. What it raises fails the
+    test, unless that is the loss of the connection."""
+    served = HandServer(tls)
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.connections += 1
+        served.open += 1
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        peer = HandPeer(reader, writer)
+        try:
+            await script(peer)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        except BaseException as exc:
+            served.errors.append(exc)
+        finally:
+            served.open -= 1
+            writer.close()
+            tasks.discard(task)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=certificates()[0] if tls else None)
+    served.port = server.sockets[0].getsockname()[1]
+    try:
+        yield served
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(set(tasks), timeout=TIMEOUT)
+    assert not served.errors, served.errors
