@@ -22,6 +22,7 @@ cdef class ConnectionCore(IncomingHalf):
     cdef object _guard
     cdef object _delivery_timer
     cdef object _half_open_handle
+    cdef bint _is_client
     cdef object _moved_before
 
     cpdef object get_buffer(self, sizehint)

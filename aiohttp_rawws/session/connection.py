@@ -65,6 +65,7 @@ class ConnectionCore(IncomingHalf):
         "_delivery_timer",
         "_guard",
         "_half_open_handle",
+        "_is_client",
         "_moved_before",
         "_on_lost",
         "_previous_protocol",
@@ -87,6 +88,7 @@ class ConnectionCore(IncomingHalf):
         new_masking_key: Callable[[], bytes] | None,
     ) -> None:
         super().__init__(transport, loop, server, options, new_masking_key)
+        self._is_client = not server
         self._previous_protocol = previous_protocol
         self._on_lost: Callable[[], None] | None = on_lost
         self._buffer, self._view = read_buffer(loop)
@@ -281,6 +283,8 @@ class ConnectionCore(IncomingHalf):
             timer = self._delivery_timer
             if self._ends_both_directions() and timer is not None and not timer.is_delivered:
                 return  # ``_all_delivered()`` goes on
+            if self._is_client and not self.eof and self.close_sent is not None and self.close_received is not None:
+                return  # the server ends TCP first (RFC 6455, section 7.1.1); the timer ends it if the server does not
             self.move(Event.OUTPUT_ENDED)
             if transport.is_closing():  # since the peer's end of the stream; once more would break a TLS transport
                 return

@@ -137,6 +137,11 @@ def checked_url(url: StrOrURL) -> URL:
     return checked
 
 
+def shown(url: URL) -> str:
+    """Return ``url`` for the text of an error: without user, password and query, which may be secret."""
+    return f"{url.origin() if url.absolute else ''}{url.raw_path}"
+
+
 class Opening:
     """The arguments of one ``connect()``, which can open any number of sessions."""
 
@@ -166,7 +171,7 @@ class Opening:
                     response = await self._request(hop, key)
             except asyncio.TimeoutError:
                 if limit.expired():
-                    text = f"{hop.url} did not answer the handshake within {timeout:g} seconds (open_timeout)"
+                    text = f"{shown(hop.url)} did not answer the handshake within {timeout:g} seconds (open_timeout)"
                     raise asyncio.TimeoutError(text) from None
                 raise
             if response.status == 101:

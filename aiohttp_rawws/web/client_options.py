@@ -29,16 +29,12 @@ RESERVED_FIELDS = handshake.RESERVED_FIELDS | {"sec-websocket-key"}
 SINGLE_FIELDS = frozenset({"host", "origin", "user-agent", "authorization"})
 
 
-class ConnectOptionsDict(SessionOptionsDict, total=False):
-    """The options of ``connect()`` and ``connect_raw()`` as keyword arguments: those of a session, and of a client.
-
-    ``ConnectOptions`` says what each of them means.
-    """
+class TargetOptionsDict(SessionOptionsDict, total=False):
+    """What the options of ``connect()`` and of ``reconnecting()`` have in common."""
 
     protocols: Iterable[str]
     require_protocol: bool
     origin: str | None
-    headers: LooseHeaders | None
     params: QueryParameters
     extensions: Iterable[WebSocketExtensionFactory]
     offer: Iterable[str] | None
@@ -49,6 +45,15 @@ class ConnectOptionsDict(SessionOptionsDict, total=False):
     proxy_headers: LooseHeaders | None
     ssl: SSLContext | bool | Fingerprint
     server_hostname: str | None
+
+
+class ConnectOptionsDict(TargetOptionsDict, total=False):
+    """The options of ``connect()`` and ``connect_raw()`` as keyword arguments: those of a session, and of a client.
+
+    ``ConnectOptions`` says what each of them means.
+    """
+
+    headers: LooseHeaders | None
 
 
 @dataclass(frozen=True, kw_only=True)
