@@ -58,6 +58,7 @@ from .web.handlers import ManagedHandler, ManagedUpgradeDict, RawHandler, RawUpg
 from .web.options import BeforeUpgrade, PluginOptionsDict, RouteOptionsDict, WebSocketOptions
 from .web.origins import OriginCheck, Origins
 from .web.plugin import WEBSOCKETS, Sessions, WebSockets
+from .web.reconnecting import ReconnectOptionsDict, backoff, reconnecting, transient
 from .web.routing import RouteTableDef, WebSocketRouteDef, upgrade_handler, websocket, websocket_raw
 from .web.server_session import DefaultWebSocketServerSession, ServerSession, WebSocketServerSession
 from .web.setup import setup
@@ -137,6 +138,7 @@ __all__ = [
     "RawUpgradeDict",
     "RawWSError",
     "RawWebSocket",
+    "ReconnectOptionsDict",
     "RouteOptionsDict",
     "RouteTableDef",
     "Sendable",
@@ -161,6 +163,7 @@ __all__ = [
     "WebSockets",
     "WhenIdle",
     "ZlibBackend",
+    "backoff",
     "bounded",
     "broadcast",
     "connect",
@@ -168,9 +171,11 @@ __all__ = [
     "encode_header",
     "may_be_sent",
     "memory_pair",
+    "reconnecting",
     "run_managed",
     "run_session",
     "setup",
+    "transient",
     "upgrade_handler",
     "websocket",
     "websocket_raw",
