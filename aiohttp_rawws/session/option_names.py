@@ -43,6 +43,21 @@ ELSEWHERE = {
     # WebSocketUpgrade
     "install_extensions": "negotiate_extensions",
 }
+# The same for ``connect()`` and ``reconnecting()``, before the others.
+ELSEWHERE_FOR_CLIENTS = {
+    "additional_headers": "headers",
+    "allow_redirects": "max_redirects",
+    "auth": "headers, or user and password in the URL",
+    "extra_headers": "headers",
+    "handshake_timeout": "open_timeout",
+    "origins": "origin",
+    "protocol": "protocols, and require_protocol",
+    "proxy_auth": "proxy, with user and password in its URL",
+    "ssl_context": "ssl",
+    "subprotocol": "protocols",
+    "user_agent_header": "headers",
+    "websocket_handshake_timeout": "open_timeout",
+}
 PLACES = {
     **dict.fromkeys(("name", "negotiate_extensions", "protocol", "protocols"), "a route"),
     **dict.fromkeys(
@@ -64,6 +79,8 @@ def suggestion(name: str, valid: Collection[str]) -> str | None:
         An option, and where it belongs if that is not here. None if nothing is like it.
     """
     lower = name.lower()
+    if "open_timeout" in valid and lower in ELSEWHERE_FOR_CLIENTS:
+        return ELSEWHERE_FOR_CLIENTS[lower]
     text = ELSEWHERE.get(lower, lower if lower in PLACES else None)
     if text is None:
         bare = {option.replace("_", ""): option for option in valid}

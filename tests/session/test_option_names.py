@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 import aiohttp_rawws as rawws
-from aiohttp_rawws.session.option_names import ELSEWHERE, PLACES, did_you_mean, suggestion
+from aiohttp_rawws.session.option_names import ELSEWHERE, ELSEWHERE_FOR_CLIENTS, PLACES, did_you_mean, suggestion
 from aiohttp_rawws.session.options import names_of
 
 OF_SETUP = names_of(rawws.WebSocketOptions)
@@ -85,3 +85,12 @@ def test_the_options_that_the_tables_name_are_there() -> None:
 def test_a_name_that_is_valid_here_needs_no_place() -> None:
     assert suggestion("origin", OF_SETUP) == "origins"
     assert suggestion("compress", OF_SETUP) == ELSEWHERE["compress"]
+
+
+def test_for_clients() -> None:
+    of_clients = names_of(rawws.ConnectOptions)
+    for name, text in ELSEWHERE_FOR_CLIENTS.items():
+        assert suggestion(name, of_clients) == text
+        assert text.partition(",")[0] in of_clients
+    assert suggestion("subprotocols", of_clients) == "protocols"
+    assert suggestion("extra_headers", OF_SETUP) == "before_upgrade"

@@ -9,8 +9,9 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
+from aiohttp import ClientResponse, ClientSession, web
 from aiohttp.test_utils import make_mocked_request
+from yarl import URL
 
 import aiohttp_rawws as rawws
 from aiohttp_rawws import Frame, Opcode, testing
@@ -322,3 +323,38 @@ async def to_many(sessions: set[rawws.DefaultWebSocketServerSession]) -> None:
     assert_type(result.skipped, list[rawws.Session])
     rawws.broadcast(app[rawws.WEBSOCKETS].sessions, b"hi", policy="disconnect")
     assert_type((await rawws.broadcast(list(sessions), Frame.text("hi"), policy="wait")).delivered, int)
+
+
+# ---- clients ------------------------------------------------------------------------------
+
+
+async def fresh() -> dict[str, str]:
+    return {"Authorization": "Bearer x"}
+
+
+def never_again(end: Exception | rawws.CloseReason) -> float | None:
+    return None if isinstance(end, rawws.CloseReason) else rawws.transient(end)
+
+
+async def client(http: ClientSession) -> None:
+    async with rawws.connect_raw(http, "ws://example.org/", protocols=["v1"], open_timeout=5) as first:
+        assert_type(first, rawws.WebSocketClientSession)
+        async for frame in first:
+            assert_type(frame, Frame)
+    second = await rawws.connect(
+        http, URL("wss://example.org/"), headers={"X": "1"}, ping_interval=timedelta(seconds=5)
+    )
+    assert_type(second, rawws.DefaultWebSocketClientSession)
+    assert_type(second.protocol, str | None)
+    assert_type(second.response, ClientResponse)
+    await second.close()
+    async for third in rawws.reconnecting(http, "ws://example.org/", headers=fresh, again=never_again):
+        assert_type(third, rawws.DefaultWebSocketClientSession)
+    async for fourth in rawws.reconnecting(http, "ws://example.org/", managed=False, delays=lambda: iter([1.0])):
+        assert_type(fourth, rawws.WebSocketClientSession)
+    try:
+        await rawws.connect(http, "ws://example.org/", extensions=[rawws.PerMessageDeflate()], max_redirects=3)
+    except rawws.HandshakeRefused as refused:
+        assert_type(refused.retry_after, float | None)
+        assert_type(refused.body, bytes)
+        print(refused.status, refused.headers.get("Retry-After"), refused.history)

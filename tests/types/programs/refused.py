@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from aiohttp import web
+from aiohttp import ClientSession, web
 
 import aiohttp_rawws as rawws
 from aiohttp_rawws import Frame, testing
@@ -215,3 +215,26 @@ rawws.broadcast([object()], "x")  # refused
 rawws.broadcast(5, "x")  # refused
 rawws.broadcast(app[rawws.WEBSOCKETS].sessions, 5)  # refused
 rawws.broadcast(app[rawws.WEBSOCKETS].sessions, "x", policy="drop")  # refused
+
+
+# ---- clients ------------------------------------------------------------------------------
+
+
+async def client(http: ClientSession) -> None:
+    rawws.connect("ws://example.org/", "ws://example.org/")  # refused
+    rawws.connect(http, 5)  # refused
+    rawws.connect(http, "ws://example.org/", heartbeat=5)  # refused
+    rawws.connect(http, "ws://example.org/", protocols=5)  # refused
+    rawws.connect(http, "ws://example.org/", open_timeout="5")  # refused
+    rawws.connect_raw(http, "ws://example.org/", origins=None)  # refused
+    rawws.connect_raw(http, "ws://example.org/", headers=fresh)  # refused
+    rawws.reconnecting(http, "ws://example.org/", delays=5.0)  # refused
+    rawws.reconnecting(http, "ws://example.org/", again=fresh)  # refused
+    async with rawws.connect_raw(http, "ws://example.org/") as session:
+        session.request  # refused
+        await session.ping()  # refused
+
+
+async def fresh() -> dict[str, str]:
+    """Header fields."""
+    return {}
