@@ -36,7 +36,7 @@ NAMES = names_of(ConnectOptions)
 
 
 class Connecting(Generic[SessionT]):
-    """What ``connect_raw()`` and ``connect()`` return: ``await`` it for a session, or use it with ``async with``.
+    """The result of ``connect_raw()`` and ``connect()``: ``await`` it for a session, or use it with ``async with``.
 
     Nothing happens before that. Each ``await`` opens a session of its own. At the end of the block the session is
     closed: with 1000, or as ``close_exceptionally()`` says if the block raised.

@@ -22,7 +22,7 @@ BAD_GATEWAY = 502
 
 
 class Agreed(NamedTuple):
-    """What a 101 agrees to.
+    """The agreement of a 101.
 
     Attributes:
         protocol: The subprotocol, or None.
@@ -72,7 +72,7 @@ def check_answer(headers: MultiMapping[str], key: str, options: ConnectOptions) 
         options: The options of the client.
 
     Returns:
-        What the server agreed to.
+        The agreement.
 
     Raises:
         HandshakeError: The answer breaks the rules, so the connection must fail.

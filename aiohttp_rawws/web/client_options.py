@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
 QueryParameters = str | Mapping[str, Any] | Sequence[tuple[str, Any]] | None
-"""What ``aiohttp`` takes as ``params``."""
+"""The types that ``aiohttp`` takes as ``params``."""
 
 RESERVED_FIELDS = handshake.RESERVED_FIELDS | {"sec-websocket-key"}
 
@@ -30,7 +30,7 @@ SINGLE_FIELDS = frozenset({"host", "origin", "user-agent", "authorization"})
 
 
 class TargetOptionsDict(SessionOptionsDict, total=False):
-    """What the options of ``connect()`` and of ``reconnecting()`` have in common."""
+    """The options that ``connect()`` and ``reconnecting()`` have in common."""
 
     protocols: Iterable[str]
     require_protocol: bool

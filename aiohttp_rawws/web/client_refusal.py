@@ -27,7 +27,7 @@ class HandshakeRefused(HandshakeError):
         status: The HTTP status of the answer.
         text: The text of the error.
         headers: The header fields of the answer.
-        body: What was read of its body.
+        body: The part of its body that was read.
         history: The URLs that led here by redirects.
 
     Attributes:
@@ -50,10 +50,10 @@ class HandshakeRefused(HandshakeError):
     ) -> None:
         # Not that of HandshakeError, which makes an answer: a server may refuse with a status that is no error.
         RawWSError.__init__(self, text)
-        self.status = int(status)
+        self.status: int = int(status)
         self.headers = CIMultiDict() if headers is None else CIMultiDict(headers)
         self.body = body
-        self.history = tuple(history)
+        self.history: tuple[URL, ...] = tuple(history)
 
     @property
     def retry_after(self) -> float | None:
@@ -85,7 +85,7 @@ async def refused(
         response: A response that is no 101.
         time_left: Seconds that the body may take, or None for the default. Never more than that.
         history: The URLs that led here by redirects.
-        why: What to add to the text of the error. Default: empty.
+        why: Added to the text of the error. Default: empty.
     """
     body = bytearray()
     try:

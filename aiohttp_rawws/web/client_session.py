@@ -41,9 +41,9 @@ class WebSocketClientSession(WebSocketSession):
         previous_protocol: asyncio.BaseProtocol,
     ) -> None:
         super().__init__(transport, server=False, options=options, previous_protocol=previous_protocol)
-        self.response = response
-        self.protocol = protocol
-        self.history = history
+        self.response: aiohttp.ClientResponse = response
+        self.protocol: str | None = protocol
+        self.history: tuple[URL, ...] = history
 
 
 class DefaultWebSocketClientSession(DefaultWebSocketSession):

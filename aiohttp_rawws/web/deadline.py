@@ -6,7 +6,7 @@ import asyncio
 import sys
 
 if sys.version_info >= (3, 11):
-    deadline = asyncio.timeout
+    from asyncio import timeout as deadline
 else:
 
     class deadline:  # it stands for a function
@@ -26,7 +26,7 @@ else:
             self._task: asyncio.Task[object] | None = None
 
         def expired(self) -> bool:
-            """Whether the time was over before the block ended."""
+            """True if the time was over before the block ended."""
             return self._expired
 
         async def __aenter__(self) -> deadline:

@@ -15,18 +15,18 @@ import aiohttp
 from aiohttp.typedefs import LooseHeaders, StrOrURL
 
 from ..errors import HandshakeError
+from ..session.logtext import escaped
 from ..session.options import check_bool, check_seconds
 from ..wire.codes import CloseCode, CloseReason
 from .client import Connecting, connect, connect_raw
 from .client_options import TargetOptionsDict
 from .client_refusal import HandshakeRefused
 from .client_session import ClientSessionKind, DefaultWebSocketClientSession, WebSocketClientSession
-from .logtext import escaped
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-logger = logging.getLogger("aiohttp_rawws")
+logger: logging.Logger = logging.getLogger("aiohttp_rawws")
 
 FreshHeaders = LooseHeaders | Callable[[], LooseHeaders | Awaitable[LooseHeaders]] | None
 """Header fields, or a function, sync or async, that returns those for the next try."""
@@ -48,7 +48,7 @@ PERMANENT = (
 
 
 def backoff() -> Iterator[float]:
-    """Yield delays for ever: random ones between 0 and 1, 2, 4 ... 60 seconds ("full jitter")."""
+    """Yield delays forever: random ones between 0 and 1, 2, 4 ... 60 seconds ("full jitter")."""
     longest = FIRST_DELAY
     while True:
         yield random.uniform(0.0, longest)
@@ -74,7 +74,7 @@ def transient(end: Exception | CloseReason) -> float | None:
 
 
 def is_temporary(status: int) -> bool:
-    """Whether a later try may get another answer than ``status``."""
+    """Return True if a later try may get another answer than ``status``."""
     return status >= 500 or status in TEMPORARY
 
 

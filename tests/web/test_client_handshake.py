@@ -16,6 +16,7 @@ from yarl import URL
 
 import aiohttp_rawws as rawws
 from aiohttp_rawws import Frame, HandshakeError, HandshakeRefused, Opcode, PerMessageDeflate, connect, connect_raw
+from aiohttp_rawws.web import client_refusal
 
 from ..tools.hand_server import HandPeer, hand_server
 from ..tools.peers import BINARY, CLOSE, PING, TEXT, certificates, frame, serving
@@ -376,6 +377,7 @@ async def test_c08_status_fields_and_body(http: aiohttp.ClientSession) -> None:
             assert (refused.status, refused.headers["x-why"], refused.body) == (403, "no token", b"no entry\n")
             assert "403 Forbidden" in str(refused)
         assert server.connections == 1
+        await http.close()  # else its pool would keep the connection open for 15 seconds
 
 
 async def test_c08_at_most_64_kib(http: aiohttp.ClientSession) -> None:
@@ -475,8 +477,11 @@ async def test_c09_the_client_session_works_after_a_refusal() -> None:
 
 
 @pytest.mark.parametrize("open_timeout", [10, None])
-async def test_c10_a_200_is_a_refusal(http: aiohttp.ClientSession, open_timeout: float | None) -> None:
+async def test_c10_a_200_is_a_refusal(
+    http: aiohttp.ClientSession, open_timeout: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A 200 instead of the 101 is a refusal and no hang, even if its body has no end."""
+    monkeypatch.setattr(client_refusal, "BODY_TIMEOUT", 1.0)
 
     async def script(peer: HandPeer) -> None:
         await peer.request()
@@ -607,6 +612,7 @@ async def test_c11_max_redirects(http: aiohttp.ClientSession) -> None:
         with pytest.raises(HandshakeRefused, match="more than 3 redirects") as caught:
             await connect_raw(http, server.url, max_redirects=3)
         assert len(caught.value.history) == 3
+        await http.close()  # else its pool would keep the connection open for 15 seconds
 
 
 # ---- C23, C25: what is sent ---------------------------------------------------------------
