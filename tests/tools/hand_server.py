@@ -27,6 +27,11 @@ class HandPeer(Peer):
     line = ""
     fields: CIMultiDict[str]
 
+    async def send(self, *data: bytes) -> None:
+        if self.writer.transport.is_closing():
+            raise ConnectionResetError("the client has gone")  # uvloop would raise a RuntimeError
+        await super().send(*data)
+
     async def request(self) -> CIMultiDict[str]:
         """Read the head of the next request."""
         head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), TIMEOUT)
