@@ -22,10 +22,17 @@ class ClientConnection(asyncio.BaseProtocol):
     closed, once, and so the place in the connector is free again.
     """
 
-    __slots__ = ("_client_session", "_http", "_response", "_session", "_timers")
+    __slots__ = ("_client_session", "_http", "_response", "_session", "_timers", "_transport")
 
-    def __init__(self, client_session: aiohttp.ClientSession, response: aiohttp.ClientResponse, http: Any) -> None:
+    def __init__(
+        self,
+        client_session: aiohttp.ClientSession,
+        response: aiohttp.ClientResponse,
+        http: Any,
+        transport: asyncio.Transport,
+    ) -> None:
         self._client_session = client_session
+        self._transport = transport
         self._response: aiohttp.ClientResponse | None = response
         self._http = http
         self._session: ClientSessionKind | None = None
@@ -49,6 +56,7 @@ class ClientConnection(asyncio.BaseProtocol):
         if timers is not None:
             timers.stop()
         response, self._response = self._response, None
+        self._transport.close()  # else the TLS transport of Python 3.10 warns if the server has closed
         try:
             self._http.connection_lost(exc)
         finally:
@@ -113,7 +121,7 @@ def take_over(
     http.read_timeout = None  # sock_read, which is about HTTP
     early = EarlyBytes()
     http.set_parser(early, None)  # end its timer, deliver the early bytes and resume reading
-    connection = ClientConnection(client_session, response, http)
+    connection = ClientConnection(client_session, response, http, transport)
     http.transport = ClientTransport(transport, connection)
     raw = WebSocketClientSession(
         transport,

@@ -337,3 +337,24 @@ async def test_c35_our_own_server(http: aiohttp.ClientSession) -> None:
                 await session.send(b"ab" * (size // 2))
                 assert (await session.receive(RECEIVE)).payload == b"ab" * (size // 2)
         assert session.close_state.clean
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_c35_aiofastnet(tls: bool) -> None:
+    """Over the transports of aiofastnet."""
+    aiofastnet = pytest.importorskip("aiofastnet")
+
+    async def run() -> None:
+        async with serving(application(), tls=tls) as served, aiohttp.ClientSession() as http:
+            url = f"{'wss' if tls else 'ws'}://localhost:{served.port}/"
+            for connecting in (connect_raw, connect):
+                async with connecting(http, url, ssl=certificates()[1] if tls else True) as session:
+                    raw: Any = getattr(session, "raw", session)
+                    assert "aiofastnet" in type(raw.transport).__module__
+                    await talk(session)
+
+    loop = aiofastnet.loop_factory()()
+    try:
+        loop.run_until_complete(asyncio.wait_for(run(), RECEIVE))
+    finally:
+        loop.close()
