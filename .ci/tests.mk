@@ -10,7 +10,8 @@ ONCE := $(addprefix tests/, wire/test_codes.py wire/test_encoder.py wire/test_fr
     web/test_handshake.py web/test_options_named.py web/test_options_documented.py system/test_layering.py \
     system/test_security_page.py system/test_docs.py system/test_english.py system/test_demos.py \
     system/test_demos_rsv2_extension.py tools/test_clock.py tools/test_limits_of_tests.py \
-    system/test_packaging.py web/test_option_types.py types/test_types.py neighbours)
+    system/test_packaging.py web/test_option_types.py types/test_types.py neighbours \
+    web/test_client_handshake.py web/test_client_reconnecting.py system/test_english.py system/test_faq.py)
 # SLICE: what runs on every Python: codecs, state machines, sessions, and where handlers run.
 SLICE := tests/tools/test_clock.py tests/system/test_state_machines.py tests/extensions/test_deflate.py \
     tests/web/test_placement.py tests/web/test_unaware_handlers.py tests/web/test_takeover.py \

@@ -30,6 +30,8 @@ def keeps_early_bytes(headers: MultiMapping[str]) -> bool:
 class EarlyBytes:
     """A parser for ``RequestHandler.set_parser()``, which gives it the bytes that followed the handshake."""
 
+    __slots__ = ("received",)
+
     def __init__(self) -> None:
         self.received: list[bytes] = []
 

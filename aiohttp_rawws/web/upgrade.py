@@ -103,6 +103,8 @@ class WebSocketUpgrade(CheckedUpgrade):
         ValueError: An option is out of range, or a subprotocol is not a token.
     """
 
+    __slots__ = ("_app", "_connection", "_error", "_handle", "_managed", "_pending_session", "_session")
+
     @overload
     def __init__(
         self,
