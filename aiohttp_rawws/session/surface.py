@@ -25,6 +25,7 @@ from .converters import JSONConverter, deserialized, require_converter, serializ
 from .logtext import address_of
 from .options import SessionOptions, check_seconds
 from .reasons import leaves_of, reason_for_exception
+from .receive_timeout import within
 from .state import CloseState, SessionStats
 
 if TYPE_CHECKING:
@@ -88,12 +89,10 @@ class Surface(endpoint.Endpoint):
         return cast(Frame, self._take())
 
     async def _receive_within(self, timeout: float | timedelta) -> Frame:
-        """``receive(timeout)``. Both ways to wait leave what arrives too late in the queue."""
+        """``receive(timeout)``."""
         seconds = check_seconds("timeout", timeout)
-        if sys.version_info >= (3, 11):
-            async with asyncio.timeout(seconds):
-                return cast(Frame, await receiving(self, False))
-        return cast(Frame, await asyncio.wait_for(receiving(self, False), seconds))
+        assert seconds is not None
+        return cast(Frame, await within(self._loop, seconds, receiving(self, False)))
 
     @property
     def incoming(self) -> Incoming:
