@@ -512,7 +512,7 @@ async def test_origins(use: Any, caplog: pytest.LogCaptureFixture) -> None:
         assert (await served.ask("/", {"Origin": same})).status == 403  # the Host names another port
         assert (await served.ask("/", {"Origin": "null"})).status == 403
     refusals = [record for record in caplog.records if record.name == "aiohttp_rawws" and "origin" in record.msg]
-    assert [record.levelno for record in refusals] == [logging.WARNING] * 2  # the first ones
+    assert len(refusals) == 2  # test_refused_origins.py has their levels
     async with serving(use(origins=None)) as served, served.peer() as peer:
         await peer.open("/", {"Origin": "null"})
         await peer.frame()
