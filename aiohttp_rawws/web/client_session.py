@@ -12,6 +12,7 @@ from yarl import URL
 from ..session.managed import DefaultWebSocketSession
 from ..session.raw import WebSocketSession
 from .client_options import ConnectOptions
+from .logtext import described_response
 
 if TYPE_CHECKING:
     from ..extensions.base import WebSocketExtension
@@ -44,6 +45,9 @@ class WebSocketClientSession(WebSocketSession):
         self.response: aiohttp.ClientResponse = response
         self.protocol: str | None = protocol
         self.history: tuple[URL, ...] = history
+
+    def _described(self) -> str:
+        return described_response(self.response, self.transport)
 
 
 class DefaultWebSocketClientSession(DefaultWebSocketSession):

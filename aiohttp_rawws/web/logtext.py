@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from aiohttp import web
+from aiohttp import ClientResponse, web
 
 from ..session.logtext import address_of, shortened
 
-__all__ = ["described", "shortened"]
+__all__ = ["described", "described_response", "shortened"]
 
 
 def described(request: web.BaseRequest, transport: asyncio.BaseTransport | None = None) -> str:
@@ -25,3 +25,12 @@ def described(request: web.BaseRequest, transport: asyncio.BaseTransport | None 
     if remote and peer != remote and not peer.startswith((f"{remote}:", f"[{remote}]:")):
         peer = f"{remote} via {peer}"
     return f"{shortened(request.method, 20)} {shortened(request.rel_url.raw_path)} from {peer}"
+
+
+def described_response(response: ClientResponse, transport: asyncio.BaseTransport) -> str:
+    """Return method, URL and peer of what a client has opened: ``GET http://example.org/chat with 192.0.2.1:80``.
+
+    User, password and query are left out, because they may be secret.
+    """
+    url = response.url.with_user(None).with_query(None)
+    return f"{shortened(response.method, 20)} {shortened(url)} with {address_of(transport)}"

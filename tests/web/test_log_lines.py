@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -182,6 +183,20 @@ async def test_repr(kind: str) -> None:
     assert is_open.replace("%1b", "%1B") == f"<{name} {about}, open, 0 {items} waiting>"
     assert is_over.replace("%1b", "%1B") == f"<{name} {about}, ended (1000), 0 {items} waiting>"
     seen.clear()
+
+
+async def test_repr_of_clients() -> None:
+    app = web.Application()
+    rawws.setup(app)
+    app.add_routes([rawws.websocket("/room/{name}", echo)])
+    async with serving(app) as served, aiohttp.ClientSession() as http:
+        url = f"ws://user:password@{served.host}:{served.port}/room/lobby?token=secret"
+        about = f"GET http://{served.host}:{served.port}/room/lobby with {served.host}:{served.port}"
+        async with rawws.connect_raw(http, url) as raw:
+            assert repr(raw).replace("ws:", "http:") == f"<WebSocketClientSession {about}, open, 0 frames waiting>"
+            await raw.close()
+        async with rawws.connect(http, url) as managed:
+            assert repr(managed).replace("ws:", "http:").startswith(f"<DefaultWebSocketClientSession {about}, open, ")
 
 
 async def test_repr_without_a_request() -> None:
