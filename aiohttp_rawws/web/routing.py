@@ -54,7 +54,10 @@ def aiohttp_handler(
     route_options = RouteOptions(options)
     protocols = checked_protocols(protocol, protocols)
 
-    def upgrade_of(request: web.Request) -> WebSocketUpgrade:
+    def upgrade_of(request: object) -> WebSocketUpgrade:
+        if not isinstance(request, web.BaseRequest):
+            name = getattr(handler, "__name__", handler)
+            raise TypeError(f"{name}() takes a request, not {request!r}: it is {IS_MADE_HERE}")
         response = WebSocketUpgrade(
             request, protocol, negotiate_extensions, handle=handler, protocols=protocols, managed=managed
         )
@@ -65,8 +68,6 @@ def aiohttp_handler(
     async def upgrade(
         request: web.Request, *, upgrade_of: Callable[[web.Request], WebSocketUpgrade] = upgrade_of
     ) -> web.StreamResponse:
-        if not isinstance(request, web.BaseRequest):
-            raise TypeError(f"{upgrade.__name__}() takes a request, not {request!r}: it is {IS_MADE_HERE}")
         response = upgrade_of(request)
         running = await response.begin()  # as run(), with a coroutine less
         if running is not None:
