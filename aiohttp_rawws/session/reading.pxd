@@ -24,7 +24,7 @@ cdef class ReadingHalf(OutgoingHalf):
     cdef public bint listen_awaited
     cdef bint _overflow_in_closes
     cdef readonly bint paused_by_user
-    cdef bint _reading_paused
+    cdef readonly bint reading_paused
     cdef public bint answers_violations
     cdef public bint failure_reported
     cdef readonly long long frames_received

@@ -49,7 +49,6 @@ class ReadingHalf(OutgoingHalf):
         "_on_done",
         "_overflow_in_closes",
         "_pending_close",
-        "_reading_paused",
         "_untransformed",
         "answers_violations",
         "failure_reported",
@@ -61,6 +60,7 @@ class ReadingHalf(OutgoingHalf):
         "parser",
         "paused_by_user",
         "queue",
+        "reading_paused",
     )
 
     def __init__(
@@ -92,7 +92,7 @@ class ReadingHalf(OutgoingHalf):
         self._done_waiters: list[asyncio.Future[None]] | None = None
         self.failure_reported: bool = False  # ``failure`` has been raised or logged
         self.paused_by_user: bool = False
-        self._reading_paused = False
+        self.reading_paused: bool = False  # the transport does not read
         self.frame_log: FrameLog | None = None  # if it is written for this connection
         self.answers_violations: bool = options.on_violation == "close"
         self._close_timeout = options.close_timeout
@@ -107,8 +107,8 @@ class ReadingHalf(OutgoingHalf):
         wanted = self.receive_phase == OPEN and (
             self.queue.full or self.paused_by_user or (self.listener is not None and self.in_place and self.is_full())
         )
-        if wanted != self._reading_paused and not self.eof and not self.is_lost():
-            self._reading_paused = wanted
+        if wanted != self.reading_paused and not self.eof and not self.is_lost():
+            self.reading_paused = wanted
             if wanted:
                 self.transport.pause_reading()
             else:

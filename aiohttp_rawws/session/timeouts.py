@@ -108,7 +108,7 @@ class SessionTimers:
         idle = self._session.options.idle_timeout
         if idle is not None:
             received = connection.bytes_received
-            if received != self._received or not connection.transport.is_reading():
+            if received != self._received or connection.reading_paused:
                 self._received = received
                 self._quiet_since = now
             elif now - self._quiet_since >= idle:

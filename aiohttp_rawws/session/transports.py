@@ -8,6 +8,8 @@ import socket
 import struct
 from weakref import WeakSet
 
+# Not write_eof() and is_reading(), which the TLS transport of Python 3.10 does not have: the first is only called where
+# can_write_eof() is true.
 METHODS = (
     "set_protocol",
     "get_protocol",
@@ -16,9 +18,7 @@ METHODS = (
     "get_write_buffer_size",
     "pause_reading",
     "resume_reading",
-    "is_reading",
     "can_write_eof",
-    "write_eof",
     "is_closing",
     "close",
     "abort",
