@@ -3,8 +3,8 @@
 # ONCE: tests that the run on the Python core leaves out, because it would repeat the run on the compiled core: tests
 # that run on both codecs each time, and tests of what has one source and comes before the first frame (routes, origins,
 # handshake of servers and clients, options, extension headers), of clients, whose sessions are those of the server, and
-# of what stands beside the package (documentation, demos, packaging, other libraries
-# and servers, the suite itself). If there is no compiled core, the only run has everything.
+# of what stands beside the package (documentation, demos, packaging, other libraries and servers, the suite itself). If
+# there is no compiled core, the only run has everything.
 ONCE := $(addprefix tests/, wire/test_codes.py wire/test_encoder.py wire/test_frames.py \
     wire/test_headers.py wire/test_limits.py wire/test_masking.py wire/test_parser.py \
     extensions/test_header.py extensions/test_negotiation.py web/test_routing.py web/test_origins.py \
@@ -13,8 +13,7 @@ ONCE := $(addprefix tests/, wire/test_codes.py wire/test_encoder.py wire/test_fr
     system/test_demos_rsv2_extension.py tools/test_clock.py tools/test_limits_of_tests.py \
     system/test_packaging.py web/test_option_types.py types/test_types.py neighbours \
     $(addprefix web/, test_client_handshake.py test_client_life.py test_client_reconnecting.py test_client_ways.py \
-    test_log_lines.py test_refused_origins.py test_transports.py test_upgrade.py) system/test_english.py \
-    system/test_faq.py)
+    test_log_lines.py test_refused_origins.py test_transports.py test_upgrade.py) system/test_faq.py)
 # SLICE: what runs on every Python: codecs, state machines, sessions, and where handlers run.
 SLICE := tests/tools/test_clock.py tests/system/test_state_machines.py tests/extensions/test_deflate.py \
     tests/web/test_placement.py tests/web/test_unaware_handlers.py tests/web/test_takeover.py \
