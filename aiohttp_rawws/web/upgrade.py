@@ -346,6 +346,9 @@ async def _fail(error: Exception, session: object) -> None:
 
 
 def _comes_from(exc: BaseException | None, origin: BaseException) -> bool:
-    while exc is not None and exc is not origin:
+    """Return True if ``exc`` is ``origin``, or was raised because of it. A chain may be a circle."""
+    passed: set[int] = set()
+    while exc is not None and exc is not origin and id(exc) not in passed:
+        passed.add(id(exc))
         exc = exc.__cause__ or exc.__context__
     return exc is origin
