@@ -21,6 +21,7 @@ from .phases import Event
 from .queues import IncomingQueue
 from .reasons import reason_of
 from .send_queue import SendQueue
+from .transports import bytes_unsent
 
 if TYPE_CHECKING:
     from ..extensions.base import ExtensionPipeline
@@ -222,7 +223,7 @@ class OutgoingHalf(SendQueue):
         if self.dropped:
             return 0
         waiting = 0 if self._queue_out is None else self._queue_out.size_of_all()
-        held = self.transport.get_write_buffer_size() + kernel_queue(self.transport)
+        held = bytes_unsent(self.transport) + kernel_queue(self.transport)
         return int(self.encoder.size + waiting + held)
 
     def bytes_taken(self) -> int:
@@ -232,7 +233,7 @@ class OutgoingHalf(SendQueue):
         count = acknowledged(self.transport)
         if count is not None:
             return count
-        held = self.transport.get_write_buffer_size() + kernel_queue(self.transport)
+        held = bytes_unsent(self.transport) + kernel_queue(self.transport)
         return int(self.bytes_sent - held)
 
     def drain(self) -> None:

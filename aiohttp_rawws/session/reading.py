@@ -16,6 +16,7 @@ from .logtext import address_of
 from .outgoing import OutgoingHalf
 from .phases import Event, ReceivePhase
 from .queues import IncomingQueue
+from .transports import set_reading
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -109,10 +110,7 @@ class ReadingHalf(OutgoingHalf):
         )
         if wanted != self.reading_paused and not self.eof and not self.is_lost():
             self.reading_paused = wanted
-            if wanted:
-                self.transport.pause_reading()
-            else:
-                self.transport.resume_reading()
+            set_reading(self.transport, not wanted)
 
     # ---- waking -----------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .options import SessionOptions, SessionOptionsDict
 from .raw import WebSocketSession
+from .transports import bytes_unsent
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -129,7 +130,7 @@ class StreamTransport(asyncio.Transport):
     def _buffered(self) -> int:
         """Return the bytes that the writer has not sent. If that is unknown, return 1, so that drain() is called."""
         transport = getattr(self._writer, "transport", None)
-        return 1 if transport is None else transport.get_write_buffer_size()
+        return 1 if transport is None else bytes_unsent(transport)
 
     async def _drain(self) -> None:
         try:
@@ -151,7 +152,7 @@ class StreamTransport(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         transport = getattr(self._writer, "transport", None)
-        return self._undrained if transport is None else transport.get_write_buffer_size()
+        return self._undrained if transport is None else bytes_unsent(transport)
 
     def can_write_eof(self) -> bool:
         asked = getattr(self._writer, "can_write_eof", None)

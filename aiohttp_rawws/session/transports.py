@@ -91,6 +91,39 @@ def attach(transport: asyncio.Transport, protocol: asyncio.BaseProtocol, *, high
         raise TypeError(f"This transport cannot carry a session: {name_of(transport)}: {exc!r}") from exc
 
 
+# The TLS transport of Python 3.10 drops its TCP transport one iteration of the loop before it reports the loss. In
+# between, some of its methods raise AttributeError.
+
+
+def is_broken(transport: asyncio.Transport) -> bool:
+    """True if ``transport`` is lost and has not reported it yet, as far as it shows."""
+    try:
+        transport.get_write_buffer_size()
+    except AttributeError:
+        return True
+    return False
+
+
+def bytes_unsent(transport: asyncio.Transport) -> int:
+    """Bytes in the buffer of ``transport``; 0 if it is broken."""
+    try:
+        return transport.get_write_buffer_size()
+    except AttributeError:
+        return 0
+
+
+def set_reading(transport: asyncio.Transport, reading: bool) -> None:
+    """Resume or pause reading; nothing if ``transport`` is broken."""
+    try:
+        if reading:
+            transport.resume_reading()
+        else:
+            transport.pause_reading()
+    except AttributeError:
+        if not is_broken(transport):
+            raise
+
+
 def reset_when_closed(transport: asyncio.Transport) -> None:
     """Have the TCP connection under ``transport`` end with a reset when it is closed. Others are left as they are."""
     opened = transport.get_extra_info("socket")

@@ -9,6 +9,7 @@ import aiohttp
 from yarl import URL
 
 from ..session.timeouts import SessionTimers, start_timers
+from ..session.transports import is_broken
 from .client_handshake import Agreed, bad_answer
 from .client_options import ConnectOptions
 from .client_session import ClientSessionKind, DefaultWebSocketClientSession, WebSocketClientSession
@@ -116,7 +117,7 @@ def take_over(
         raise bad_answer("aiohttp does not see an upgrade in it")
     http: Any = borrowed.protocol
     transport: Any = borrowed.transport
-    if http is None or transport is None or transport.is_closing():
+    if http is None or transport is None or transport.is_closing() or is_broken(transport):
         raise ConnectionResetError("the connection was lost before the WebSocket was open")
     http.read_timeout = None  # sock_read, which is about HTTP
     early = EarlyBytes()

@@ -9,6 +9,7 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from ..extensions.base import WebSocketExtension
+from ..session.transports import is_broken
 from .options import WebSocketOptions
 from .server_connection import HTTPTransport, ServerConnection
 from .server_session import WebSocketServerSession
@@ -68,7 +69,7 @@ def pause_reading(request: web.BaseRequest) -> bool:
         False if the connection is closing, and nothing was done.
     """
     transport = request.transport
-    if transport is None or transport.is_closing():
+    if transport is None or transport.is_closing() or is_broken(transport):
         return False
     transport.pause_reading()
     return True
@@ -88,7 +89,7 @@ def take_over(request: web.BaseRequest, paused: bool = False) -> Takeover:
     """
     http: Any = request.protocol
     transport = request.transport
-    if transport is None:
+    if transport is None or is_broken(transport):
         raise ConnectionResetError("The connection was lost before the WebSocket was open")
     early = EarlyBytes()
     http.set_parser(early)  # accept the upgrade, deliver the early bytes and resume reading

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from aiohttp_rawws import Frame, SessionClosed
+from aiohttp_rawws import ConnectionLost, Frame, SessionClosed, bounded
 from aiohttp_rawws.session import delivery
 from aiohttp_rawws.session.connection import LINGER
 from aiohttp_rawws.session.delivery import (
@@ -184,6 +184,30 @@ async def test_a_peer_that_takes_less_is_dropped(ending: str) -> None:
         await take_at(line, SLOW)
         assert is_time_of(T, began)
         assert line.aborted and session.connection.limit == "close_timeout"
+
+
+@each_ending
+async def test_a_transport_that_is_lost_and_has_yet_to_report_it(ending: str) -> None:
+    """As the TLS transport of Python 3.10, for an iteration of the loop: the timers must not fail then."""
+    async with sent_and_ending(ending) as (_session, line, task):
+        line.take(10)
+        line.broken = True
+        await asyncio.sleep(T / 2)
+        assert not line.lost
+        line.lose(ConnectionResetError())
+        await bounded_wait(task, 2 * T)
+
+
+async def test_reading_is_not_paused_or_resumed_on_such_a_transport() -> None:
+    async with on_a_line("raw", incoming=bounded(2)) as (session, line):
+        line.broken = True
+        line.give(peers.frame(peers.TEXT, b"x") * 5)
+        assert session.connection.reading_paused
+        assert [(await session.receive()).payload for _ in range(5)] == [b"x"] * 5
+        assert not session.connection.reading_paused
+        line.lose()
+        with pytest.raises(ConnectionLost):
+            await session.receive()
 
 
 @each_ending

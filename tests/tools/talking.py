@@ -159,6 +159,7 @@ class Line(asyncio.Transport):
         has_ended: Our side of the stream was ended.
         lost: The connection is gone.
         aborted: ... because this side dropped it.
+        broken: It is lost and has yet to report that, as a TLS transport of Python 3.10 in between.
         writes: How often something was written.
         high: Bytes above which the session has to pause.
     """
@@ -167,7 +168,7 @@ class Line(asyncio.Transport):
         super().__init__(extra or {})
         self.held = bytearray()
         self.taken = bytearray()
-        self.has_ended = self.lost = self.aborted = False
+        self.has_ended = self.lost = self.aborted = self.broken = False
         self.writes = 0
         self._loop = asyncio.get_running_loop()
         self._can_write_eof = can_write_eof
@@ -191,6 +192,7 @@ class Line(asyncio.Transport):
         self.high, self._low = high or 64 * 1024, low or 16 * 1024
 
     def get_write_buffer_size(self) -> int:
+        self._ask_inner()
         return len(self.held)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -212,10 +214,16 @@ class Line(asyncio.Transport):
         return self._reading
 
     def pause_reading(self) -> None:
+        self._ask_inner()
         self._reading = False
 
     def resume_reading(self) -> None:
+        self._ask_inner()
         self._reading = True
+
+    def _ask_inner(self) -> None:
+        if self.broken:
+            raise AttributeError("'NoneType' object has no attribute of that name")
 
     def close(self) -> None:
         self._closing = True
