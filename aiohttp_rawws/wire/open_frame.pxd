@@ -24,6 +24,7 @@ cdef class OpenFrame:
     cdef Frame frame(self)
     cdef long long missing(self) noexcept
 
+    cdef Py_ssize_t _fitting(self, Py_ssize_t room) noexcept
     cdef int _grow(self, Py_ssize_t least) except -1
     cdef int _allocate(self) except -1
     cdef int _reallocate(self, Py_ssize_t size) except -1

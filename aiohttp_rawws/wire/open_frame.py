@@ -37,7 +37,7 @@ class OpenFrame:
         if in_chunks:
             self.announced = header_of(head, kind, length, key)
         else:
-            self.payload = bytearray(min(length, max(2 * size, shared.FIRST_ROOM)))
+            self.payload = bytearray(self._fitting(max(4 * size, shared.FIRST_ROOM)))
 
     def chunk(self, data: bytes | bytearray) -> FrameChunk:
         """Turn the next bytes of the payload into a chunk."""
@@ -78,4 +78,8 @@ class OpenFrame:
     def _grow(self, least: int) -> None:
         """Make room for ``least`` bytes or more. In a new object: the loop may still hold a view of this one."""
         room = len(self.payload)
-        self.payload = self.payload + bytes(min(self.length, max(least, 2 * room)) - room)
+        self.payload = self.payload + bytes(self._fitting(max(least, 2 * room)) - room)
+
+    def _fitting(self, room: int) -> int:
+        """Return ``room``, or all that the payload needs if that is little more: the last bytes save a read."""
+        return self.length if self.length - room <= shared.LARGE else room

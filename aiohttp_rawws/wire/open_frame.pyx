@@ -47,7 +47,7 @@ cdef OpenFrame open_frame(Header* header, int kind, Py_ssize_t size, bint in_chu
     if in_chunks:
         frame.announced = header_of(header.head, kind, header.length, header.key)
     else:
-        frame._room = <Py_ssize_t>min(header.length, <long long>max(2 * size, FIRST_ROOM))
+        frame._room = frame._fitting(max(4 * size, FIRST_ROOM))
         frame._allocate()
     return frame
 
@@ -110,8 +110,12 @@ cdef class OpenFrame:
             keep_payload(<object>self._payload)
         return make_frame(self._header.head, self._kind, <bytes>self._payload, self._header.key)
 
+    cdef Py_ssize_t _fitting(self, Py_ssize_t room) noexcept:
+        """Return ``room``, or all that the payload needs if that is little more."""
+        return <Py_ssize_t>self._header.length if self._header.length - room <= LARGE else room
+
     cdef int _grow(self, Py_ssize_t least) except -1:
-        cdef Py_ssize_t room = <Py_ssize_t>min(self._header.length, <long long>max(least, 2 * self._room))
+        cdef Py_ssize_t room = self._fitting(max(least, 2 * self._room))
         if room > self._allocated:
             self._reallocate(room)
         self._room = room
