@@ -54,7 +54,7 @@ class Workload:
 
 @dataclass
 class Sample:
-    """One run: messages per second, seconds of the server's CPU per message, latencies in microseconds."""
+    """One run: messages per second, the server's CPU seconds and page faults per message, latencies in microseconds."""
 
     rate: float
     cpu: float
@@ -62,6 +62,7 @@ class Sample:
     p99: float
     busy: float  # share of its core that the server used
     load_busy: float  # and the load generator of its own
+    faults: float  # minor page faults of the server per message
     raw: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -76,6 +77,7 @@ class Sample:
             p99=raw["p99_us"],
             busy=raw["server_cpu"] / seconds,
             load_busy=raw["load_cpu"] / seconds,
+            faults=raw["server_faults"] / messages,
             raw=raw,
         )
 

@@ -86,6 +86,18 @@ static uint64_t server_cpu(void) {
     return options.pid && !clock_getcpuclockid(options.pid, &clock) ? time_of(clock) : 0;
 }
 
+/* Minor page faults of the server so far; 0 when they are not known. */
+static unsigned long server_faults(void) {
+    char path[64];
+    unsigned long faults = 0;
+    snprintf(path, sizeof path, "/proc/%d/stat", options.pid);
+    FILE *file = options.pid ? fopen(path, "r") : NULL;
+    if (!file) return 0;
+    if (fscanf(file, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %lu", &faults) != 1) faults = 0;
+    fclose(file);
+    return faults;
+}
+
 static long server_rss(void) {
     char path[64];
     long pages = 0;
@@ -333,6 +345,7 @@ static void run(void) {
     }
     double warm_up = options.warm_up >= 0 ? options.warm_up : options.seconds * 0.2;
     uint64_t start = now(), from = 0, cpu = 0, own = 0, before = 0, seen = 0, progress = start, t;
+    unsigned long faults = 0;
     uint64_t warm = start + (uint64_t)(warm_up * 1e9), end = UINT64_MAX;
     uint64_t first_replies = (uint64_t)options.connections * (uint64_t)options.depth;
     if (options.mode == BROADCAST) {
@@ -344,6 +357,7 @@ static void run(void) {
         struct epoll_event events[512];
         if (!counting && t >= warm && completed >= first_replies) {
             counting = true, from = now(), before = completed, cpu = server_cpu(), own = own_cpu();
+            faults = server_faults();
             end = from + (uint64_t)(options.seconds * 1e9);
         }
         int n = epoll_wait(poller, events, 512, 50);
@@ -355,11 +369,12 @@ static void run(void) {
         }
     }
     uint64_t spent = server_cpu() - cpu, own_spent = own_cpu() - own, messages = completed - before;
+    faults = server_faults() - faults;
     double seconds = (double)(now() - from) / 1e9;
     printf("{\"messages\": %llu, \"seconds\": %.6f, \"rate\": %.1f, \"bytes\": %zu, \"p50_us\": %.2f, \"p99_us\": %.2f, "
-           "\"server_cpu\": %.6f, \"load_cpu\": %.6f}\n",
+           "\"server_cpu\": %.6f, \"load_cpu\": %.6f, \"server_faults\": %lu}\n",
            (unsigned long long)messages, seconds, (double)messages / seconds, options.size, percentile(0.5),
-           percentile(0.99), (double)spent / 1e9, (double)own_spent / 1e9);
+           percentile(0.99), (double)spent / 1e9, (double)own_spent / 1e9, faults);
 }
 
 /* ---- idle connections ---- */

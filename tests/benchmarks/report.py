@@ -32,38 +32,66 @@ def target(row: Row) -> str:
     return f"{'≤' if row.at_most else '≥'} {row.target:g}"
 
 
-def line(row: Row, result: dict[str, Any]) -> list[str]:
-    label = f"{PROGRAMS[row.ours].name} / {PROGRAMS[row.peer].name}"
+def verdict(row: Row, result: dict[str, Any]) -> str:
     if "error" in result:
-        return [row.work, label, target(row), "—", "—", "—", "—", "failed"]
-    ours, peer = result["ours"], result["peer"]
-    return [
-        row.work,
-        label,
-        target(row),
-        spread(result["ratio"]),
-        spread(result["cpu_ratio"]) if "cpu_ratio" in result and row.measure == "throughput" else "—",
-        f"{quantity(row, ours)}, {ours['loop']}",
-        f"{quantity(row, peer)}, {peer['loop']}",
-        "met" if result["met"] else "**not met**",
-    ]
+        return "failed"
+    met = [loop for loop, one in result["loops"].items() if one["met"]]
+    if len(met) == len(result["loops"]):
+        return "met"
+    return f"**not met** on {', '.join(loop for loop in result['loops'] if loop not in met)}"
 
 
-HEADINGS = ["work", "measure", "target", "ratio", "CPU ratio", "ours", "peer", "verdict"]
+def summary_table(results: dict[str, Any]) -> list[list[str]]:
+    """A line for each row, with the ratio on each loop."""
+    cells = [["work", "ours / peer", "target", *results["loops"], "verdict"]]
+    for row, result in measured(results):
+        ratios = [spread(result["loops"][loop]["ratio"]) if "loops" in result else "—" for loop in results["loops"]]
+        cells.append([row.work, pair(row), target(row), *ratios, verdict(row, result)])
+    return cells
 
 
-def table(results: dict[str, Any]) -> str:
-    lines = [line(row, results["rows"][row.key]) for row in ROWS if row.key in results["rows"]]
-    cells = [HEADINGS, ["---"] * len(HEADINGS), *lines]
-    return "".join("| " + " | ".join(row) + " |\n" for row in cells)
+def details_table(results: dict[str, Any]) -> list[list[str]]:
+    """A line for each row and loop, with what both programs did there."""
+    cells = [["work", "ours / peer", "loop", "ours", "peer", "CPU ratio", "page faults a message"]]
+    for row, result in measured(results):
+        for loop, one in result.get("loops", {}).items():
+            ours, peer = one["ours"], one["peer"]
+            in_memory = row.measure == "memory"
+            cells.append(
+                [
+                    row.work,
+                    pair(row),
+                    loop,
+                    quantity(row, ours),
+                    quantity(row, peer),
+                    "—" if in_memory else spread(one["cpu_ratio"]),
+                    "—" if in_memory else f"{ours['faults']['median']:.2f} / {peer['faults']['median']:.2f}",
+                ]
+            )
+    return cells
+
+
+def pair(row: Row) -> str:
+    return f"{PROGRAMS[row.ours].name} / {PROGRAMS[row.peer].name}"
+
+
+def measured(results: dict[str, Any]) -> list[tuple[Row, dict[str, Any]]]:
+    return [(row, results["rows"][row.key]) for row in ROWS if row.key in results["rows"]]
+
+
+def markdown(cells: list[list[str]]) -> str:
+    return "".join("| " + " | ".join(row) + " |\n" for row in [cells[0], ["---"] * len(cells[0]), *cells[1:]])
+
+
+def in_columns(cells: list[list[str]]) -> str:
+    cells = [[cell.replace("`", "").replace("*", "") for cell in row] for row in cells]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells)
 
 
 def plain(results: dict[str, Any]) -> str:
-    """The table in columns, for a terminal."""
-    lines = [line(row, results["rows"][row.key]) for row in ROWS if row.key in results["rows"]]
-    cells = [[cell.replace("`", "").replace("*", "") for cell in row] for row in [HEADINGS, *lines]]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells)
+    """Both tables in columns, for a terminal."""
+    return f"{in_columns(summary_table(results))}\n\n{in_columns(details_table(results))}"
 
 
 def conditions(results: dict[str, Any]) -> str:
@@ -118,10 +146,11 @@ def write_docs(results: dict[str, Any], page: Path = PAGE, folder: Path = PLOTS)
 
     Returns False if there is no table to put there: not all rows were measured.
     """
-    whole = all("ratio" in results["rows"].get(row.key, ()) for row in ROWS)
+    whole = all("loops" in results["rows"].get(row.key, ()) for row in ROWS)
     if whole:
         text = page.read_text(encoding="utf-8")
-        block = f"{conditions(results)}\n\n{table(results)}"
+        tables = markdown(summary_table(results)), markdown(details_table(results))
+        block = f"{conditions(results)}\n\n{tables[0]}\n### Each program on each loop\n\n{tables[1]}"
         page.write_text(RESULTS.sub(lambda match: block, text, count=1), encoding="utf-8")
     folder.mkdir(exist_ok=True)
     for name, svg in plots(results).items():
