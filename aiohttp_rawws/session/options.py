@@ -10,6 +10,7 @@ from datetime import timedelta
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from ..wire.strictness import Strictness, checked_strictness
 from .converters import ContentConverter
 from .option_names import did_you_mean
 
@@ -191,7 +192,7 @@ class SessionOptionsDict(TypedDict, total=False):
     frame_streaming_threshold: int | None
     max_message_size: int | None
     masking: bool | None
-    strict: bool
+    strict: Strictness
     incoming: ChannelConfig
     outgoing: ChannelConfig
     close_timeout: float | timedelta
@@ -226,7 +227,9 @@ class SessionOptions:
             Default: 4 MiB.
         masking: Mask the frames that are sent. None: as RFC 6455 demands, so clients do and servers do not.
             Default: None.
-        strict: Refuse frames that break RFC 6455, section 5. False: deliver all that can be parsed. Default: True.
+        strict: Refuse frames that break RFC 6455, section 5. "hop", for gateways: refuse wrong masks, lengths that are
+            not in the shortest form and control frames of more than 125 bytes; deliver and send all else as it stands.
+            False: deliver all that can be parsed. Default: True.
         incoming: Limits on received frames that wait for the handler. Default: ``bounded()``, which is 1024 frames and
             1 MiB, and stops reading there.
         outgoing: Limits on sent frames that wait for the transport. Default: ``bounded()``, which is 1024 frames and
@@ -267,7 +270,7 @@ class SessionOptions:
     frame_streaming_threshold: int | None = None
     max_message_size: int | None = 4 * MIB
     masking: bool | None = None
-    strict: bool = True
+    strict: Strictness = True
     incoming: ChannelConfig = BOUNDED
     outgoing: ChannelConfig = BOUNDED
     close_timeout: float = 10.0
@@ -310,7 +313,8 @@ class SessionOptions:
             raise TypeError(f"keepalive must be Periodic(...) or WhenIdle(...), not {self.keepalive!r}")
         if self.masking is not None and not isinstance(self.masking, bool):
             raise TypeError(f"masking must be True, False or None, not {self.masking!r}")
-        for name in ("strict", "auto_pong", "auto_close"):
+        checked_strictness(self.strict)
+        for name in ("auto_pong", "auto_close"):
             check_bool(name, getattr(self, name))
         if isinstance(self.converter, type):
             raise TypeError(f"converter must be an object, such as JSONConverter(), not {self.converter!r}")

@@ -169,7 +169,7 @@ async def _check_in_time(request: web.BaseRequest, terms: Terms, on_limit: OnLim
 async def _check(request: web.BaseRequest, terms: Terms, on_limit: OnLimit) -> Agreement | web.StreamResponse:
     options = terms.options
     handshake.check_request(
-        request.method, request.version, request.headers, has_body=request.body_exists, strict=options.strict
+        request.method, request.version, request.headers, has_body=request.body_exists, strict=bool(options.strict)
     )
     if not keeps_early_bytes(request.headers):
         text = 'The field Upgrade must be "websocket" alone: behind a list, frames would be read as HTTP'

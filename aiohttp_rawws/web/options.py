@@ -71,7 +71,7 @@ class WebSocketOptions(SessionOptions):
             Default: None.
         write_timeout: See ``SessionOptions``. Default: 60.
         strict: See ``SessionOptions``. False also accepts a ``Sec-WebSocket-Key`` that is base64 of another length than
-            16 bytes. Default: True.
+            16 bytes; "hop" does not. Default: True.
         max_sessions: WebSocket connections at a time. One more is answered with 503. Only for ``setup()``. None: no
             limit. Default: None.
         max_sessions_per_address: WebSocket connections at a time from one ``request.remote``. One more is answered

@@ -8,7 +8,7 @@ from aiohttp_rawws.wire.frames cimport PreparedFrame
 @cython.final
 cdef class FrameEncoder:
     cdef public bint masking
-    cdef public bint strict
+    cdef int _strict
     cdef readonly bint mid_message
     cdef readonly Py_ssize_t size
     cdef object _new_masking_key  # None: that of masking_keys, called as C

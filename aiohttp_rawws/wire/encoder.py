@@ -17,6 +17,7 @@ from .headers import header_bytes
 from .masking import masked
 from .masking_keys import checked_key, new_masking_key
 from .parser import WHOLE_MESSAGE_HEADS
+from .strictness import HOP, STRICT, VALUES, Strictness, checked_strictness
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -43,14 +44,15 @@ class FrameEncoder:
         self,
         *,
         masking: bool = False,
-        strict: bool = True,
+        strict: Strictness = True,
         new_masking_key: Callable[[], bytes] = new_masking_key,
     ) -> None:
         """
         Args:
             masking: Mask what is sent, as a client must (section 5.3). Payloads are not changed. Default: False.
             strict: Refuse a frame that does not continue the message that is open. If False, send it as it stands; a
-                prepared message then takes the place of the one that was open. Default: True.
+                prepared message then takes the place of the one that was open. "hop": the same, and a frame that
+                repeats the kind of the message keeps its opcode, too. Default: True.
             new_masking_key: Makes the masking keys, 4 bytes each. Default: from the system's source of randomness.
         """
         self.masking = masking
@@ -60,6 +62,14 @@ class FrameEncoder:
         self._message_after = CONTINUATION  # the same behind the frame that is being encoded
         self._batch: list[bytes] = []
         self.size: int = 0
+
+    @property
+    def strict(self) -> Strictness:
+        return VALUES[self._strict]
+
+    @strict.setter
+    def strict(self, value: Strictness) -> None:
+        self._strict = checked_strictness(value)
 
     @property
     def mid_message(self) -> bool:
@@ -72,9 +82,9 @@ class FrameEncoder:
         it.
 
         Raises:
-            RuntimeError: A message is open. Not with ``strict=False``.
+            RuntimeError: A message is open. Only with ``strict=True``.
         """
-        if self.strict and self._message != CONTINUATION:
+        if self._strict == STRICT and self._message != CONTINUATION:
             raise RuntimeError(shared.WHOLE_INSIDE.format(OPCODES[self._message].name))
 
     def encode(self, frame: Frame | PreparedFrame) -> bytes:
@@ -173,12 +183,12 @@ class FrameEncoder:
         if opcode & CONTROL:
             return head
         kind = message if opcode == CONTINUATION and frame._kind == CONTINUATION else frame._kind
-        if self.strict:
+        if self._strict == STRICT:
             if opcode == CONTINUATION and message == CONTINUATION:
                 raise RuntimeError(shared.BEGIN_FIRST)
             if message not in (CONTINUATION, kind):
                 raise RuntimeError(shared.FINISH_FIRST.format(OPCODES[kind].name, OPCODES[message].name))
-        if kind == message:
+        if kind == message and self._strict != HOP:
             head &= ~OPCODE
         self._message_after = CONTINUATION if head & FIN else kind
         return head

@@ -16,6 +16,8 @@ from . import _shared as shared
 from . import header_bits as bits
 from .codes import OPCODES
 from .masking_keys import new_masking_key
+from .strictness import VALUES, checked_strictness
+from . import strictness
 
 __all__ = ["FrameEncoder"]
 
@@ -31,6 +33,8 @@ cdef int FIN = bits.FIN
 cdef int MASKED = bits.MASKED
 cdef int LENGTH_16 = bits.LENGTH_16
 cdef int LENGTH_64 = bits.LENGTH_64
+cdef int HOP = strictness.HOP
+cdef int STRICT = strictness.STRICT
 
 cdef enum:
     NOT_MADE = -1  # instead of a kind of message
@@ -74,13 +78,22 @@ cdef class FrameEncoder:
         Args:
             masking: Mask what is sent, as a client must (section 5.3). Payloads are not changed. Default: False.
             strict: Refuse a frame that does not continue the message that is open. If False, send it as it stands; a
-                prepared message then takes the place of the one that was open. Default: True.
+                prepared message then takes the place of the one that was open. "hop": the same, and a frame that
+                repeats the kind of the message keeps its opcode, too. Default: True.
             new_masking_key: Makes the masking keys, 4 bytes each. Default: from the system's source of randomness.
         """
         self.masking = masking
         self.strict = strict
         self._new_masking_key = None if new_masking_key is DEFAULT_KEYS else new_masking_key
         self._message = CONTINUATION
+
+    @property
+    def strict(self):
+        return VALUES[self._strict]
+
+    @strict.setter
+    def strict(self, value):
+        self._strict = checked_strictness(value)
 
     def __dealloc__(self):
         Py_XDECREF(self._batch)
@@ -92,11 +105,11 @@ cdef class FrameEncoder:
         it.
 
         Raises:
-            RuntimeError: A message is open. Not with ``strict=False``.
+            RuntimeError: A message is open. Only with ``strict=True``.
         """
         if self._message == NOT_MADE:
             raise shared.not_made(self)
-        if self.strict and self._message != CONTINUATION:
+        if self._strict == STRICT and self._message != CONTINUATION:
             raise RuntimeError(shared.WHOLE_INSIDE.format(OPCODES[self._message].name))
 
     cpdef bytes encode(self, frame):
@@ -254,12 +267,12 @@ cdef class FrameEncoder:
             return head
         if opcode == CONTINUATION and kind == CONTINUATION:
             kind = message
-        if self.strict:
+        if self._strict == STRICT:
             if opcode == CONTINUATION and message == CONTINUATION:
                 raise RuntimeError(shared.BEGIN_FIRST)
             if message != CONTINUATION and message != kind:
                 raise RuntimeError(shared.FINISH_FIRST.format(OPCODES[kind].name, OPCODES[message].name))
-        if kind == message:
+        if kind == message and self._strict != HOP:
             head &= ~OPCODE
         self._message_after = CONTINUATION if head & FIN else kind
         return head

@@ -10,7 +10,7 @@ cdef struct Header:
 
 
 cdef Py_ssize_t read_header(
-    Header* header, const unsigned char* data, Py_ssize_t size, bint strict, int masked, long long limit, int message
+    Header* header, const unsigned char* data, Py_ssize_t size, int strict, int masked, long long limit, int message
 ) except -1
 
 

@@ -6,12 +6,13 @@ from .. import errors
 from . import _shared as shared
 from .codes import MAX_CONTROL_PAYLOAD
 from .header_bits import CONTINUATION, CONTROL, FIN, LENGTH_16, LENGTH_64, MASKED, OPCODE, UNMASKED
+from .strictness import STRICT
 
 RESERVED = frozenset({*range(0x3, 0x8), *range(0xB, 0x10)})
 
 
 def read_header(
-    data: bytes | bytearray, start: int, strict: bool, masked: bool | None, limit: int, message: int
+    data: bytes | bytearray, start: int, strict: int, masked: bool | None, limit: int, message: int
 ) -> tuple[int, int, int] | None:
     """Read the header that begins at ``data[start]``.
 
@@ -20,8 +21,8 @@ def read_header(
     Args:
         data: The received bytes, with at least one byte of the header.
         start: Where the header begins.
-        strict: Refuse what RFC 6455 refuses.
-        masked: True if the peer must mask, False if it must not, None if it may. Only checked with ``strict``.
+        strict: STRICT, HOP or LENIENT.
+        masked: True if the peer must mask, False if it must not, None if it may. Not checked if LENIENT.
         limit: Bytes of payload that a frame may have.
         message: The kind of the message that is open, CONTINUATION if none is.
 
@@ -35,7 +36,7 @@ def read_header(
     """
     size = len(data) - start
     head = data[start]
-    if strict:
+    if strict == STRICT:
         _check_head(head, message)
     if size < 2:
         return None

@@ -4,6 +4,7 @@ from ..errors import FrameTooBig, ProtocolViolation
 from . import _shared as shared
 from . import codes
 from . import header_bits as bits
+from . import strictness
 
 cdef int CONTINUATION = bits.CONTINUATION
 cdef int CONTROL = bits.CONTROL
@@ -13,12 +14,13 @@ cdef int MASKED = bits.MASKED
 cdef int LENGTH_16 = bits.LENGTH_16
 cdef int LENGTH_64 = bits.LENGTH_64
 cdef int MAX_CONTROL_PAYLOAD = codes.MAX_CONTROL_PAYLOAD
+cdef int STRICT = strictness.STRICT
 cdef long long NO_LIMIT = shared.NO_LIMIT
 cdef long long LONG_CONTROL = shared.LONG_CONTROL
 
 
 cdef Py_ssize_t read_header(
-    Header* header, const unsigned char* data, Py_ssize_t size, bint strict, int masked, long long limit, int message
+    Header* header, const unsigned char* data, Py_ssize_t size, int strict, int masked, long long limit, int message
 ) except -1:
     """Read the header at ``data``, of which there is one byte at least. ``masked``: -1 means None.
 
@@ -28,7 +30,7 @@ cdef Py_ssize_t read_header(
     cdef Py_ssize_t position = 2
     cdef long long length
     cdef bint is_masked
-    if strict:
+    if strict == STRICT:
         _check_head(head, message)
     if size < 2:
         return 0

@@ -12,7 +12,7 @@ cdef class FrameParser:
     cdef readonly bint closed
     cdef readonly bint mid_frame
     cdef bint _is_made  # __init__ has run
-    cdef public bint strict
+    cdef int _strict
     cdef readonly Py_ssize_t pending
     cdef int _masked  # -1: either way
     cdef int _message

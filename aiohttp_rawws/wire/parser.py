@@ -15,6 +15,7 @@ from .header_bits import BINARY, CLOSE, CONTINUATION, CONTROL, FIN, LENGTH_16, M
 from .header_reader import read_header
 from .masking import masked
 from .open_frame import OpenFrame
+from .strictness import VALUES, Strictness, checked_strictness
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -59,7 +60,7 @@ class FrameParser:
         self,
         *,
         masked: bool | None = True,
-        strict: bool = True,
+        strict: Strictness = True,
         max_frame_size: int | None = None,
         chunk_above: int | None = None,
     ) -> None:
@@ -67,13 +68,15 @@ class FrameParser:
         Args:
             masked: True if the peer must mask its frames (it is a client), False if it must not, None to accept both.
                 Default: True.
-            strict: Refuse what RFC 6455 refuses. If False, deliver what can be delivered. Default: True.
+            strict: Refuse what RFC 6455 refuses. "hop": refuse wrong masks, lengths that are not in the shortest form,
+                and control frames of more than 125 bytes. If False, deliver what can be delivered. Default: True.
             max_frame_size: Bytes of payload that a frame may have. Default: None (any number).
             chunk_above: A data frame of more bytes than this that does not come at once is delivered in pieces, as
                 FrameChunks. Default: None (no frame is).
 
         Raises:
             ValueError: A number of bytes is negative.
+            TypeError: ``strict`` is something else.
         """
         self.masked = masked
         self.strict = strict
@@ -85,6 +88,14 @@ class FrameParser:
         self._open: OpenFrame | None = None
         self._leftover: bytes | bytearray = b""
         self._parsed = 0  # bytes at the start of the leftover that were parsed since
+
+    @property
+    def strict(self) -> Strictness:
+        return VALUES[self._strict]
+
+    @strict.setter
+    def strict(self, value: Strictness) -> None:
+        self._strict = checked_strictness(value)
 
     @property
     def max_frame_size(self) -> int | None:
@@ -198,7 +209,7 @@ class FrameParser:
                     items.append(make_frame(head, head & OPCODE, payload, key))
                     position, produced = stop, produced + length
                     continue
-            header = read_header(data, position, self.strict, self.masked, self._limit, self._message)
+            header = read_header(data, position, self._strict, self.masked, self._limit, self._message)
             if header is None:
                 break
             length, key, start = header

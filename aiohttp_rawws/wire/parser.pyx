@@ -16,6 +16,7 @@ from aiohttp_rawws.wire.payload_pool cimport new_payload
 from ..errors import PeerError
 from . import _shared as shared
 from . import header_bits as bits
+from .strictness import VALUES, checked_strictness
 
 __all__ = ["FrameParser"]
 
@@ -73,13 +74,15 @@ cdef class FrameParser:
         Args:
             masked: True if the peer must mask its frames (it is a client), False if it must not, None to accept both.
                 Default: True.
-            strict: Refuse what RFC 6455 refuses. If False, deliver what can be delivered. Default: True.
+            strict: Refuse what RFC 6455 refuses. "hop": refuse wrong masks, lengths that are not in the shortest form,
+                and control frames of more than 125 bytes. If False, deliver what can be delivered. Default: True.
             max_frame_size: Bytes of payload that a frame may have. Default: None (any number).
             chunk_above: A data frame of more bytes than this that does not come at once is delivered in pieces, as
                 FrameChunks. Default: None (no frame is).
 
         Raises:
             ValueError: A number of bytes is negative.
+            TypeError: ``strict`` is something else.
         """
         self.masked = masked
         self.strict = strict
@@ -98,6 +101,14 @@ cdef class FrameParser:
     @masked.setter
     def masked(self, value):
         self._masked = -1 if value is None else 1 if value else 0
+
+    @property
+    def strict(self):
+        return VALUES[self._strict]
+
+    @strict.setter
+    def strict(self, value):
+        self._strict = checked_strictness(value)
 
     @property
     def max_frame_size(self):
@@ -185,7 +196,7 @@ cdef class FrameParser:
             memcpy(joined, self._leftover + self._parsed, held)
             memcpy(joined + held, data, lent)
             used = read_header(
-                &header, joined, held + lent, self.strict, self._masked, self._limit, self._message
+                &header, joined, held + lent, self._strict, self._masked, self._limit, self._message
             )
             if used > held:
                 used -= held
@@ -221,7 +232,7 @@ cdef class FrameParser:
                 position += used
                 continue
             used = read_header(
-                &header, data + position, size - position, self.strict, self._masked, self._limit, self._message
+                &header, data + position, size - position, self._strict, self._masked, self._limit, self._message
             )
             if used == 0:
                 break

@@ -53,7 +53,7 @@ def parser(data: bytes) -> None:
     taps = Taps(data, 6)
     options: dict[str, Any] = {
         "masked": (True, False, None)[taps(3)],
-        "strict": bool(taps(2)),
+        "strict": (False, True, "hop")[taps(3)],
         "max_frame_size": (None, 0, 125, 126, LIMIT)[taps(5)],
         "chunk_above": (None, None, 0, 100)[taps(4)],
     }
@@ -68,7 +68,7 @@ def parser(data: bytes) -> None:
         assert pieced[0] == whole[0], (pieced[0], whole[0])
     limit = options["max_frame_size"]
     assert limit is None or all(len(item[1]) <= limit for item in whole[0][0])
-    if options["strict"] and options["chunk_above"] is None:
+    if options["strict"] is True and options["chunk_above"] is None:
         sent_again(stream, options)
 
 

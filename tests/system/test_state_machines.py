@@ -16,6 +16,7 @@ from aiohttp_rawws.session.memory import memory_pair
 from aiohttp_rawws.session.options import SessionOptions, bounded
 from aiohttp_rawws.wire.codec import Frame, encode_header
 from aiohttp_rawws.wire.codes import Opcode
+from aiohttp_rawws.wire.strictness import VALUES, Strictness
 
 from ..tools import clock
 from ..tools.twins import CODECS
@@ -31,8 +32,8 @@ PROFILE = settings(max_examples=30, stateful_step_count=40, deadline=None)
 class ParserMachine(RuleBasedStateMachine):
     """Frames go in, cut anywhere, by ``feed`` and by ``target``; the same frames come out, of every codec."""
 
-    @initialize(strict=st.booleans())
-    def begin(self, strict: bool) -> None:
+    @initialize(strict=st.sampled_from(VALUES))
+    def begin(self, strict: Strictness) -> None:
         self.parsers = {name: codec.FrameParser(masked=True, strict=strict) for name, codec in CODECS.items()}
         self.wire = bytearray()  # not yet given to the parsers
         self.expected: list[tuple[int, int, bytes, bool]] = []

@@ -69,7 +69,7 @@ def test_unknown_names(place: Callable[..., Any]) -> None:
         ({"close_timeout": None}, TypeError, "close_timeout cannot be None: closing a session must not wait forever"),
         ({"timeout": 0}, ValueError, "timeout must be more than 0 seconds, or None to switch it off, not 0"),
         ({"masking": "x"}, TypeError, "masking must be True, False or None, not 'x'"),
-        ({"strict": "x"}, TypeError, "strict must be True or False, not 'x'"),
+        ({"strict": "x"}, TypeError, "strict must be True, False or \"hop\", not 'x'"),
         (
             {"converter": rawws.JSONConverter},
             TypeError,

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from aiohttp_rawws import _build
 from aiohttp_rawws.wire.codec import encode_header
+from aiohttp_rawws.wire.strictness import VALUES, Strictness
 
 from ..tools.environment import environment
 from ..tools.twins import CODECS
@@ -107,7 +108,7 @@ limits = st.none() | st.sampled_from([0, 1, 10, 125, 126, 1000, 65535, 65536])
 options = st.fixed_dictionaries(
     {
         "masked": st.sampled_from([None, None, True, False]),
-        "strict": st.booleans(),
+        "strict": st.sampled_from(VALUES),
         "max_frame_size": limits,
         "chunk_above": st.none() | limits,
     }
@@ -156,7 +157,7 @@ outgoing = st.tuples(
 )
 
 
-def encode(codec: ModuleType, strict: bool, steps: list[Any]) -> list[Any]:
+def encode(codec: ModuleType, strict: Strictness, steps: list[Any]) -> list[Any]:
     encoder = codec.FrameEncoder(masking=False, strict=strict, new_masking_key=lambda: b"\x01\x02\xfe\xff")
     log: list[Any] = []
     for opcode, payload, fin, kind, call in steps:
@@ -205,10 +206,10 @@ STREAMS = {
 BUDGETS = list(itertools.product((-1, 0, 1, 2), (-1, 0, 1, 2, 6)))
 
 
-@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("strict", VALUES)
 @pytest.mark.parametrize("chunk_above", [None, 0, 3])
 @pytest.mark.parametrize("name", STREAMS)
-def test_limits_at_every_cut(name: str, chunk_above: int | None, strict: bool) -> None:
+def test_limits_at_every_cut(name: str, chunk_above: int | None, strict: Strictness) -> None:
     """An open frame goes on; no other is begun once so many items or bytes were produced."""
     stream = STREAMS[name]
     cuts = [cut for cut in range(len(stream) + 1) if cut < 25 or cut % 7 == 0 or cut > len(stream) - 10]
@@ -274,8 +275,8 @@ def test_cuts_make_no_difference(options: dict[str, Any], stream: bytes, data: s
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.booleans(), st.lists(outgoing, max_size=12))
-def test_encoders(strict: bool, steps: list[Any]) -> None:
+@given(st.sampled_from(VALUES), st.lists(outgoing, max_size=12))
+def test_encoders(strict: Strictness, steps: list[Any]) -> None:
     logs = [encode(codec, strict, steps) for codec in CODECS.values()]
     assert all(log == logs[0] for log in logs)
 

@@ -66,6 +66,15 @@ class TestEncode:
         sent = [Frame(0), *fragments, Frame.binary(b""), Frame(0), Frame(3)]
         assert [encoder.encode(frame)[0] for frame in sent] == [0x80, 0x01, 0x02, 0x80, 0x80, 0x83]
 
+    @pytest.mark.parametrize("call", ["encode", "append"])
+    def test_f7_hop_sends_frames_as_they_stand(self, codec: ModuleType, call: str) -> None:
+        """Where a lenient encoder makes the same kind of frame a continuation, this one does not repair it."""
+        Frame, encoder = codec.Frame, codec.FrameEncoder(strict="hop")
+        fragments = [Frame.text("", fin=False), Frame.text("", fin=False, rsv1=True), Frame.binary(b"", fin=False)]
+        for frame in [Frame(0), *fragments, Frame.ping(), Frame.binary(b""), Frame(0, fin=False), Frame(3), Frame(11)]:
+            head = encoder.encode(frame)[0] if call == "encode" else encoder.append(frame) and encoder.take()[0]
+            assert head == frame.fin << 7 | frame.rsv1 << 6 | frame.opcode
+
     def test_prepared(self, codec: ModuleType) -> None:
         prepared = codec.PreparedFrame(codec.Frame.text("hi"))
         encoder = codec.FrameEncoder()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import ModuleType
 from typing import Any
 
@@ -103,6 +104,23 @@ class TestParse:
         parser.masked = False
         assert parser.masked is False
 
+    @pytest.mark.parametrize("strict", [True, False, "hop"])
+    def test_strictness(self, codec: ModuleType, strict: Any) -> None:
+        for made in (codec.FrameParser(), codec.FrameEncoder()):
+            made.strict = strict
+            assert made.strict is strict
+        assert codec.FrameParser(strict=strict).strict == codec.FrameEncoder(strict=strict).strict == strict
+
+    @pytest.mark.parametrize("wrong", [None, 0, 1, "", "end", b"hop", []], ids=repr)
+    def test_other_strictness_is_refused(self, codec: ModuleType, wrong: Any) -> None:
+        for kind in (codec.FrameParser, codec.FrameEncoder):
+            with pytest.raises(TypeError, match=re.escape(f'strict must be True, False or "hop", not {wrong!r}')):
+                kind(strict=wrong)
+            made = kind()
+            with pytest.raises(TypeError, match="strict must be"):
+                made.strict = wrong
+            assert made.strict is True
+
     @pytest.mark.parametrize("name", ["max_frame_size", "chunk_above"])
     def test_limits_are_checked(self, codec: ModuleType, name: str) -> None:
         with pytest.raises(ValueError, match=f"{name} must be None or a number of bytes, not -1"):
@@ -197,6 +215,47 @@ class TestRefused:
         for direction in (True, False, None):
             for items in cut(lambda masked=direction: codec.FrameParser(masked=masked, strict=False), wire):
                 assert [seen(item) for item in items] == expected
+
+
+# What a gateway would repair: the beginnings of the texts of REFUSED, and the names in LENIENT.
+REPAIRED = ("Frame is", "Length", "Control frame is longer")
+LENIENT_ONLY = frozenset({"ping of 126", "1 in 16 bits", "1 in 64 bits"})
+
+
+class TestHop:
+    """F7, F15: ``strict="hop"`` refuses what a gateway would repair, and delivers all else."""
+
+    @pytest.mark.parametrize("name", [name for name, row in REFUSED.items() if row[2].startswith(REPAIRED)])
+    def test_refused_at_once(self, codec: ModuleType, name: str) -> None:
+        wire, options, text, needed = REFUSED[name]
+        parser = codec.FrameParser(**(EITHER | options), strict="hop")
+        for position in range(needed):
+            assert parser.error is None, position
+            parser.feed(wire[position : position + 1])
+        assert str(parser.error) == text
+
+    @pytest.mark.parametrize("cut", CUTS[:4], ids=lambda cut: cut.__name__)
+    @pytest.mark.parametrize("name", sorted(LENIENT.keys() - LENIENT_ONLY))
+    def test_delivered(self, codec: ModuleType, name: str, cut: Any) -> None:
+        wire, expected = LENIENT[name]
+        for direction in (False, None):
+            for items in cut(lambda masked=direction: codec.FrameParser(masked=masked, strict="hop"), wire):
+                assert [seen(item) for item in items] == expected
+
+    @pytest.mark.parametrize("opcode", range(8, 16))
+    @pytest.mark.parametrize("fin", [True, False])
+    def test_control_frames_stay_small(self, codec: ModuleType, opcode: int, fin: bool) -> None:
+        """Of any length a lenient parser would have to keep them whole; reserved ones count as well."""
+        for length, refused in ((125, False), (126, True), (2**62, True)):
+            parser = codec.FrameParser(masked=False, strict="hop")
+            parser.feed(codec.encode_header(opcode, length, fin=fin) + bytes(125))
+            assert (str(parser.error) == "Control frame is longer than 125 bytes") is refused
+
+    def test_reserved_bits_and_text_that_is_not_utf8_pass(self, codec: ModuleType) -> None:
+        parser = codec.FrameParser(masked=False, strict="hop")
+        frames = parser.feed(b"\xf1\x01\xff" + b"\xd9\x00")
+        assert [seen(frame).rsv for frame in frames] == [(True, True, True), (True, False, True)]
+        assert parser.error is None
 
 
 def test_errors_are_never_raised(codec: ModuleType) -> None:

@@ -207,6 +207,7 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def in_memory(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    rawws.SessionOptions(strict="hop")
     server, client = rawws.memory_pair(strict=False, client_options=rawws.SessionOptions(masking=False))
     assert_type(server, rawws.WebSocketSession)
     await rawws.run_session(client, any_raw)

@@ -134,6 +134,7 @@ async def sessions_of_tests(reader: asyncio.StreamReader, writer: asyncio.Stream
     rawws.memory_pair(x=1)  # refused
     rawws.memory_pair(strict="no")  # refused
     rawws.memory_pair(server_options={"strict": False})  # refused
+    rawws.SessionOptions(strict="end")  # refused
     rawws.RawWebSocket(writer, reader)  # refused
     rawws.RawWebSocket(reader)  # refused
     rawws.RawWebSocket(reader, writer, ping_intervall=20.0)  # refused
