@@ -37,6 +37,7 @@ MODULES = (
     "session.outgoing",
     "session.reading",
     "session.incoming",
+    "session.ending",
     "session.connection",
     "session.surface",
     "session.raw_sending",

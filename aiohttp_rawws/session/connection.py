@@ -1,7 +1,7 @@
-"""One WebSocket connection as the protocol of an asyncio transport: the transport's calls, the start and the end.
+"""One WebSocket connection as the protocol of an asyncio transport: the transport's calls, and the start.
 
 One source, two builds: as it stands, and compiled with the types in ``connection.pxd``. It stands on the two halves,
-``outgoing.py`` and ``incoming.py``, and on ``life.py``; ``phases.py`` draws the whole.
+``outgoing.py`` and ``incoming.py``, on ``ending.py`` and on ``life.py``; ``phases.py`` draws the whole.
 
 The loop reads into a buffer that all its connections share, so an idle connection holds none. The rest of a large
 payload is read straight into that payload.
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from .awaitables import step
-from .delivery import DeliveryTimer, StallTimer
-from .incoming import IncomingHalf
+from .delivery import StallTimer
+from .ending import EndingHalf
 from .life import wake_all
-from .phases import ConnectionPhase, Event, SendPhase
+from .phases import Event, SendPhase
 from .reading import call_guarded
 from .transports import attach
 
@@ -27,10 +27,8 @@ if TYPE_CHECKING:
     from .options import SessionOptions
 
 READ_BUFFER = 256 * 1024
-LINGER = 1.0  # seconds that a peer which has sent its Close may take to end its side of the stream
 HIGH_WATER, LOW_WATER = 64 * 1024, 16 * 1024  # uvloop's low mark is 16 bytes: set both, everywhere alike
-DISCONNECTING = int(ConnectionPhase.DISCONNECTING)
-SEND_CLOSING = int(SendPhase.CLOSING)
+SEND_DONE = int(SendPhase.DONE)
 
 _buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[bytearray, memoryview]] = WeakKeyDictionary()
 
@@ -50,7 +48,7 @@ def read_buffer(loop: asyncio.AbstractEventLoop) -> tuple[bytearray, memoryview]
     return pair
 
 
-class ConnectionCore(IncomingHalf):
+class ConnectionCore(EndingHalf):
     """One WebSocket connection over an asyncio transport, in either role. Not thread-safe, like its loop.
 
     Args:
@@ -62,19 +60,13 @@ class ConnectionCore(IncomingHalf):
 
     __slots__ = (
         "_buffer",
-        "_delivery_timer",
         "_guard",
-        "_half_open_handle",
-        "_is_client",
-        "_moved_before",
         "_on_lost",
         "_previous_protocol",
         "_target",
         "_view",
         "_write_timeout",
         "bytes_received",
-        "limit",
-        "limit_text",
     )
 
     def __init__(
@@ -88,19 +80,13 @@ class ConnectionCore(IncomingHalf):
         new_masking_key: Callable[[], bytes] | None,
     ) -> None:
         super().__init__(transport, loop, server, options, new_masking_key)
-        self._is_client = not server
         self._previous_protocol = previous_protocol
         self._on_lost: Callable[[], None] | None = on_lost
         self._buffer, self._view = read_buffer(loop)
         self._target: memoryview | None = None
         self.bytes_received: int = 0
-        self.limit: str | None = None  # the option whose limit ended the connection
-        self.limit_text: str = ""
         self._write_timeout = options.write_timeout
         self._guard: StallTimer | None = None
-        self._delivery_timer: DeliveryTimer | None = None
-        self._half_open_handle: asyncio.TimerHandle | None = None
-        self._moved_before: tuple[int, int] | None = None
 
     def start(self, early: Iterable[bytes], log: FrameLog | None = None) -> None:
         """Become the transport's protocol, then take the bytes that came before that.
@@ -163,10 +149,12 @@ class ConnectionCore(IncomingHalf):
         if self.is_lost() or not self.transport.can_write_eof():
             return False
         if self.connection_phase:
-            self._continue_disconnecting()
+            self.continue_disconnecting()
+        elif self.send_phase == SEND_DONE:
+            self.disconnect(keep_received=True)  # both sides have ended: nothing else would close the transport
         else:
             # The peer may as well be gone for good: a side on which nothing moves is not kept.
-            self._watch_half_open()
+            self.watch_half_open()
         return True
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -179,7 +167,10 @@ class ConnectionCore(IncomingHalf):
             self.inside_frame: bool = self.parser.mid_frame
         self._target = None
         self.queue.ending = True
-        self._stop_timers()
+        self.stop_timers()
+        if self._guard is not None:
+            self._guard.stop()
+            self._guard = None
         try:
             self.move(Event.LOST)
             self.forget_outgoing()
@@ -211,14 +202,16 @@ class ConnectionCore(IncomingHalf):
         if self._previous_protocol is not None:
             self._previous_protocol.resume_writing()
         self.drain()
-        if self.listener is not None or self.connection_phase:
+        if self.listener is not None or self.connection_phase or self._ends_output:
             # A transport of asyncio that is closed or aborted in here would report its loss twice.
             self._loop.call_soon(self._go_on_after_pause)
 
     def _go_on_after_pause(self) -> None:
         self.continue_listening()
         if self.connection_phase:
-            self._continue_disconnecting()
+            self.continue_disconnecting()
+        elif self._ends_output:
+            self.finish_output()
 
     def _is_writing_again(self) -> bool:
         if not self.write_paused:
@@ -236,118 +229,6 @@ class ConnectionCore(IncomingHalf):
         self.leave_turn(turn)
         if self.in_place and not self.is_full():
             self.continue_listening()
-
-    # ---- the end ----------------------------------------------------------------------
-
-    def disconnect(self, keep_received: bool = False) -> None:
-        """End the connection in order, without a Close frame of ours. Returns at once.
-
-        First everything that was accepted is delivered, and our side of the stream is ended. Then the peer may end its
-        own side, and the transport is closed. Bytes that the peer still sends are thrown away. The connection is
-        aborted if the peer takes nothing for ``close_timeout`` seconds, or if it has everything and does not end its
-        side in that time. A peer that has sent its Close has ``LINGER`` seconds for that, since it has no more to send.
-
-        Args:
-            keep_received: Frames that wait can still be taken. Default: False (they are dropped).
-        """
-        if self.connection_phase:
-            return
-        self.send_pending_close()
-        if self.dropped:  # sending it found the connection broken
-            return
-        self._stop_timers()
-        self.queue.ending = True
-        self.move(Event.DISCONNECT)
-        self._end_turns()
-        if not keep_received:
-            self.discard_input()
-        grace = self._close_timeout if self.close_received is None else min(LINGER, self._close_timeout)
-        self._delivery_timer = DeliveryTimer(
-            self._loop, self, self._close_timeout, self._disconnect_overdue, grace, self._all_delivered
-        )
-        self._continue_disconnecting()
-
-    def _all_delivered(self) -> None:
-        self._continue_disconnecting()
-
-    def _continue_disconnecting(self) -> None:
-        """Take the next step of ``disconnect()``. Called when frames were written, or the peer has ended its side."""
-        if self.connection_phase != DISCONNECTING or self.dropped:
-            return
-        transport = self.transport
-        if self.send_phase == SEND_CLOSING:
-            if self.unsent():
-                return
-            if self.encoder.size:
-                self.write_batch()
-            timer = self._delivery_timer
-            if self._ends_both_directions() and timer is not None and not timer.is_delivered:
-                return  # ``_all_delivered()`` goes on
-            if self._is_client and not self.eof and self.close_sent is not None and self.close_received is not None:
-                return  # the server ends TCP first (RFC 6455, section 7.1.1); the timer ends it if the server does not
-            self.move(Event.OUTPUT_ENDED)
-            if transport.is_closing():  # since the peer's end of the stream; once more would break a TLS transport
-                return
-            if not self.eof and transport.can_write_eof():
-                # close() with input unread makes TCP send a reset, which can overtake our last frames.
-                try:
-                    transport.write_eof()
-                except OSError:  # the peer has reset the connection, and the loop has yet to notice
-                    self.abort()
-            else:
-                transport.close()
-        elif self.eof and not transport.is_closing():
-            transport.close()
-
-    def _ends_both_directions(self) -> bool:
-        """True if ending our side would end the peer's side, too, as in TLS, while the peer may be sending.
-
-        The system would answer the peer's next bytes with a reset, which drops everything that is not delivered yet.
-        """
-        transport = self.transport
-        has_ended = self.eof or self.close_received is not None or transport.is_closing()
-        return not has_ended and not transport.can_write_eof()
-
-    def _disconnect_overdue(self, undelivered: bool) -> None:
-        self._delivery_timer = None
-        if undelivered:
-            left = f"{self.undelivered()} bytes or more were not taken in {self._close_timeout} seconds"
-            self.end_at_limit("close_timeout", left)
-        else:
-            self.abort()
-
-    def end_at_limit(self, option: str, text: str) -> None:
-        """Abort the connection because the limit of ``option`` was reached."""
-        if self.limit is None:
-            self.limit, self.limit_text = option, text
-        self.abort()
-
-    def _watch_half_open(self) -> None:
-        self._moved_before = (self.bytes_sent, self.bytes_taken())
-        self._half_open_handle = self._loop.call_later(self._close_timeout, self._check_half_open)
-
-    def _check_half_open(self) -> None:
-        self._half_open_handle = None
-        if self.connection_phase:
-            return
-        if (self.bytes_sent, self.bytes_taken()) == self._moved_before:
-            self.disconnect(keep_received=True)
-        else:
-            self._watch_half_open()
-
-    def _stop_timers(self) -> None:
-        if self._half_open_handle is not None:
-            self._half_open_handle.cancel()
-            self._half_open_handle = None
-        if self._close_delay is not None:
-            self._close_delay.cancel()
-            self._close_delay = None
-        if self._delivery_timer is not None:
-            self._delivery_timer.stop()
-            self._delivery_timer = None
-        if self._guard is not None and self.is_lost():
-            self._guard.stop()
-            self._guard = None
 
 
 class Connection(ConnectionCore, asyncio.BufferedProtocol):

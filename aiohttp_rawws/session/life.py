@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from ..errors import ChannelOverflow, RawWSError
+from ..errors import ChannelOverflow, RawWSError, SessionClosed
 from ..wire.codes import CloseReason
 from .phases import CONNECTION_MOVES, RECEIVE_MOVES, SEND_MOVES, ConnectionPhase, Event, ReceivePhase
 from .reasons import closed_error
@@ -124,7 +124,11 @@ class Life:
         """Return the error to raise if nothing more can be sent. The end counts as reported then."""
         failure = self.outgoing_failure
         self.end_reported = True
-        return self.closed_error() if failure is None else self.own(ChannelOverflow(str(failure)))
+        if failure is not None:
+            return self.own(ChannelOverflow(str(failure)))
+        if self.send_phase and not self.connection_phase and self.close_sent is None:
+            return self.own(SessionClosed("write_eof() has ended our direction of the TCP stream"))
+        return self.closed_error()
 
     def fail_outgoing(self) -> RawWSError:
         """End the session, because ``outgoing`` overflowed with ``on_overflow="close"``. Return the error to raise."""

@@ -13,6 +13,7 @@ cdef Py_ssize_t UNJOINED
 cdef int WRITES_BETWEEN_CHECKS
 cdef int OPCODE
 cdef int CLOSE
+cdef int SEND_DONE
 
 
 cdef class OutgoingHalf(SendQueue):

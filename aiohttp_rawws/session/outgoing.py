@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..wire.codec import Frame, FrameEncoder, PreparedFrame, is_close, is_control
 from .delivery import acknowledged, kernel_queue
 from .life import wake_all
-from .phases import Event
+from .phases import Event, SendPhase
 from .queues import IncomingQueue
 from .reasons import reason_of
 from .send_queue import SendQueue
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 BATCH = 64 * 1024  # bytes at which a batch is written
 UNJOINED = 32 * 1024  # a payload of this size or more is written by itself, not copied behind its header
 OPCODE, CLOSE = 0x0F, 0x08  # in the first byte of a frame
+SEND_DONE = int(SendPhase.DONE)
 # Writes in a row, with nothing read in between, after which the transport is asked whether it is closing. asyncio and
 # uvloop log a warning from the fifth write to a broken connection on.
 WRITES_BETWEEN_CHECKS = 4
@@ -146,7 +147,7 @@ class OutgoingHalf(SendQueue):
 
     def send_bytes(self, data: bytes) -> None:
         """Send bytes as they are, behind the frames before them. Allowed after a Close, too."""
-        if self.connection_phase or self.outgoing_failure is not None:
+        if self.connection_phase or self.send_phase == SEND_DONE or self.outgoing_failure is not None:
             raise self.cannot_send()
         if self.write_paused or self._queue_out is not None:
             self._waiting_frames().put(data)

@@ -56,6 +56,7 @@ class Event(Enum):
     STREAM_ENDED = "the peer ended its side of the TCP stream"
     INPUT_FAILED = "the peer broke the protocol, or incoming overflowed"
     OUTPUT_FAILED = "outgoing overflowed"
+    OUTPUT_CLOSED = "this side ends its direction of the TCP stream, and goes on reading"
     LISTENER_FAILED = "the callback that takes the frames raised"
     ALL_TAKEN = "the last waiting frame was taken, delivered or dropped"
     DISCONNECT = "this side ends the connection in order"
@@ -87,6 +88,7 @@ SEND_MOVES: Mapping[int, Mapping[Event, SendPhase]] = {
     SendPhase.OPEN: {
         Event.CLOSE_SENT: SendPhase.CLOSING,
         Event.OUTPUT_FAILED: SendPhase.CLOSING,
+        Event.OUTPUT_CLOSED: SendPhase.CLOSING,
         Event.DISCONNECT: SendPhase.CLOSING,
         Event.ABORT: SendPhase.DONE,
         Event.WRITE_FAILED: SendPhase.DONE,
@@ -171,6 +173,7 @@ CALLS: tuple[Call, ...] = (
     Call("write_bytes()", "raw", SendPhase, ACTS, ACTS, RAISES, "may follow a Close; raises after an overflow"),
     Call("close_nowait()", "raw", SendPhase, ACTS, NOTHING, NOTHING),
     Call("close_nowait()", "managed", SendPhase, ACTS, ACTS, NOTHING, "ends the connection after an overflow"),
+    Call("write_eof()", "raw", SendPhase, WAITS, WAITS, NOTHING, "may follow a Close; the connection stays OPEN"),
     Call("wait_writable()", "both", SendPhase, WAITS, RETURNS, RETURNS),
     Call("cork()", "both", SendPhase, ACTS, ACTS, NOTHING),
     Call("send_raw()", "raw", ConnectionPhase, ACTS, RAISES, RAISES),
@@ -180,6 +183,7 @@ CALLS: tuple[Call, ...] = (
     Call("close_exceptionally()", "both", ConnectionPhase, WAITS, WAITS, NOTHING, "as close()"),
     Call("async with", "both", ConnectionPhase, WAITS, WAITS, NOTHING, "at its end"),
     Call("close_reason", "managed", ConnectionPhase, WAITS, WAITS, RETURNS),
+    Call("write_eof()", "raw", ConnectionPhase, WAITS, WAITS, NOTHING),
     Call("end()", "raw", ConnectionPhase, WAITS, WAITS, NOTHING),
     Call("abort()", "both", ConnectionPhase, ACTS, ACTS, NOTHING),
     Call("wait_closed()", "both", ConnectionPhase, WAITS, WAITS, RETURNS),

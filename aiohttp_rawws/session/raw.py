@@ -16,6 +16,7 @@ from . import raw_receiving
 from .connection import Connection
 from .frame_log import frame_log
 from .options import OnViolation, SessionOptions
+from .phases import SendPhase
 from .reasons import reason_for_exception
 from .surface import find_extension
 from .tasks import SessionTasks
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _DEFAULTS = SessionOptions()
+SEND_CLOSING = int(SendPhase.CLOSING)
 
 
 class WebSocketSession(raw_receiving.RawReceiving):
@@ -90,6 +92,23 @@ class WebSocketSession(raw_receiving.RawReceiving):
         if reset:
             reset_when_closed(self._transport)
         self._connection.abort()
+
+    async def write_eof(self) -> None:
+        """End our direction of the TCP stream behind everything that was accepted, and go on reading.
+
+        Returns when everything is with the transport. From the call on ``send()`` raises SessionClosed. If the call is
+        cancelled, the rest goes on by itself. Frames that the peer still sends are received. When the peer ends its
+        direction, too, the connection is closed; if it has done so before, that is now. Does nothing on a connection
+        that is ending or lost. A managed session has no such method, since it ends by the closing handshake.
+
+        Raises:
+            NotImplementedError: The transport cannot end one direction alone. TLS cannot.
+        """
+        connection = self._connection
+        connection.end_output()
+        while connection.send_phase == SEND_CLOSING and (waiter := connection.drained()) is not None:
+            await connection.wait_for(waiter)
+            connection.finish_output()
 
     async def end(self) -> None:
         """End the connection in order, without a Close frame of ours, and wait until it is gone.

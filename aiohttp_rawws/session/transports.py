@@ -124,6 +124,13 @@ def set_reading(transport: asyncio.Transport, reading: bool) -> None:
             raise
 
 
+def no_half_close(transport: asyncio.Transport) -> NotImplementedError:
+    """The error for a transport that cannot end one direction alone, as asyncio raises it for ``write_eof()``."""
+    return NotImplementedError(
+        f"{name_of(transport)} cannot end one side of the stream alone, as TLS cannot: end() ends both"
+    )
+
+
 def reset_when_closed(transport: asyncio.Transport) -> None:
     """Have the TCP connection under ``transport`` end with a reset when it is closed. Others are left as they are."""
     opened = transport.get_extra_info("socket")

@@ -18,7 +18,6 @@ import pytest
 
 from aiohttp_rawws import ConnectionLost, Frame, SessionClosed, bounded
 from aiohttp_rawws.session import delivery
-from aiohttp_rawws.session.connection import LINGER
 from aiohttp_rawws.session.delivery import (
     MIN_RATE,
     DeliveryTimer,
@@ -27,6 +26,7 @@ from aiohttp_rawws.session.delivery import (
     has_stalled,
     kernel_queue,
 )
+from aiohttp_rawws.session.ending import LINGER
 
 from ..tools import peers
 from ..tools.clock import advance, is_time_of

@@ -116,6 +116,7 @@ OF_CALLS: dict[str, Callable[[Setting], Any]] = {
     "send_raw()": lambda on: on.session.send_raw(b"\x81\x01", b"x"),
     "write_bytes()": lambda on: on.session.write_bytes(b"\x81\x01x"),
     "close_nowait()": lambda on: on.session.close_nowait(),
+    "write_eof()": lambda on: on.session.write_eof(),
     "wait_writable()": lambda on: on.session.wait_writable(),
     "cork()": cork,
     "flush()": lambda on: on.session.flush(),
@@ -226,6 +227,8 @@ def has_to_wait(on: Setting, name: str) -> bool:
         return sending == SendPhase.OPEN and (way.full or way.behind)
     if name == "wait_writable()":
         return sending == SendPhase.OPEN and way.full
+    if name == "write_eof()":  # the transport need not be below its high-water mark
+        return session.frames_unsent > 0 and connection != ConnectionPhase.LOST
     if name == "flush()" or (name in ("close()", "close_exceptionally()") and on.is_raw):
         return way.stuck and connection != ConnectionPhase.LOST
     if name == "wait_closed()":
@@ -509,20 +512,20 @@ def test_each_name_is_one_of_something() -> None:
 
 def test_the_ways_lead_everywhere() -> None:
     """To each combination of phases that events can lead to."""
-    reachable = set()
-    new = {(0, 0, 0)}
-    while new:
-        reachable |= new
-        new = {after(reached, event) for reached in new for event in Event} - reachable
     for kind in ("raw", "managed"):
+        reachable = set()
+        new = {(0, 0, 0)}
+        while new:
+            reachable |= new
+            new = {after(kind, reached, event) for reached in new for event in Event} - reachable
         led = {way.leads_to(kind) for way in WAYS if kind in way.kinds}
         assert led == {letters(reached) for reached in reachable}
 
 
-def after(reached: tuple[int, int, int], event: Event) -> tuple[int, int, int]:
+def after(kind: str, reached: tuple[int, int, int], event: Event) -> tuple[int, int, int]:
     receiving, sending, connection = reached
-    if event is Event.OUTPUT_ENDED and connection == ConnectionPhase.OPEN:
-        return reached  # our side of the stream ends with the connection
+    if event is Event.OUTPUT_ENDED and connection == ConnectionPhase.OPEN and kind == "managed":
+        return reached  # its side of the stream ends with the connection: it has no write_eof()
     return (
         int(RECEIVE_MOVES[receiving].get(event, receiving)),
         int(SEND_MOVES[sending].get(event, sending)),
@@ -538,7 +541,7 @@ def test_the_page_has_these_tables() -> None:
 # ---- calls that wait ------------------------------------------------------------------------
 
 LONG = 25.0  # seconds, after which everything that has a limit has come to it: close_timeout is 10
-CLOSES = ("close()", "close_exceptionally()", "async with", "end()")
+CLOSES = ("close()", "close_exceptionally()", "async with", "end()", "write_eof()")
 ACTS_FIRST = (*CLOSES, "ping()", "listen()")  # and then they wait
 
 

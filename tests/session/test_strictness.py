@@ -18,7 +18,7 @@ PASSED = sorted(LENIENT.keys() - REPAIRED)
 
 @pytest.mark.parametrize("name", PASSED)
 async def test_f7_what_a_gateway_forwards_is_what_came(name: str) -> None:
-    wire, expected = LENIENT[name]
+    _, expected = LENIENT[name]
     async with connected("memory", strict="hop", client_options={"strict": False}) as (server, client):
         client.masking = True
         for item in expected:

@@ -515,6 +515,57 @@ async def a_listener_has_failed(on: Setting) -> None:
 # ---- this side ends the connection ----------------------------------------------------------------
 
 
+@way(raw="ODO")
+async def we_have_ended_our_direction(on: Setting) -> None:
+    await on.raw.write_eof()
+
+
+@way(raw="ODO")
+async def we_have_ended_our_direction_and_frames_wait(on: Setting) -> None:
+    await on.say("0", "1")
+    await on.raw.write_eof()
+
+
+@way(raw="OCO", stuck=True)
+async def we_end_our_direction_and_the_peer_reads_nothing(on: Setting) -> None:
+    await on.stop_peer(full=True)
+    on.help(on.raw.write_eof())
+    await settle()
+
+
+@way(raw="ODO")
+async def we_have_closed_and_ended_our_direction(on: Setting) -> None:
+    on.session.close_nowait()
+    await on.raw.write_eof()
+
+
+@way(raw="DDO")
+async def we_have_ended_our_direction_and_the_peer_has_closed(on: Setting) -> None:
+    await on.raw.write_eof()
+    await the_peer_has_closed(on)
+
+
+@way(raw="CDO")
+async def we_have_ended_our_direction_and_the_peer_has_closed_and_frames_wait(on: Setting) -> None:
+    await on.raw.write_eof()
+    await the_peer_has_closed_and_frames_wait(on)
+
+
+@way(raw="CDD")
+async def we_have_ended_our_direction_and_the_peer_has_too_and_frames_wait(on: Setting) -> None:
+    on.near.held = True
+    await on.raw.write_eof()
+    await the_peer_has_ended_its_side_and_frames_wait(on)
+
+
+@way(raw="CDD")
+async def the_peer_has_ended_its_side_and_we_have_too_and_frames_wait(on: Setting) -> None:
+    on.near.held = True
+    await the_peer_has_ended_its_side_and_frames_wait(on)
+    await on.raw.write_eof()
+    await settle()
+
+
 @way(raw="DCD", stuck=True, in_order=True)
 async def we_end_and_the_peer_reads_nothing(on: Setting) -> None:
     await on.stop_peer(full=True)
