@@ -8,7 +8,7 @@ from typing import Any
 
 # Read a payload in place if more bytes than this are missing. If fewer are, one read may bring the next frames too.
 LARGE = 16 * 1024
-# Least room for a payload that has just begun. The length in the header is not trusted: the room is four times what came
+# Least room for a payload that has begun. The length in the header is not trusted: the room is four times what came
 # with it, and doubles as bytes arrive.
 FIRST_ROOM = 64 * 1024
 NO_LIMIT = sys.maxsize
