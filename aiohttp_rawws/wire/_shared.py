@@ -30,6 +30,10 @@ FINISH_FIRST = "a {} frame cannot be sent inside a {} message: finish that first
 WHOLE_INSIDE = "a whole message cannot be sent inside a {} message: finish that first"
 HEADER_WHILE_MASKING = "the header of a masked frame cannot be sent by itself: its payload has to be masked with it"
 NOT_A_FRAME = "a Frame can be encoded, not "
+FRAME_IS_OPEN = "a frame cannot be begun inside another: {} bytes of its payload are missing"
+CONTROL_IN_PIECES = "a {} frame is sent whole, not in pieces"
+HAS_PAYLOAD = "the payload comes in pieces, so the frame itself has to be empty"
+TOO_LONG = "{} bytes are more than the {} that the frame still takes"
 NO_TARGET = "there is no target to advance in"
 
 
@@ -67,6 +71,14 @@ def checked_advance(count: int, room: int) -> int:
     if not 0 <= count <= room:
         raise ValueError(f"cannot advance by {count}, for which the target has no room")
     return count
+
+
+def checked_frame_length(length: int) -> int:
+    """Return the length of a payload. Raise ValueError if no frame can be so long (RFC 6455, section 5.2)."""
+    number = operator.index(length)
+    if not 0 <= number < 1 << 63:
+        raise ValueError(f"a frame cannot be {number} bytes long")
+    return number
 
 
 def copied(data: Any, name: str) -> bytes:

@@ -11,6 +11,9 @@ cdef class FrameEncoder:
     cdef int _strict
     cdef readonly bint mid_message
     cdef readonly Py_ssize_t size
+    cdef readonly long long missing
+    cdef bytes _key
+    cdef long long _offset
     cdef object _new_masking_key  # None: that of masking_keys, called as C
     cdef int _message
     cdef int _message_after
@@ -23,6 +26,9 @@ cdef class FrameEncoder:
     cpdef Py_ssize_t append(self, frame) except -1
     cpdef Py_ssize_t append_bytes(self, data) except -1
     cpdef Py_ssize_t append_header(self, frame) except -1
+    cpdef bytes begin(self, frame, length)
+    cpdef bytes piece(self, data)
+    cpdef void give_up(self) noexcept
     cpdef bytes take(self)
 
     cdef int _check(self, frame) except -1

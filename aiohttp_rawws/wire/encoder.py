@@ -38,6 +38,7 @@ class FrameEncoder:
         strict: The option. It can be set at any time.
         mid_message: A message is open: the last data frame was not the last of its message.
         size: Bytes in the batch.
+        missing: Bytes of payload that the frame of ``begin()`` still takes, 0 if there is none.
     """
 
     def __init__(
@@ -62,6 +63,9 @@ class FrameEncoder:
         self._message_after = CONTINUATION  # the same behind the frame that is being encoded
         self._batch: list[bytes] = []
         self.size: int = 0
+        self.missing: int = 0
+        self._key: bytes | None = None  # of the frame that was begun
+        self._offset = 0  # bytes of its payload so far
 
     @property
     def strict(self) -> Strictness:
@@ -165,6 +169,64 @@ class FrameEncoder:
         count = self.append_bytes(header_bytes(self._check(frame), len(frame._payload), None))
         self._message = self._message_after
         return count
+
+    def begin(self, frame: Frame, length: int) -> bytes:
+        """Begin a data frame whose payload comes in pieces.
+
+        Frames that are encoded before its last piece have to be sent behind that.
+
+        Args:
+            frame: The frame, with an empty payload.
+            length: Bytes of the payload that will follow by ``piece()``.
+
+        Returns:
+            The header.
+
+        Raises:
+            RuntimeError: As for ``encode()``, or the frame before it is not complete.
+            TypeError: It is not a Frame, or ``length`` is no int.
+            ValueError: It is a control frame, has a payload, or no frame can be so long.
+        """
+        if self.missing:
+            raise RuntimeError(shared.FRAME_IS_OPEN.format(self.missing))
+        if not isinstance(frame, Frame):
+            raise TypeError(f"{shared.NOT_A_FRAME}{type(frame).__name__}")
+        size = shared.checked_frame_length(length)
+        head = self._check(frame)
+        if head & CONTROL:
+            raise ValueError(shared.CONTROL_IN_PIECES.format(OPCODES[head & OPCODE].name))
+        if frame._payload:
+            raise ValueError(shared.HAS_PAYLOAD)
+        key = checked_key(self._new_masking_key()) if self.masking else None
+        self._message = self._message_after
+        self.missing, self._key, self._offset = size, key, 0
+        return header_bytes(head, size, key)
+
+    def piece(self, data: Buffer) -> bytes:
+        """Encode the next bytes of the payload of the frame that was begun.
+
+        Args:
+            data: Any contiguous buffer. It is copied unless it is bytes, and not masked.
+
+        Returns:
+            The bytes to send.
+
+        Raises:
+            ValueError: These are more bytes than are missing. Nothing has changed.
+        """
+        wire = data if type(data) is bytes else b"" + memoryview(data)
+        size = len(wire)
+        if size > self.missing:
+            raise ValueError(shared.TOO_LONG.format(size, self.missing))
+        if self._key is not None:
+            wire = masked(wire, self._key, self._offset)
+        self._offset += size
+        self.missing -= size
+        return wire
+
+    def give_up(self) -> None:
+        """Forget the frame that was begun, because the rest of it will not be sent."""
+        self.missing = 0
 
     def take(self) -> bytes:
         """Return the batch, and begin a new one."""

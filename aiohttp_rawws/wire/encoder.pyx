@@ -9,7 +9,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from aiohttp_rawws.wire.frames cimport Frame, PreparedFrame
-from aiohttp_rawws.wire.masking cimport rawws_mask_copy
+from aiohttp_rawws.wire.masking cimport masked_copy, rawws_mask_copy, rawws_turned
 from aiohttp_rawws.wire.masking_keys cimport checked_key, new_masking_key as make_masking_key
 
 from . import _shared as shared
@@ -39,6 +39,7 @@ cdef int STRICT = strictness.STRICT
 cdef enum:
     NOT_MADE = -1  # instead of a kind of message
     KEPT_ROOM = 64 * 1024
+    LONGEST_HEADER = 14
 
 cdef object DEFAULT_KEYS = new_masking_key
 
@@ -68,6 +69,7 @@ cdef class FrameEncoder:
         strict: The option. It can be set at any time.
         mid_message: A message is open: the last data frame was not the last of its message.
         size: Bytes in the batch.
+        missing: Bytes of payload that the frame of ``begin()`` still takes, 0 if there is none.
     """
 
     def __cinit__(self):
@@ -231,6 +233,82 @@ cdef class FrameEncoder:
         self._commit()
         return count
 
+    cpdef bytes begin(self, frame, length):
+        """Begin a data frame whose payload comes in pieces.
+
+        Frames that are encoded before its last piece have to be sent behind that.
+
+        Args:
+            frame: The frame, with an empty payload.
+            length: Bytes of the payload that will follow by ``piece()``.
+
+        Returns:
+            The header.
+
+        Raises:
+            RuntimeError: As for ``encode()``, or the frame before it is not complete.
+            TypeError: It is not a Frame, or ``length`` is no int.
+            ValueError: It is a control frame, has a payload, or no frame can be so long.
+        """
+        cdef int head
+        cdef long long size
+        cdef bytes key = None
+        cdef bytes header
+        cdef unsigned char space[LONGEST_HEADER]
+        cdef unsigned char* end
+        if self._message == NOT_MADE:
+            raise shared.not_made(self)
+        if self.missing:
+            raise RuntimeError(shared.FRAME_IS_OPEN.format(self.missing))
+        if not isinstance(frame, Frame):
+            raise TypeError(f"{shared.NOT_A_FRAME}{type(frame).__name__}")
+        size = shared.checked_frame_length(length)
+        head = self._check(frame)
+        if head & CONTROL:
+            raise ValueError(shared.CONTROL_IN_PIECES.format(OPCODES[head & OPCODE].name))
+        if PyBytes_GET_SIZE((<Frame>frame)._payload):
+            raise ValueError(shared.HAS_PAYLOAD)
+        if self.masking:
+            key = self._next_key()
+        end = _write_header(space, head, size, key)
+        header = <bytes>PyBytes_FromStringAndSize(<const char*>space, end - space)
+        self._commit()
+        self.missing = size
+        self._key = key
+        self._offset = 0
+        return header
+
+    cpdef bytes piece(self, data):
+        """Encode the next bytes of the payload of the frame that was begun.
+
+        Args:
+            data: Any contiguous buffer. It is copied unless it is bytes, and not masked.
+
+        Returns:
+            The bytes to send.
+
+        Raises:
+            ValueError: These are more bytes than are missing. Nothing has changed.
+        """
+        cdef bytes wire = data if type(data) is bytes else b"" + memoryview(data)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(wire)
+        cdef uint32_t mask
+        if self._message == NOT_MADE:
+            raise shared.not_made(self)
+        if size > self.missing:
+            raise ValueError(shared.TOO_LONG.format(size, self.missing))
+        if self._key is not None:
+            memcpy(&mask, PyBytes_AS_STRING(self._key), 4)
+            mask = rawws_turned(mask, self._offset & 3)
+            wire = masked_copy(<const unsigned char*>PyBytes_AS_STRING(wire), size, mask)
+        self._offset += size
+        self.missing -= size
+        return wire
+
+    cpdef void give_up(self) noexcept:
+        """Forget the frame that was begun, because the rest of it will not be sent."""
+        self.missing = 0
+
     cpdef bytes take(self):
         """Return the batch, and begin a new one."""
         cdef bytes batch
@@ -319,7 +397,7 @@ cdef inline Py_ssize_t _wire_size(Py_ssize_t size, bytes key) noexcept:
     return size + header + (0 if key is None else 4)
 
 
-cdef inline unsigned char* _write_header(unsigned char* to, int head, Py_ssize_t size, bytes key) noexcept:
+cdef inline unsigned char* _write_header(unsigned char* to, int head, long long size, bytes key) noexcept:
     """Return where the payload goes."""
     cdef int mask = 0 if key is None else MASKED
     cdef int shift

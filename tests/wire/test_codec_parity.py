@@ -57,7 +57,15 @@ def test_required_and_switched_off_is_an_import_error() -> None:
 def test_both_have_the_same_names() -> None:
     for name in ("FrameParser", "FrameEncoder"):
         public = [{n for n in dir(getattr(codec, name)) if not n.startswith("_")} for codec in CODECS.values()]
-        attributes = {"strict", "masked", "masking", "error", "closed", "size"}  # of instances only, in Python
+        attributes = {
+            "strict",
+            "masked",
+            "masking",
+            "error",
+            "closed",
+            "size",
+            "missing",
+        }  # of instances only, in Python
         assert all(names - attributes == public[0] - attributes for names in public)
 
 
@@ -146,14 +154,13 @@ def feeds(draw: st.DrawFn) -> list[tuple[Any, ...]]:
     return [*steps, (b"", 1, -1, False), (b"", -1, -1, False)]
 
 
+CALLS = "append append encode append_header prepare take append_bytes unmask mask begin piece piece"
 outgoing = st.tuples(
     st.integers(-1, 17),
     st.binary(max_size=10) | sizes.map(bytes),
     st.booleans(),
     st.none() | st.integers(0, 9),
-    st.sampled_from(
-        ["append", "append", "encode", "append_header", "prepare", "take", "append_bytes", "unmask", "mask"]
-    ),
+    st.sampled_from(CALLS.split()),
 )
 
 
@@ -165,19 +172,23 @@ def encode(codec: ModuleType, strict: Strictness, steps: list[Any]) -> list[Any]
             result = encoder.take()
         elif call == "append_bytes":
             result = encoder.append_bytes(payload)
+        elif call == "piece":
+            result = outcome(encoder.piece, payload)
         elif call.endswith("mask"):
             encoder.masking = call == "mask"
             result = None
         else:
             result = outcome(codec.Frame, opcode, payload, fin=fin, kind=kind)
             if isinstance(result, codec.Frame):
-                if call == "prepare":
+                if call == "begin":
+                    result = outcome(encoder.begin, outcome(codec.Frame, opcode, fin=fin, kind=kind), len(payload) * 2)
+                elif call == "prepare":
                     result = outcome(codec.PreparedFrame, result)
                     if isinstance(result, codec.PreparedFrame):
                         result = outcome(encoder.append, result)
                 else:
                     result = outcome(getattr(encoder, call), result)
-        log.append((result, encoder.size, encoder.mid_message, encoder.masking))
+        log.append((result, encoder.size, encoder.mid_message, encoder.missing, encoder.masking))
     return [*log, encoder.take()]
 
 

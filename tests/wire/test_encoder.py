@@ -236,3 +236,101 @@ class TestOpenMessage:
             with pytest.raises(OSError, match="no randomness"):
                 encoder.append(frame)
             assert encoder.mid_message and encoder.size == 3
+
+
+SIZES = [0, 1, 125, 126, 65535, 65536, 70_001]
+
+
+class TestPieces:
+    """F2: a frame is begun with its header and length, and its payload comes in pieces."""
+
+    @pytest.mark.parametrize("size", SIZES)
+    @pytest.mark.parametrize("masking", [False, True])
+    @pytest.mark.parametrize("piece", [1 << 20, 30_001, 7])
+    def test_f2_the_same_bytes_as_of_the_whole_frame(
+        self, codec: ModuleType, size: int, masking: bool, piece: int
+    ) -> None:
+        key, payload = b"\x01\x02\xfe\xff", pattern(size)
+        encoders = [codec.FrameEncoder(masking=masking, new_masking_key=lambda: key) for _ in range(2)]
+        frame = {"fin": False, "rsv1": True, "rsv3": True}
+        whole = encoders[0].encode(codec.Frame.binary(payload, **frame))
+        encoder, position = encoders[1], 0
+        wire = [encoder.begin(codec.Frame.binary(b"", **frame), size)]
+        step = piece if size < 1000 or piece > 7 else 9973
+        while position < size:
+            assert encoder.missing == size - position
+            wire.append(encoder.piece(payload[position : position + step]))
+            position += step
+        assert encoder.missing == 0
+        assert b"".join(wire) == whole
+        assert encoder.mid_message
+
+    def test_f2_any_length_that_a_header_can_say(self, codec: ModuleType) -> None:
+        for masking, key in ((False, b""), (True, b"abcd")):
+            encoder = codec.FrameEncoder(masking=masking, new_masking_key=lambda: b"abcd")
+            length = (1 << 63) - 1
+            header = encoder.begin(codec.Frame.text(""), length)
+            assert header == b"\x81" + bytes([masking << 7 | 127]) + length.to_bytes(8, "big") + key
+            assert encoder.missing == length
+            encoder.give_up()
+            assert encoder.missing == 0
+
+    @pytest.mark.parametrize("length", [-1, 1 << 63, 1 << 70])
+    def test_f2_other_lengths_are_refused(self, codec: ModuleType, length: int) -> None:
+        encoder = codec.FrameEncoder()
+        with pytest.raises(ValueError, match=f"a frame cannot be {length} bytes long"):
+            encoder.begin(codec.Frame.binary(b""), length)
+        with pytest.raises(TypeError):
+            encoder.begin(codec.Frame.binary(b""), "1")
+        assert (encoder.missing, encoder.mid_message) == (0, False)
+
+    def test_f2_what_cannot_come_in_pieces(self, codec: ModuleType) -> None:
+        Frame, encoder = codec.Frame, codec.FrameEncoder()
+        for frame, error, text in (
+            (Frame.ping(), ValueError, "a PING frame is sent whole, not in pieces"),
+            (Frame(11), ValueError, "a RESERVED_11 frame is sent whole"),
+            (Frame.binary(b"x"), ValueError, "the frame itself has to be empty"),
+            (Frame(0), RuntimeError, "no message has been begun"),
+            (codec.PreparedFrame(Frame.text("")), TypeError, "a Frame can be encoded, not PreparedFrame"),
+            ("text", TypeError, "a Frame can be encoded, not str"),
+        ):
+            with pytest.raises(error, match=text):
+                encoder.begin(frame, 5)
+            assert (encoder.missing, encoder.mid_message) == (0, False)
+
+    def test_f2_one_frame_at_a_time(self, codec: ModuleType) -> None:
+        encoder = codec.FrameEncoder()
+        encoder.begin(codec.Frame.binary(b"", fin=False), 3)
+        with pytest.raises(RuntimeError, match="cannot be begun inside another: 3 bytes of its payload are missing"):
+            encoder.begin(codec.Frame(0), 3)
+        with pytest.raises(ValueError, match="4 bytes are more than the 3 that the frame still takes"):
+            encoder.piece(b"abcd")
+        assert (encoder.piece(b""), encoder.missing) == (b"", 3)
+        assert encoder.piece(memoryview(b"abc")) == b"abc"
+        with pytest.raises(ValueError, match="1 bytes are more than the 0"):
+            encoder.piece(b"d")
+        assert encoder.begin(codec.Frame(0), 0) == b"\x80\x00"
+        assert (encoder.missing, encoder.mid_message) == (0, False)
+
+    def test_f2_other_frames_can_be_encoded_meanwhile(self, codec: ModuleType) -> None:
+        """They are for behind it. So may a change of ``masking``, which does not touch the frame that is open."""
+        encoder = codec.FrameEncoder(masking=True, new_masking_key=lambda: b"\xff\xff\xff\xff")
+        encoder.begin(codec.Frame.text("", fin=False), 2)
+        encoder.masking = False
+        assert encoder.encode(codec.Frame.ping()) == b"\x89\x00"
+        assert encoder.encode(codec.Frame.text("x")) == b"\x80\x01x"
+        assert encoder.piece(b"\x00\x01") == b"\xff\xfe"
+
+    def test_f2_bytes_are_not_copied(self, codec: ModuleType) -> None:
+        encoder, data = codec.FrameEncoder(), pattern(100_000)
+        encoder.begin(codec.Frame.binary(b""), len(data))
+        assert encoder.piece(data) is data
+
+    def test_f2_without_a_masking_key(self, codec: ModuleType) -> None:
+        def failing() -> bytes:
+            raise LookupError
+
+        encoder = codec.FrameEncoder(masking=True, new_masking_key=failing)
+        with pytest.raises(LookupError):
+            encoder.begin(codec.Frame.binary(b"", fin=False), 5)
+        assert (encoder.missing, encoder.mid_message) == (0, False)

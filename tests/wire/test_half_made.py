@@ -76,6 +76,8 @@ for call in (
     lambda encoder: encoder.append(PreparedFrame(frame)),
     lambda encoder: encoder.append_header(frame),
     lambda encoder: encoder.append_bytes(b"x"),
+    lambda encoder: encoder.begin(frame, 1),
+    lambda encoder: encoder.piece(b""),
     lambda encoder: encoder.refuse_whole_message(),
     lambda encoder: encoder.take(),
 ):
