@@ -20,7 +20,7 @@ from .ending import EndingHalf
 from .life import wake_all
 from .phases import Event, SendPhase
 from .reading import call_guarded
-from .transports import attach
+from .transports import attach, can_gather
 
 if TYPE_CHECKING:
     from .frame_log import FrameLog
@@ -99,6 +99,7 @@ class ConnectionCore(EndingHalf):
         """
         # The subclass is a BufferedProtocol.
         attach(self.transport, self, high=HIGH_WATER, low=LOW_WATER)  # type: ignore[arg-type]
+        self.gathers: bool = log is None and can_gather(self.transport)
         if log is not None:
             self.frame_log: FrameLog | None = log
             self.transport: asyncio.Transport = log.watching(self.transport)

@@ -10,6 +10,7 @@ from aiohttp_rawws.wire.encoder cimport FrameEncoder as FrameEncoderC
 
 cdef Py_ssize_t BATCH
 cdef Py_ssize_t UNJOINED
+cdef Py_ssize_t UNJOINED_ALONE
 cdef int WRITES_BETWEEN_CHECKS
 cdef int OPCODE
 cdef int CLOSE
@@ -21,6 +22,7 @@ cdef class OutgoingHalf(SendQueue):
     cdef public IncomingQueueC consumer_queue
     cdef readonly object pipeline
     cdef readonly bint write_paused
+    cdef readonly bint gathers
     cdef int _corked
     cdef public bint batching
     cdef bint _flush_scheduled
@@ -30,6 +32,8 @@ cdef class OutgoingHalf(SendQueue):
 
     @cython.locals(encoder=FrameEncoderC)
     cdef void send_frame(self, FrameC frame) except *
+    @cython.locals(encoder=FrameEncoderC)
+    cdef void _send_large(self, FrameC frame) except *
     cdef void send_prepared(self, PreparedFrameC prepared) except *
     cpdef object check_whole(self, message)
     @cython.locals(encoder=FrameEncoderC)
@@ -39,6 +43,8 @@ cdef class OutgoingHalf(SendQueue):
     cdef void _batch(self) except *
     cdef void write_batch(self) except *
     cdef void _write(self, bytes data) except *
+    cdef void _write_both(self, bytes batch, bytes payload) except *
+    cdef void _count_write(self) except *
     cdef void cork(self) except *
     cdef void uncork(self) except *
     cdef void _enqueue_frame(self, FrameC frame) except *

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from .options import SessionOptions
 
 BATCH = 64 * 1024  # bytes at which a batch is written
-UNJOINED = 32 * 1024  # a payload of this size or more is written by itself, not copied behind its header
+UNJOINED = 32 * 1024  # a payload of this size or more is not copied behind its header,
+UNJOINED_ALONE = 256 * 1024  # or of this size, where that takes a write, and mostly a packet, of its own
 OPCODE, CLOSE = 0x0F, 0x08  # in the first byte of a frame
 SEND_DONE = int(SendPhase.DONE)
 # Writes in a row, with nothing read in between, after which the transport is asked whether it is closing. asyncio and
@@ -42,7 +43,7 @@ class OutgoingHalf(SendQueue):
 
     __slots__ = (
         "_corked", "_flush_scheduled", "_unchecked", "batching", "bytes_sent", "consumer_queue", "encoder",
-        "frames_sent", "pipeline", "write_paused",
+        "frames_sent", "gathers", "pipeline", "write_paused",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +69,7 @@ class OutgoingHalf(SendQueue):
         self._unchecked = 0  # writes since the transport was asked
         self.frames_sent: int = 0
         self.bytes_sent: int = 0
+        self.gathers: bool = False  # the transport writes several pieces with one system call
 
     # ---- frames -----------------------------------------------------------------------
 
@@ -86,10 +88,7 @@ class OutgoingHalf(SendQueue):
         if self.write_paused or self._queue_out is not None:
             self._enqueue_frame(frame)
         elif len(frame._payload) >= UNJOINED and not encoder.masking:
-            encoder.append_header(frame)
-            self.write_batch()
-            payload = frame.payload
-            self._write(payload)
+            self._send_large(frame)
         elif encoder.size or self._holds_back():
             encoder.append(frame)
             self._batch()
@@ -101,6 +100,22 @@ class OutgoingHalf(SendQueue):
             self.local_first: bool = self.close_received is None
             self._end_turns()
             self.move(Event.CLOSE_SENT)
+
+    def _send_large(self, frame: Frame) -> None:
+        """Write a frame whose payload is best not copied behind its header."""
+        encoder = self.encoder
+        payload = frame.payload
+        if self.gathers:
+            encoder.append_header(frame)
+            self._write_both(encoder.take(), payload)
+        elif len(payload) < UNJOINED_ALONE:
+            wire = encoder.encode(frame)
+            self.write_batch()
+            self._write(wire)
+        else:
+            encoder.append_header(frame)
+            self.write_batch()
+            self._write(payload)
 
     def send_now(self, frame: Frame) -> None:
         """Call ``send_frame()``. For modules that are not compiled."""
@@ -185,6 +200,9 @@ class OutgoingHalf(SendQueue):
     def _write(self, data: bytes) -> None:
         self.bytes_sent += len(data)
         self.transport.write(data)
+        self._count_write()
+
+    def _count_write(self) -> None:
         self._unchecked += 1
         if self._unchecked >= WRITES_BETWEEN_CHECKS:
             # Once the peer has reset the connection, a transport silently drops what is written until the loop runs
@@ -194,6 +212,11 @@ class OutgoingHalf(SendQueue):
                 self.dropped = True
                 self._end_turns()
                 self.move(Event.WRITE_FAILED)
+
+    def _write_both(self, batch: bytes, payload: bytes) -> None:
+        self.bytes_sent += len(batch) + len(payload)
+        self.transport.writelines((batch, payload))
+        self._count_write()
 
     def _flush_batch(self) -> None:
         self._flush_scheduled = False

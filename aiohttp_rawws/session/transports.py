@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import struct
+import sys
 from weakref import WeakSet
 
 # Not write_eof() and is_reading(), which the TLS transport of Python 3.10 does not have: the first is only called where
@@ -89,6 +90,20 @@ def attach(transport: asyncio.Transport, protocol: asyncio.BaseProtocol, *, high
         transport.set_protocol(protocol)
     except NotImplementedError as exc:
         raise TypeError(f"This transport cannot carry a session: {name_of(transport)}: {exc!r}") from exc
+
+
+def can_gather(transport: asyncio.Transport) -> bool:
+    """True if ``transport.writelines()`` neither joins the pieces nor forgets to pause the writer.
+
+    asyncio's own joins them before Python 3.12, and does not call ``pause_writing()`` before 3.12.9 and 3.13.2
+    (CVE-2024-12254).
+    """
+    cls = type(transport)
+    if getattr(cls, "writelines", None) in (None, asyncio.WriteTransport.writelines):
+        return False
+    if not cls.__module__.startswith("asyncio."):
+        return True
+    return sys.version_info >= (3, 13, 2) or (3, 12, 9) <= sys.version_info < (3, 13)
 
 
 # The TLS transport of Python 3.10 drops its TCP transport one iteration of the loop before it reports the loss. In

@@ -11,6 +11,7 @@ from libc.string cimport memcpy
 from aiohttp_rawws.wire.frames cimport Frame, PreparedFrame
 from aiohttp_rawws.wire.masking cimport masked_copy, rawws_mask_copy, rawws_turned
 from aiohttp_rawws.wire.masking_keys cimport checked_key, new_masking_key as make_masking_key
+from aiohttp_rawws.wire.payload_pool cimport new_payload
 
 from . import _shared as shared
 from . import header_bits as bits
@@ -139,7 +140,7 @@ cdef class FrameEncoder:
         size = PyBytes_GET_SIZE(payload)
         if self.masking:
             key = self._next_key()
-        wire = <bytes>PyBytes_FromStringAndSize(NULL, _wire_size(size, key))
+        wire = <bytes>new_payload(_wire_size(size, key))
         _write(<unsigned char*>PyBytes_AS_STRING(wire), head, payload, size, key)
         self._commit()
         return wire

@@ -70,6 +70,21 @@ def test_what_somebody_still_has_is_left_alone(codec: ModuleType, size: int, cut
     assert [keys[filled(size, number)] for number in range(6, 9)] == [6, 7, 8]
 
 
+@pytest.mark.parametrize("masking", [False, True], ids=["plain", "masked"])
+@pytest.mark.parametrize("size", SIZES)
+def test_encoded_frames_that_somebody_still_has_are_left_alone(codec: ModuleType, size: int, masking: bool) -> None:
+    """A transport may keep what it was given until the peer takes it."""
+    encoder = codec.FrameEncoder(masking=masking)
+    kept = [encoder.encode(codec.Frame.binary(filled(size, number))) for number in range(20)]
+    views = [memoryview(encoder.encode(codec.Frame.binary(filled(size, number)))) for number in range(20, 23)]
+    for number in range(23, 40):
+        encoder.encode(codec.Frame.binary(filled(size, number)))
+    for number, wire in enumerate([*kept, *views]):
+        parser = codec.FrameParser(masked=masking, max_frame_size=None)
+        (frame,) = parser.feed(wire)
+        assert frame.payload == filled(size, number)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_nothing_of_the_old_payload_shows(codec: ModuleType, size: int) -> None:
     for number, length in enumerate([size, size - 1, size * 3 // 4, size // 2 + 1, size]):
