@@ -34,6 +34,7 @@ from .session.memory import MemoryPair, memory_pair
 from .session.options import (
     UNLIMITED,
     ChannelConfig,
+    Observe,
     OnError,
     OnOverflow,
     OnViolation,
@@ -115,6 +116,7 @@ __all__ = [
     "ManagedSession",
     "ManagedUpgradeDict",
     "MemoryPair",
+    "Observe",
     "OnError",
     "OnException",
     "OnLimit",

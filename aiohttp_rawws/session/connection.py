@@ -23,7 +23,6 @@ from .reading import call_guarded
 from .transports import attach, can_gather
 
 if TYPE_CHECKING:
-    from .frame_log import FrameLog
     from .options import SessionOptions
 
 READ_BUFFER = 256 * 1024
@@ -88,23 +87,22 @@ class ConnectionCore(EndingHalf):
         self._write_timeout = options.write_timeout
         self._guard: StallTimer | None = None
 
-    def start(self, early: Iterable[bytes], log: FrameLog | None = None) -> None:
+    def start(self, early: Iterable[bytes]) -> None:
         """Become the transport's protocol, then take the bytes that came before that.
-
-        Args:
-            log: The log of this connection's frames, or None.
 
         Raises:
             TypeError: The transport lacks a method that a session needs.
         """
-        # The subclass is a BufferedProtocol.
-        attach(self.transport, self, high=HIGH_WATER, low=LOW_WATER)  # type: ignore[arg-type]
-        self.gathers: bool = log is None and can_gather(self.transport)
-        if log is not None:
-            self.frame_log: FrameLog | None = log
-            self.transport: asyncio.Transport = log.watching(self.transport)
+        tap = self.tap
+        transport = self.transport if tap is None else tap.transport
+        attach(transport, self, high=HIGH_WATER, low=LOW_WATER)  # type: ignore[arg-type]  # a BufferedProtocol below
+        self.gathers: bool = can_gather(transport)
+        if tap is not None:
+            tap.early = True
         for data in early:
             self.feed(data)
+        if tap is not None:
+            tap.early = False
 
     # ---- the transport's calls --------------------------------------------------------
 
@@ -120,6 +118,8 @@ class ConnectionCore(EndingHalf):
     def buffer_updated(self, nbytes: int) -> None:
         self.bytes_received += nbytes
         self._unchecked = 0
+        if self.tap is not None:  # before the parser, which unmasks in place
+            self.tap.received((self._view if self._target is None else self._target)[:nbytes])
         if self.receive_phase:  # the end of the input is known: whatever follows is not for us
             self._target = None
             return
@@ -135,6 +135,8 @@ class ConnectionCore(EndingHalf):
         """Take bytes that the transport did not read into our buffer: those behind the handshake, or of a stream."""
         nbytes = len(data)
         self.bytes_received += nbytes
+        if self.tap is not None:
+            self.tap.received(data)
         if not self.receive_phase:
             self.parse(data, nbytes)
             self.wake_receiver()
@@ -146,6 +148,8 @@ class ConnectionCore(EndingHalf):
         half-close, and asyncio warns about True there.
         """
         self.eof = True
+        if self.tap is not None:
+            self.tap.ended("peer", "eof")
         self.end_input(Event.STREAM_ENDED)
         if self.is_lost() or not self.transport.can_write_eof():
             return False
@@ -183,6 +187,11 @@ class ConnectionCore(EndingHalf):
             self.check_all_taken()
             self.release()
         finally:
+            if self.tap is not None:
+                if exc is not None:
+                    self.tap.ended("peer", "reset")
+                self.tap.lost(self.state(), self.limit)
+                self.drop_tap()
             on_lost, self._on_lost = self._on_lost, None
             previous, self._previous_protocol = self._previous_protocol, None
             if on_lost is not None:

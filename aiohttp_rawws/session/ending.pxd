@@ -14,7 +14,7 @@ cdef class EndingHalf(IncomingHalf):
     cdef object _delivery_timer
     cdef object _half_open_handle
     cdef bint _ends_output
-    cdef bint _is_client
+    cdef readonly bint is_client
     cdef object _moved_before
 
     cpdef object end_output(self)

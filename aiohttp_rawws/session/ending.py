@@ -27,7 +27,7 @@ class EndingHalf(IncomingHalf):
     """Both sides of one connection, and how they end."""
 
     __slots__ = (
-        "_delivery_timer", "_ends_output", "_half_open_handle", "_is_client", "_moved_before", "limit", "limit_text",
+        "_delivery_timer", "_ends_output", "_half_open_handle", "_moved_before", "is_client", "limit", "limit_text",
     )  # fmt: skip
 
     def __init__(
@@ -39,7 +39,7 @@ class EndingHalf(IncomingHalf):
         new_masking_key: Callable[[], bytes] | None,
     ) -> None:
         super().__init__(transport, loop, server, options, new_masking_key)
-        self._is_client = not server
+        self.is_client: bool = not server
         self._delivery_timer: DeliveryTimer | None = None
         self._half_open_handle: asyncio.TimerHandle | None = None
         self._moved_before: tuple[int, int] | None = None
@@ -135,7 +135,7 @@ class EndingHalf(IncomingHalf):
             timer = self._delivery_timer
             if self._ends_both_directions() and timer is not None and not timer.is_delivered:
                 return  # ``_all_delivered()`` goes on
-            if self._is_client and not self.eof and self.close_sent is not None and self.close_received is not None:
+            if self.is_client and not self.eof and self.close_sent is not None and self.close_received is not None:
                 return  # the server ends TCP first (RFC 6455, section 7.1.1); the timer ends it if the server does not
             self.move(Event.OUTPUT_ENDED)
             if transport.is_closing():  # since the peer's end of the stream; once more would break a TLS transport

@@ -1,22 +1,21 @@
 """The log of frames: a line at DEBUG for each frame on the wire, by the logger ``aiohttp_rawws.frames``.
 
-A connection writes it if the level was DEBUG when the connection started. A received frame is logged when it is parsed,
-before all extensions, and a sent one when it is written to the transport, behind all extensions. To a connection that
-does not write it, the log costs one comparison for each read.
+A connection writes it if the level was DEBUG when the connection started. A received frame is logged when it arrives,
+before all extensions, and a sent one when it is written to the transport, behind all extensions. The log is an observer
+(``tap.py``), and costs nothing while it is off.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import count
-from typing import Any, cast
 
 from ..errors import PeerError
 from ..wire.codec import Frame, FrameChunk, FrameHeader, FrameParser
 from ..wire.codes import CloseReason, Opcode
 from .logtext import escaped
+from .tap import Observer
 
 logger: logging.Logger = logging.getLogger("aiohttp_rawws.frames")
 
@@ -52,10 +51,10 @@ def line_of(header: Frame | FrameHeader, payload: bytes, size: int) -> str:
     return " ".join(parts)
 
 
-class FrameLog:
+class FrameLog(Observer):
     """The log of one connection. It keeps no frame and no session."""
 
-    __slots__ = ("_about", "_parser", "_shown")
+    __slots__ = ("_about", "_parsers", "_shown")
 
     def __init__(self, about: str) -> None:
         """
@@ -63,33 +62,33 @@ class FrameLog:
             about: Says which connection it is.
         """
         self._about = f"#{next(_numbers)} {about}"
-        # Of what is sent. It takes everything: sessions may send frames that nobody else would accept.
-        self._parser = FrameParser(masked=None, strict=False, chunk_above=0)
+        # By direction. They take everything: a log shows best what a session refuses.
+        self._parsers = {sign: FrameParser(masked=None, strict=False, chunk_above=0) for sign in "<>"}
         self._shown: dict[str, FrameHeader] = {}  # by direction: the frame in pieces that has its line already
 
-    def received(self, items: Iterable[Frame | FrameChunk]) -> None:
-        """Log frames, and the first piece of a frame in pieces."""
-        for item in items:
-            self._log("<", item)
+    def received(self, data: bytes, early: bool) -> None:
+        """Log the frames in ``data``, which may begin and end inside of a frame."""
+        self._parse("<", data)
+
+    def sent(self, data: bytes) -> None:
+        """Log the frames in ``data``, which may begin and end inside of a frame."""
+        self._parse(">", data)
 
     def violated(self, error: PeerError) -> None:
         """Log that the peer broke the protocol."""
         logger.debug("%s < %s: %s", self._about, type(error).__name__, escaped(error))
 
-    def sent(self, data: bytes) -> None:
-        """Log the frames in ``data``, which may begin and end inside of a frame."""
-        parser = self._parser
+    def _parse(self, direction: str, data: bytes) -> None:
+        parser = self._parsers[direction]
         if parser.closed or parser.error is not None:
-            logger.debug("%s > %d bytes behind a Close, or out of step: %r", self._about, len(data), data[:EXCERPT])
+            text = "%s %s %d bytes behind a Close, or out of step: %r"
+            logger.debug(text, self._about, direction, len(data), data[:EXCERPT])
             return
         for item in parser.feed(data):
-            self._log(">", item)
-        if self._parser.error is not None:
-            logger.debug("%s > no frame: %s", self._about, escaped(self._parser.error))
-
-    def watching(self, transport: asyncio.Transport) -> asyncio.Transport:
-        """Return ``transport``, with what is written to it logged."""
-        return cast("asyncio.Transport", LoggedTransport(transport, self))
+            self._log(direction, item)
+        error = self._parsers[direction].error
+        if error is not None:
+            logger.debug("%s %s no frame: %s", self._about, direction, escaped(error))
 
     def _log(self, direction: str, item: Frame | FrameChunk) -> None:
         if isinstance(item, FrameChunk):
@@ -99,23 +98,6 @@ class FrameLog:
                 logger.debug("%s %s %s", self._about, direction, line_of(header, item.payload, header.length))
         else:
             logger.debug("%s %s %s", self._about, direction, line_of(item, item.payload, len(item.payload)))
-
-
-class LoggedTransport:
-    """A transport as a connection uses it."""
-
-    __slots__ = ("_log", "_transport")
-
-    def __init__(self, transport: asyncio.Transport, log: FrameLog) -> None:
-        self._transport = transport
-        self._log = log
-
-    def write(self, data: bytes) -> None:
-        self._log.sent(data)
-        self._transport.write(data)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
 
 
 def frame_log(describe: Callable[[], str]) -> FrameLog | None:

@@ -51,8 +51,6 @@ class IncomingHalf(ReadingHalf):
     def _received(self, items: list[Any]) -> None:
         if items:
             self.frames_received: int = self.frames_received + len(items)
-            if self.frame_log is not None:
-                self.frame_log.received(items)
             if self.parser.closed and self.close_received is None:
                 # Before the handler sees the Close, so that ``close_state.first`` is set by then.
                 last = items[len(items) - 1]  # compiled without wraparound: not [-1]
@@ -185,8 +183,8 @@ class IncomingHalf(ReadingHalf):
         """End the input, because the peer broke the protocol. Send a Close, unless ``on_violation`` is "raise"."""
         if self.failure is not None or self.receive_phase == DONE:
             return
-        if self.frame_log is not None:
-            self.frame_log.violated(error)
+        if self.tap is not None:
+            self.tap.violated(error)
         if self.answers_violations and not self.send_phase:
             self._pending_close = Frame.close(reason_for(error))
         self.end_input(Event.INPUT_FAILED, self.own(error))

@@ -9,6 +9,7 @@ cpdef void wake_all(list waiters) except *
 cdef class Life:
     cdef readonly object transport
     cdef readonly object _loop
+    cdef readonly object tap
     cdef readonly int receive_phase
     cdef readonly int send_phase
     cdef readonly int connection_phase
@@ -30,6 +31,7 @@ cdef class Life:
     cdef void move(self, event) except *
     cpdef bint is_lost(self) noexcept
     cpdef object state(self)
+    cdef void drop_tap(self) except *
     cpdef object own(self, error)
     cpdef bint owns(self, exc) except -1
     cpdef object closed_error(self)

@@ -15,6 +15,7 @@ from ..wire.codes import CloseReason
 from .phases import CONNECTION_MOVES, RECEIVE_MOVES, SEND_MOVES, ConnectionPhase, Event, ReceivePhase
 from .reasons import closed_error
 from .state import CloseState, Side
+from .tap import Observer, Tap
 
 LOST = int(ConnectionPhase.LOST)
 RECEIVE_DONE = int(ReceivePhase.DONE)
@@ -48,11 +49,13 @@ class Life:
         "outgoing_failure",
         "receive_phase",
         "send_phase",
+        "tap",
         "transport",
     )
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self.transport: asyncio.Transport = transport
+        self.tap: Tap | None = None  # the observers, if there are any
         self._loop = loop
         self.receive_phase: int = 0
         self.send_phase: int = 0
@@ -98,6 +101,28 @@ class Life:
             first = "local" if self.local_first else "peer"
         lost = self.connection_phase == LOST
         return CloseState(self.close_sent, self.close_received, first, lost, self.eof, self.error)
+
+    # ---- observers --------------------------------------------------------------------
+
+    def watch(self, observer: Observer) -> None:
+        """Let ``observer`` see what happens from now on."""
+        if self.is_lost():
+            return
+        if self.tap is None:
+            self.tap = Tap(self.transport)
+            self.transport = self.tap.watched()
+        self.tap.add(observer)
+
+    def stop_watching(self, observer: Observer) -> None:
+        """Undo ``watch()``. Nothing happens if ``observer`` sees nothing any more."""
+        if self.tap is not None and self.tap.remove(observer):
+            self.drop_tap()
+
+    def drop_tap(self) -> None:
+        """Forget all observers."""
+        if self.tap is not None:
+            self.transport = self.tap.transport
+            self.tap = None
 
     # ---- errors -----------------------------------------------------------------------
 

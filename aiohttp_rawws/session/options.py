@@ -177,6 +177,9 @@ class WhenIdle(Periodic):
     any_data_is_alive: bool = True
 
 
+Observe = Callable[[Any], object]
+"""The type of the option ``observe``: a function of a raw session, which is of the kind of the route or client."""
+
 MIB = 2**20
 BOUNDED = bounded()
 PERIODIC = Periodic()
@@ -209,6 +212,7 @@ class SessionOptionsDict(TypedDict, total=False):
     idle_timeout: float | timedelta | None
     max_lifetime: float | timedelta | None
     write_timeout: float | timedelta | None
+    observe: Observe | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,6 +264,8 @@ class SessionOptions:
             Default: None.
         write_timeout: Seconds that the peer may read nothing while more than 64 KiB wait to be sent, else the
             connection is aborted. None: no limit. Default: None (60 on the routes of a server).
+        observe: A function that gets each raw session, also that below a managed one, before its first byte. If
+            it raises, that is reported to the loop. Default: None.
 
     Raises:
         TypeError: An option has a wrong type.
@@ -287,6 +293,7 @@ class SessionOptions:
     idle_timeout: float | None = None
     max_lifetime: float | None = None
     write_timeout: float | None = None
+    observe: Observe | None = None
 
     if TYPE_CHECKING:  # a field is read as seconds, and can be given as a timedelta
 
@@ -316,6 +323,8 @@ class SessionOptions:
         checked_strictness(self.strict)
         for name in ("auto_pong", "auto_close"):
             check_bool(name, getattr(self, name))
+        if self.observe is not None and not callable(self.observe):
+            raise TypeError(f"observe must be a function of a session, not {self.observe!r}")
         if isinstance(self.converter, type):
             raise TypeError(f"converter must be an object, such as JSONConverter(), not {self.converter!r}")
         for method in ("is_applicable", "serialize", "deserialize"):

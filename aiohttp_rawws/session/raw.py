@@ -17,6 +17,7 @@ from .connection import Connection
 from .frame_log import frame_log
 from .options import OnViolation, SessionOptions
 from .phases import SendPhase
+from .reading import call_guarded
 from .reasons import reason_for_exception
 from .surface import find_extension
 from .tasks import SessionTasks
@@ -79,7 +80,13 @@ class WebSocketSession(raw_receiving.RawReceiving):
         Raises:
             TypeError: The transport lacks a method that a session needs, as those of some event loops do.
         """
-        self._connection.start(early, frame_log(self._described))
+        connection = self._connection
+        log = frame_log(self._described)
+        if log is not None:
+            connection.watch(log)
+        if self._options.observe is not None:
+            call_guarded(self._loop, self._transport, self._options.observe, self)
+        connection.start(early)
 
     # ---- the closing handshake and the end --------------------------------------------
 

@@ -17,7 +17,6 @@ cdef class ReadingHalf(OutgoingHalf):
     cdef readonly FrameParserC parser
     cdef readonly object listener
     cdef list _untransformed
-    cdef public object frame_log
     cdef public bint in_place
     cdef bint _delivering
     cdef object _describe

@@ -21,7 +21,6 @@ from .transports import set_reading
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from .frame_log import FrameLog
     from .options import SessionOptions
 
 OPEN, CLOSING, DONE = map(int, ReceivePhase)
@@ -53,7 +52,6 @@ class ReadingHalf(OutgoingHalf):
         "_untransformed",
         "answers_violations",
         "failure_reported",
-        "frame_log",
         "frames_received",
         "in_place",
         "listen_awaited",
@@ -94,7 +92,6 @@ class ReadingHalf(OutgoingHalf):
         self.failure_reported: bool = False  # ``failure`` has been raised or logged
         self.paused_by_user: bool = False
         self.reading_paused: bool = False  # the transport does not read
-        self.frame_log: FrameLog | None = None  # if it is written for this connection
         self.answers_violations: bool = options.on_violation == "close"
         self._close_timeout = options.close_timeout
         self._pending_close: Frame | None = None  # the answer to a violation

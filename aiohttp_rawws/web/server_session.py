@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from ..session.managed import DefaultWebSocketSession
 from ..session.raw import WebSocketSession
@@ -26,9 +27,10 @@ class WebSocketServerSession(WebSocketSession):
         request: The request of the opening handshake. It is a mapping, which can hold data of your own:
             ``session.request["user"] = user``.
         protocol: The subprotocol agreed on, or None.
+        response_headers: The header fields of the 101, or None if there was no handshake.
     """
 
-    __slots__ = ("_app", "protocol", "request")
+    __slots__ = ("_app", "protocol", "request", "response_headers")
 
     def __init__(
         self,
@@ -46,6 +48,7 @@ class WebSocketServerSession(WebSocketSession):
         )
         self.request: web.Request = request  # type: ignore[assignment]  # a BaseRequest on a low-level web.Server
         self.protocol: str | None = protocol
+        self.response_headers: CIMultiDict[str] | None = None
         self._app = app
 
     def _described(self) -> str:
@@ -88,6 +91,11 @@ class DefaultWebSocketServerSession(DefaultWebSocketSession):
     def protocol(self) -> str | None:
         """The subprotocol agreed on, or None."""
         return self.raw.protocol
+
+    @property
+    def response_headers(self) -> CIMultiDict[str] | None:
+        """The header fields of the 101, or None if there was no handshake."""
+        return self.raw.response_headers
 
 
 ServerSession = WebSocketServerSession | DefaultWebSocketServerSession

@@ -209,6 +209,7 @@ class WebSocketUpgrade(CheckedUpgrade):
         self._session = self._pending_session = session = self._new_session(taken.transport, connection)
         if (watch := upgrade_watch.get()) is not None and watch.protocol is request.protocol:
             watch.upgrade = self
+        session.response_headers = self.headers
         session.start(taken.early)
 
     async def run(self) -> web.StreamResponse:

@@ -121,6 +121,11 @@ class FrameParser:
     def mid_frame(self) -> bool:
         return self._open is not None or self.pending > 0
 
+    def held(self) -> tuple[bytes, int]:
+        """Return the ``pending`` bytes, and the number of bytes that are missing of a frame whose payload has begun."""
+        missing = 0 if self._open is None else self._open.length - self._open.received
+        return bytes(self._leftover[self._parsed :]), missing
+
     def feed(
         self, data: Buffer, length: int = -1, max_frames: int = -1, max_bytes: int = -1
     ) -> list[Frame | FrameChunk]:

@@ -126,6 +126,15 @@ cdef class FrameParser:
     def chunk_above(self, value):
         self._chunk_above = shared.checked_limit("chunk_above", value)
 
+    def held(self):
+        """Return the ``pending`` bytes, and the number of bytes that are missing of a frame whose payload has begun."""
+        cdef long long missing = 0
+        if self._open is not None:
+            missing = self._open._header.length - self._open.received
+        if not self.pending:
+            return b"", missing
+        return PyBytes_FromStringAndSize(<const char*>self._leftover + self._parsed, self.pending), missing
+
     cpdef list feed(self, data, Py_ssize_t length=-1, Py_ssize_t max_frames=-1, Py_ssize_t max_bytes=-1):
         """Parse the next bytes.
 

@@ -177,7 +177,9 @@ async def test_a_violation(lines: Lines) -> None:
     server, client = pair()
     client.write_bytes(b"\x83\x80abcd")  # a reserved opcode
     await idle()
-    assert [line.partition(":")[0] for line in lines.of("first", "<")] == ["ProtocolViolation"]
+    frame, violation = lines.of("first", "<")
+    assert frame == f"{Opcode(3).name} FIN masked 0 bytes"
+    assert violation.startswith("ProtocolViolation: ")
     assert lines.of("first", ">")[0].startswith("CLOSE FIN ")
     await end(server, client)
 
@@ -239,7 +241,7 @@ async def test_it_is_off_unless_it_is_wanted(kind: str) -> None:
             await session.send("x")
             await peer.send("x")
             await settle()
-            assert raw.connection.frame_log is None
+            assert raw.connection.tap is None
             assert raw.connection.transport is raw.transport
     finally:
         logger.removeHandler(handler)

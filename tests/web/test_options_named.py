@@ -70,6 +70,7 @@ def test_unknown_names(place: Callable[..., Any]) -> None:
         ({"timeout": 0}, ValueError, "timeout must be more than 0 seconds, or None to switch it off, not 0"),
         ({"masking": "x"}, TypeError, "masking must be True, False or None, not 'x'"),
         ({"strict": "x"}, TypeError, "strict must be True, False or \"hop\", not 'x'"),
+        ({"observe": "x"}, TypeError, "observe must be a function of a session, not 'x'"),
         (
             {"converter": rawws.JSONConverter},
             TypeError,

@@ -738,3 +738,28 @@ async def test_two_checks_at_a_time() -> None:
     decided.set()
     assert await asyncio.gather(*checks) == [None, None]
     assert upgrade.headers.getall("X-Decided") == ["yes"]
+
+
+@pytest.mark.parametrize("managed", [False, True])
+async def test_the_session_has_the_fields_of_the_101(managed: bool) -> None:
+    """With those of hooks and of ``on_response_prepare``."""
+    got: list[Mapping[str, str] | None] = []
+
+    async def look(session: rawws.ServerSession) -> None:
+        got.append(session.response_headers)
+
+    async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers["X-Signal"] = "b"
+
+    app = web.Application()
+    app.on_response_prepare.append(on_prepare)
+    rawws.setup(app, before_upgrade=lambda request: {"X-Hook": "a"})
+    route: Any = rawws.websocket if managed else rawws.websocket_raw
+    app.add_routes([route("/", look)])
+    async with serving(app) as served, served.peer() as peer:
+        answer = await peer.open()
+        await peer.read_to_end()
+    (fields,) = got
+    assert fields is not None
+    assert dict(fields) == dict(answer.headers)
+    assert (fields["X-Hook"], fields["X-Signal"]) == ("a", "b")

@@ -10,6 +10,7 @@ import pytest
 
 from aiohttp_rawws.errors import FrameTooBig, PeerError, ProtocolViolation
 from aiohttp_rawws.wire.codes import Opcode
+from aiohttp_rawws.wire.headers import encode_header
 
 from .vectors import (
     CUTS,
@@ -266,3 +267,28 @@ def test_errors_are_never_raised(codec: ModuleType) -> None:
 
 def test_seen_tells_frames_apart() -> None:
     assert Seen(Opcode.TEXT) != Seen(Opcode.TEXT, masking_key=KEY)
+
+
+# ---- for those who come late --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunk_above", [None, 0])
+def test_held(codec: ModuleType, chunk_above: int | None) -> None:
+    """The bytes that were not parsed, and those that are missing: together they lead to the next frame."""
+    wire = encode_header(Opcode.BINARY, 500, masking_key=b"abcd") + bytes(500)
+    for cut in range(len(wire)):
+        parser = codec.FrameParser(chunk_above=chunk_above)
+        parser.feed(wire[:cut])
+        held, missing = parser.held()
+        assert (type(held), len(held)) == (bytes, parser.pending)
+        if missing:
+            assert not held and missing == len(wire) - cut
+        else:
+            assert held == wire[:cut]
+    parser = codec.FrameParser()
+    parser.feed(2 * wire + wire[:100], -1, 1)
+    assert parser.held() == (wire + wire[:100], 0)
+    parser.feed(b"", -1, 1)
+    assert parser.held() == (wire[:100], 0)
+    parser.feed(b"")
+    assert parser.held() == (b"", len(wire) - 100)

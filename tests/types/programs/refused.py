@@ -48,6 +48,7 @@ rawws.setup(app, incoming=1024)  # refused
 rawws.setup(app, on_error="ignore")  # refused
 rawws.setup(app, close_timeout=None)  # refused
 rawws.setup(app, converter=rawws.JSONConverter)  # refused
+rawws.setup(app, observe="trace.jsonl")  # refused
 rawws.setup(app, extensions=rawws.PerMessageDeflate())  # refused
 rawws.setup(app, extensions=[rawws.PerMessageDeflate])  # refused
 rawws.setup(app, protocol="chat")  # refused
