@@ -264,8 +264,8 @@ class SessionOptions:
             Default: None.
         write_timeout: Seconds that the peer may read nothing while more than 64 KiB wait to be sent, else the
             connection is aborted. None: no limit. Default: None (60 on the routes of a server).
-        observe: A function that gets each raw session, also that below a managed one, before its first byte. If
-            it raises, that is reported to the loop. Default: None.
+        observe: A function that gets each raw session, also that below a managed one, before its first byte, such as
+            a ``Recorder`` of ``aiohttp_rawws.recording``. If it raises, that is reported to the loop. Default: None.
 
     Raises:
         TypeError: An option has a wrong type.

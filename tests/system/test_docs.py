@@ -55,8 +55,9 @@ def level() -> Iterator[None]:
 
 @pytest.mark.loops("asyncio")
 @pytest.mark.parametrize("page", [page for page in PAGES if BLOCK.search(page.read_text(encoding="utf-8"))], ids=name)
-async def test_blocks_run(page: Path) -> None:
+async def test_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = page.read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)  # a page may write files
     names: dict[str, Any] = {"__name__": "docs"}
     for block in BLOCK.finditer(text):
         line = text.count("\n", 0, block.start(1))

@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 
 import aiohttp_rawws as rawws
-from aiohttp_rawws import testing
+from aiohttp_rawws import recording, testing
 
 PACKAGE = Path(rawws.__file__).parent
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -89,6 +89,11 @@ def test_types_of_public_signatures_are_exported(name: str) -> None:
 @pytest.mark.parametrize("name", testing.__all__)
 def test_types_of_public_signatures_of_testing(name: str) -> None:
     check_types(name, {*rawws.__all__, *testing.__all__})
+
+
+@pytest.mark.parametrize("name", sorted(set(recording.__all__) & set(DEFINITIONS)))
+def test_types_of_public_signatures_of_recording(name: str) -> None:
+    check_types(name, {*rawws.__all__, *recording.__all__})
 
 
 def check_types(name: str, exported: set[str]) -> None:

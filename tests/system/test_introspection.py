@@ -12,12 +12,15 @@ from typing import Any, is_typeddict
 import pytest
 
 import aiohttp_rawws as rawws
-from aiohttp_rawws import Frame, testing
+from aiohttp_rawws import Frame, recording, testing
 
 from ..tools.twins import BUILDS, load
 
 CLASSES = [
-    value for module in (rawws, testing) for name in module.__all__ if inspect.isclass(value := vars(module)[name])
+    value
+    for module in (rawws, recording, testing)
+    for name in module.__all__
+    if inspect.isclass(value := vars(module)[name])
 ]
 COMPILED = ["wire.frames.Frame", "wire.frames.PreparedFrame", "session.raw.WebSocketSession",
             "session.managed.DefaultWebSocketSession", "session.surface.Listening", "session.surface.Cork"]  # fmt: skip
