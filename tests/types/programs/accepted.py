@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from aiohttp.test_utils import make_mocked_request
 from yarl import URL
 
 import aiohttp_rawws as rawws
-from aiohttp_rawws import Frame, Opcode, testing
+from aiohttp_rawws import Frame, Opcode, recording, testing
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack, assert_type
@@ -224,6 +225,36 @@ async def in_tests() -> None:
     await rawws.run_managed(managed_server, managed)
     await rawws.run_managed(managed_server, any_managed)
     assert_type(managed_client, rawws.DefaultWebSocketSession)
+
+
+def hide(record: recording.Record) -> recording.Record:
+    if isinstance(record, recording.FrameRecord) and record.opcode is Opcode.TEXT:
+        return replace(record, payload=b"")
+    return record
+
+
+async def record(http: ClientSession, session: rawws.DefaultWebSocketServerSession) -> None:
+    with recording.Recorder("trace.jsonl", max_payload=None, redact=hide, secret_headers=["X-Token"]) as recorder:
+        rawws.setup(app, observe=recorder)
+        stop = recorder.attach(session)
+        stop()
+        async with rawws.connect_raw(http, "ws://example.org/", observe=recorder.attach) as client:
+            stop = recording.observe(client, print, max_payload=100)
+    for each in recording.read("trace.jsonl"):
+        if isinstance(each, recording.FrameRecord):
+            assert_type(each.masking_key, bytes | None)
+        elif isinstance(each, recording.CloseRecord):
+            assert_type(each.client, rawws.CloseReason | None)
+    assert_type(recording.to_har(recording.read("trace.jsonl")), dict[str, Any])
+
+
+async def play(session: rawws.WebSocketSession) -> None:
+    try:
+        await recording.replay("trace.jsonl", session, source="server", pace="fast", ignore=["payload", "length"])
+        await recording.replay(recording.read("trace.jsonl"), URL("wss://example.org/"), connection=3, timeout=5)
+        await recording.replay("trace.jsonl", ("127.0.0.1", 8080), source="server", headers={"Set-Cookie": "a=b"})
+    except recording.ReplayMismatch as mismatch:
+        assert_type(mismatch.differences, tuple[recording.Difference, ...])
 
 
 # ---- frames -------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from datetime import timedelta
 from aiohttp import ClientSession, web
 
 import aiohttp_rawws as rawws
-from aiohttp_rawws import Frame, testing
+from aiohttp_rawws import Frame, recording, testing
 
 app = web.Application()
 routes = rawws.RouteTableDef()
@@ -235,6 +235,21 @@ async def client(http: ClientSession) -> None:
     async with rawws.connect_raw(http, "ws://example.org/") as session:
         session.request  # refused
         await session.ping()  # refused
+
+
+def write(text: str) -> None:
+    """A function that redacts nothing."""
+
+
+async def record(session: rawws.WebSocketSession) -> None:
+    recording.Recorder("trace.jsonl", redact=write)  # refused
+    recording.Recorder("trace.jsonl", max_payload="1 MiB")  # refused
+    recording.Recorder("trace.jsonl").attach("/chat")  # refused
+    recording.observe(session, 5)  # refused
+    await recording.replay("trace.jsonl", session, source="peer")  # refused
+    await recording.replay("trace.jsonl", session, ignore=["mask"])  # refused
+    await recording.replay("trace.jsonl", session, pace="slow")  # refused
+    recording.to_har("trace.jsonl")  # refused
 
 
 async def fresh() -> dict[str, str]:
