@@ -162,6 +162,9 @@ class Player:
         session.on_violation = "raise"  # it would send a Close that is not in the recording
         reader = asyncio.get_running_loop().create_task(_take_all(session), name="rawws-replay-reader")
         try:
+            await asyncio.sleep(0)  # the reader begins, and raises a RuntimeError if somebody else receives
+            if reader.done():
+                reader.result()
             await self._play(session, self._steps[skip:])
         finally:
             reader.cancel()
@@ -169,8 +172,6 @@ class Player:
             session.on_violation = before
             if self._stop is not None:
                 self._stop()
-        if not reader.cancelled():
-            reader.result()  # raises a RuntimeError if somebody else receives, too
         return self._came
 
     async def _play(self, session: WebSocketSession, steps: Sequence[Step]) -> None:

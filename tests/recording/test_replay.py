@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
 import aiohttp_rawws as rawws
 from aiohttp_rawws import Frame, HandshakeError, Opcode, PerMessageDeflate, SessionOptions, memory_pair, run_session
@@ -34,6 +35,7 @@ from aiohttp_rawws.recording import (
     read,
     replay,
 )
+from aiohttp_rawws.recording.handshakes import host_of, uses_tls
 from aiohttp_rawws.recording.onlooker import Onlooker
 
 from ..tools.faults import echo, managed_echo
@@ -327,6 +329,33 @@ async def test_to_a_client_of_aiohttp(compress: int, tmp_path: Path) -> None:
     assert len([step for step in came if isinstance(step, FrameRecord)]) == 3
 
 
+async def test_to_a_client_over_tls() -> None:
+    """Also a client of ours, and frames behind the 101."""
+    early = replace(made(("server", b"\x81\x05early"))[0], early=True)
+    records = [early, *made(("client", masked(1, b"hi")), ("server", b"\x88\x02\x03\xe8"))]
+    sock = listening()
+    how: dict[str, Any] = {"source": "server", "ssl": certificates()[0]}
+    playing = asyncio.get_running_loop().create_task(replay(records, sock, **how))
+    url = f"wss://127.0.0.1:{sock.getsockname()[1]}/"
+    async with aiohttp.ClientSession() as http:
+        async with rawws.connect_raw(http, url, ssl=certificates()[1]) as session:
+            assert (await bounded_wait(session.receive())).text == "early"
+            await session.send("hi")
+            assert (await bounded_wait(session.receive())).opcode is Opcode.CLOSE
+            assert len(await bounded_wait(playing)) == 1
+
+
+async def test_one_client_is_played_to() -> None:
+    sock = listening()
+    address = sock.getsockname()[:2]
+    playing = asyncio.get_running_loop().create_task(replay(made(CLIENT), sock, source="server"))
+    async with aiohttp.ClientSession() as http, rawws.connect_raw(http, f"ws://{address[0]}:{address[1]}/") as session:
+        with pytest.raises(OSError, match=r".+"):
+            await bounded_wait(rawws.connect_raw(http, f"ws://{address[0]}:{address[1]}/"))
+        await session.send("hi")
+        await bounded_wait(playing)
+
+
 async def test_early_frames_go_with_the_handshake(tmp_path: Path) -> None:
     """In one write, behind the request or the 101."""
     path = tmp_path / "trace.jsonl"
@@ -390,6 +419,20 @@ async def test_the_request_fits_the_server() -> None:
         "x-other": "1",
         "x-token": "new",
     }
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "tls"),
+    [
+        ("ws://example.org/a", "example.org", False),
+        ("http://example.org:80/", "example.org", False),
+        ("wss://example.org:443/", "example.org", True),
+        ("https://user:secret@example.org:8443/", "example.org:8443", True),
+        ("ws://[::1]:8080/", "[::1]:8080", False),
+    ],
+)
+def test_hosts(url: str, host: str, tls: bool) -> None:
+    assert (host_of(URL(url)), uses_tls(URL(url))) == (host, tls)
 
 
 async def test_a_refusal() -> None:
