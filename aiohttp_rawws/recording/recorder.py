@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import count
@@ -188,7 +189,10 @@ class Recorder:
 
 
 def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    opened = os.open(path, flags, 0o600)
+    if hasattr(os, "fchmod") and stat.S_ISREG(os.fstat(opened).st_mode):
+        os.fchmod(opened, 0o600)  # it may have been there before
+    return opened
 
 
 def _left_out(record: Record) -> Record:

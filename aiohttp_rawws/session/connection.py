@@ -190,7 +190,7 @@ class ConnectionCore(EndingHalf):
             if self.tap is not None:
                 if exc is not None:
                     self.tap.ended("peer", "reset")
-                self.tap.lost(self.state(), self.limit)
+                self.tap.lost(self.state(), self.tap.limit or self.limit)
                 self.drop_tap()
             on_lost, self._on_lost = self._on_lost, None
             previous, self._previous_protocol = self._previous_protocol, None

@@ -118,6 +118,11 @@ class Life:
         if self.tap is not None and self.tap.remove(observer):
             self.drop_tap()
 
+    def note_limit(self, option: str | None) -> None:
+        """Report to the observers, at the end, that the limit of ``option`` has ended the session."""
+        if self.tap is not None and self.tap.limit is None:
+            self.tap.limit = option
+
     def drop_tap(self) -> None:
         """Forget all observers."""
         if self.tap is not None:

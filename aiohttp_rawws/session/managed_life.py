@@ -169,6 +169,7 @@ class ManagedLife(surface.Surface):
         """Fail the connection (section 7.1.7): send a Close, drop the rest, and raise ``error`` from ``receive()``."""
         if self.limit is None:
             self.limit = limit_of(error)
+        self._connection.note_limit(self.limit)
         self._stop_pinger()
         closing = self._closing_handshake()
         closing.settle(reason)

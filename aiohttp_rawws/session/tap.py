@@ -57,7 +57,7 @@ class Observer:
 class Tap:
     """The observers of one connection."""
 
-    __slots__ = ("_ended", "_observers", "early", "transport")
+    __slots__ = ("_ended", "_observers", "early", "limit", "transport")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         """
@@ -66,6 +66,7 @@ class Tap:
         """
         self.transport: asyncio.Transport = transport
         self.early: bool = False  # the bytes that arrive came with the opening handshake
+        self.limit: str | None = None  # of a layer above, which has ended the session
         self._observers: list[Observer] = []
         self._ended: set[Side] = set()
 

@@ -119,6 +119,7 @@ class SessionTimers:
     def _end(self, option: str, text: str) -> None:
         report_limit(self._session, option, text, self._on_limit)
         connection = self._session.connection
+        connection.note_limit(option)
         self._session.close_nowait(CloseReason(CloseCode.GOING_AWAY, text))
         if not connection.connection_phase:
             self._closing = DeliveryTimer(self._loop, connection, self._session.options.close_timeout, self._overdue)

@@ -36,7 +36,7 @@ from ..tools.clock import idle
 from ..tools.faults import echo, managed_echo
 from ..tools.hand_server import HandPeer, hand_server
 from ..tools.peers import TEXT, close_frame, frame, serving
-from ..tools.talking import bounded_wait, each_kind, end, hang_up, masked, on_a_line, over, talking
+from ..tools.talking import bounded_wait, each_kind, end, hang_up, masked, on_a_line, over, run, talking
 from ..tools.waiting import settle
 
 
@@ -298,6 +298,33 @@ async def test_limits_are_named(path: Path) -> None:
 
 
 @pytest.mark.loops("clock")
+@pytest.mark.parametrize(
+    ("limit", "options", "frame"),
+    [
+        ("max_message_size", {"max_message_size": 5}, Frame.text("123", fin=False)),
+        ("max_fragments", {"max_fragments": 2}, Frame.text("", fin=False)),
+        ("max_control_rate", {"max_control_rate": 2}, Frame.ping()),
+        ("timeout", {"ping_interval": 5, "timeout": 1}, Frame.text("x")),
+        ("idle_timeout", {"idle_timeout": 100}, Frame.text("x")),
+        ("max_lifetime", {"max_lifetime": 100}, Frame.text("x")),
+    ],
+)
+async def test_limits_of_managed_sessions_are_named(
+    limit: str, options: dict[str, Any], frame: Frame, path: Path
+) -> None:
+    recorder = Recorder(path)
+    async with talking("managed", observe=recorder, **options) as (session, _, peer):
+        running = run(session, managed_echo)
+        for _ in range(3):
+            peer.send_nowait(frame)
+        await bounded_wait(running, 500)
+    recorder.close()
+    closed = list(read(path))[-1]
+    assert isinstance(closed, CloseRecord)
+    assert closed.limit == limit
+
+
+@pytest.mark.loops("clock")
 async def test_max_payload(path: Path) -> None:
     with Recorder(path, max_payload=100) as recorder:
         async with talking("raw", observe=recorder) as (session, _, peer):
@@ -383,6 +410,7 @@ async def test_the_file_is_flushed_at_the_end_of_a_connection(path: Path) -> Non
 
 async def test_secret_fields_are_hidden(path: Path) -> None:
     secrets = {"Authorization": "secret", "cookie": "secret", "Proxy-Authorization": "secret", "X-Token": "secret"}
+    path.touch(0o644)
     recorder = Recorder(path, secret_headers=["x-token"])
     app = app_with(recorder, before_upgrade=lambda request: {"Set-Cookie": "secret", "X-Shown": "yes"})
     async with serving(app) as served, served.peer() as peer:
