@@ -44,9 +44,11 @@ from .session.options import (
     WhenIdle,
     bounded,
 )
+from .session.outgoing_stream import OutgoingStream
 from .session.raw import WebSocketSession
 from .session.running import OnException, run_managed, run_session
 from .session.state import CloseState, SessionStats
+from .session.stream_source import Readable, StreamSource
 from .session.streams import AsyncReader, AsyncWriter, RawWebSocket
 from .session.surface import Cork, Listening
 from .session.timeouts import OnLimit
@@ -126,6 +128,7 @@ __all__ = [
     "OriginCheck",
     "Origins",
     "Outgoing",
+    "OutgoingStream",
     "PeerError",
     "PerMessageDeflate",
     "Periodic",
@@ -140,6 +143,7 @@ __all__ = [
     "RawUpgradeDict",
     "RawWSError",
     "RawWebSocket",
+    "Readable",
     "ReconnectOptionsDict",
     "RouteOptionsDict",
     "RouteTableDef",
@@ -152,6 +156,7 @@ __all__ = [
     "SessionOptionsDict",
     "SessionStats",
     "Sessions",
+    "StreamSource",
     "WebSocketClientSession",
     "WebSocketDeflateExtension",
     "WebSocketExtension",

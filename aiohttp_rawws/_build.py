@@ -38,6 +38,7 @@ MODULES = (
     "session.reading",
     "session.incoming",
     "session.ending",
+    "session.streaming",
     "session.connection",
     "session.surface",
     "session.raw_sending",

@@ -12,6 +12,8 @@ from .connection import Connection
 from .life import wake_all
 from .options import ChannelConfig
 
+NOTHING = Frame.binary(b"")
+
 
 class Entry:
     """One message.
@@ -20,9 +22,10 @@ class Entry:
         waiter: Resolved when the message was sent. None if nobody waits for that.
         room: Resolved when ``outgoing`` has room. None unless this is the first message and waits for that.
         started: The extensions have begun with it, so it has to be sent: what comes later may build on it.
+        until: It stands for a message that is sent in parts, whose sender resolves this at its end. Else None.
     """
 
-    __slots__ = ("compress", "frame", "room", "started", "waiter", "whole")
+    __slots__ = ("compress", "frame", "room", "started", "until", "waiter", "whole")
 
     def __init__(self, frame: Frame, compress: bool | None, whole: bool, waiter: asyncio.Future[None] | None) -> None:
         self.frame: Frame = frame
@@ -31,6 +34,12 @@ class Entry:
         self.waiter: asyncio.Future[None] | None = waiter
         self.room: asyncio.Future[None] | None = None
         self.started: bool = False
+        self.until: asyncio.Future[None] | None = None
+
+    def leave(self) -> None:
+        """End the message that is sent in parts."""
+        if self.until is not None and not self.until.done():
+            self.until.set_result(None)
 
 
 class Backlog:
@@ -83,6 +92,24 @@ class Backlog:
                 self._withdraw(entry)
             del waiter, entry  # they hold the exception, whose traceback holds this frame
 
+    async def reach(self) -> Entry:
+        """Wait for the turn of a message that is sent in parts. Messages that come later wait for ``leave()`` of the
+        entry that is returned."""
+        reached: asyncio.Future[None] = self._loop.create_future()
+        entry = Entry(NOTHING, None, False, reached)
+        entry.until = self._loop.create_future()
+        self.add(entry)
+        try:
+            await reached
+            return entry
+        except BaseException:
+            entry.leave()
+            raise
+        finally:
+            if reached.cancelled():
+                self._withdraw(entry)
+            del reached, entry  # they hold the exception, whose traceback holds this frame
+
     def _withdraw(self, entry: Entry) -> None:
         """Drop ``entry``, because its sender was cancelled, unless the extensions have begun with it."""
         if entry.room is not None:
@@ -108,6 +135,7 @@ class Backlog:
         for entry in self._entries:
             if entry.waiter is not None and not entry.waiter.done():
                 entry.waiter.set_exception(self._connection.cannot_send())
+            entry.leave()
         self._entries.clear()
         self._size = 0
         self._wake()
@@ -153,6 +181,12 @@ class Backlog:
 
     async def _send_in_turn(self, entry: Entry) -> None:
         connection, frame = self._connection, entry.frame
+        if entry.until is not None:
+            reached, entry.waiter = entry.waiter, None
+            if reached is not None and not reached.done():
+                reached.set_result(None)
+                await entry.until
+            return
         if is_close(frame):
             if not connection.send_phase:
                 connection.send_now(frame)
@@ -161,7 +195,10 @@ class Backlog:
             return
         if entry.waiter is not None:
             suspends = self._limits.on_overflow == "suspend"
-            while suspends and not entry.waiter.cancelled() and (room := connection.room()) is not None:
+            while not entry.waiter.cancelled() and (suspends or connection.streaming):
+                room = connection.room()
+                if room is None:
+                    break
                 entry.room = room
                 await connection.wait_for(room)
                 entry.room = None

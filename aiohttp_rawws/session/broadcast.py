@@ -24,7 +24,7 @@ class Broadcast:
 
     Attributes:
         delivered: The number of sessions that accepted the message. It is sent before anything they send later.
-        skipped: Sessions that did not get it: ``outgoing`` was full, or a fragmented message was being sent.
+        skipped: Sessions that did not get it: ``outgoing`` was full, or a message was being sent in parts.
         disconnected: Sessions that were aborted because ``outgoing`` was full.
         ended: Sessions that had ended or were closing.
     """
@@ -97,7 +97,7 @@ def broadcast(
         if not session.outgoing_ended and not session.can_send_now(prepared):
             if policy == "wait":
                 report._waiting.append(session)
-            elif policy == "disconnect":
+            elif policy == "disconnect" and not session.connection.streaming:
                 session.abort()
                 report.disconnected.append(session)
             else:

@@ -2,13 +2,13 @@
 cimport cython
 
 from aiohttp_rawws.session.awaitables cimport step
-from aiohttp_rawws.session.ending cimport EndingHalf
 from aiohttp_rawws.session.life cimport wake_all
+from aiohttp_rawws.session.streaming cimport StreamingHalf
 
 cdef int SEND_DONE
 
 
-cdef class ConnectionCore(EndingHalf):
+cdef class ConnectionCore(StreamingHalf):
     cdef bytearray _buffer
     cdef object _view
     cdef object _target
@@ -20,4 +20,3 @@ cdef class ConnectionCore(EndingHalf):
 
     cpdef object get_buffer(self, sizehint)
     cpdef object buffer_updated(self, Py_ssize_t nbytes)
-    cdef void finish_turn(self, turn) except *

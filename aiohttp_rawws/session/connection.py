@@ -1,7 +1,8 @@
 """One WebSocket connection as the protocol of an asyncio transport: the transport's calls, and the start.
 
 One source, two builds: as it stands, and compiled with the types in ``connection.pxd``. It stands on the two halves,
-``outgoing.py`` and ``incoming.py``, on ``ending.py`` and on ``life.py``; ``phases.py`` draws the whole.
+``outgoing.py`` and ``incoming.py``, and on ``ending.py``, ``streaming.py`` and ``life.py``; ``phases.py`` draws the
+whole.
 
 The loop reads into a buffer that all its connections share, so an idle connection holds none. The rest of a large
 payload is read straight into that payload.
@@ -16,10 +17,10 @@ from weakref import WeakKeyDictionary
 
 from .awaitables import step
 from .delivery import StallTimer
-from .ending import EndingHalf
 from .life import wake_all
 from .phases import Event, SendPhase
 from .reading import call_guarded
+from .streaming import StreamingHalf
 from .transports import attach, can_gather
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def read_buffer(loop: asyncio.AbstractEventLoop) -> tuple[bytearray, memoryview]
     return pair
 
 
-class ConnectionCore(EndingHalf):
+class ConnectionCore(StreamingHalf):
     """One WebSocket connection over an asyncio transport, in either role. Not thread-safe, like its loop.
 
     Args:
@@ -231,14 +232,6 @@ class ConnectionCore(EndingHalf):
     def _write_overdue(self) -> None:
         self._guard = None
         self.end_at_limit("write_timeout", f"the peer took nothing for {self._write_timeout} seconds")
-
-    # ---- who waits to send ------------------------------------------------------------
-
-    def finish_turn(self, turn: asyncio.Future[None]) -> None:
-        """Call ``leave_turn()``, and let a listener that was held go on."""
-        self.leave_turn(turn)
-        if self.in_place and not self.is_full():
-            self.continue_listening()
 
 
 class Connection(ConnectionCore, asyncio.BufferedProtocol):

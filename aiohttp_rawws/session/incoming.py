@@ -238,7 +238,7 @@ class IncomingHalf(ReadingHalf):
             return False
         if self.is_lost():  # what was received is delivered; but a layer that paused takes it when it has room
             return self.in_place or not self.paused_by_user
-        return not self.paused_by_user and not (self.in_place and self.is_full())
+        return not self.paused_by_user and not (self.in_place and self.stops_listener())
 
     def _deliver(self, items: list[Any]) -> None:
         listener = self.listener

@@ -68,6 +68,7 @@ class Connection(Protocol):
     def bytes_received(self) -> int: ...
     @property
     def send_phase(self) -> int: ...
+    def is_inside_frame(self) -> bool: ...
 
 
 class Raw(Protocol):
@@ -157,13 +158,14 @@ def _clock(loop: asyncio.AbstractEventLoop, delay: float) -> _Clock:
 class Pinger:
     """Sends the pings of one session by timer, without a task. Reports once when a Pong is overdue."""
 
-    __slots__ = ("_group", "_pong", "_seen", "_session", "_timer")
+    __slots__ = ("_group", "_held", "_pong", "_seen", "_session", "_timer")
 
     def __init__(self, session: Pinged) -> None:
         self._session = session
         self._group: set[Pinger] | None = None  # in which it waits for the next Ping
         self._pong: asyncio.Future[float] | None = None  # that it waits for
         self._timer: asyncio.TimerHandle | None = None  # of that
+        self._held = False  # the Ping waits for the end of a frame that is sent in pieces
         self._seen = 0  # bytes received when the interval, or the last Ping, began
 
     def restart(self) -> None:
@@ -213,6 +215,7 @@ class Pinger:
         if session.timeout is not None:  # else no answer is asked for
             self._pong = session.latency.sent(frame.payload)
             self._pong.add_done_callback(self._ponged)
+            self._held = session.raw.connection.is_inside_frame()
             self._wait_for_pong(session.timeout)
 
     def _payload(self, session: Pinged) -> bytes:
@@ -238,7 +241,10 @@ class Pinger:
         session = self._session
         self._timer = None
         received = session.raw.connection.bytes_received
-        if session.incoming_full:
+        if self._held:  # it has left now, or waits on
+            self._held = session.raw.connection.is_inside_frame()
+            self._wait_for_pong(timeout)
+        elif session.incoming_full:
             # While this side does not read, because the application is behind, a missing Pong says nothing.
             self._wait_for_pong(timeout)
         elif session.options.keepalive.any_data_is_alive and received != self._seen:

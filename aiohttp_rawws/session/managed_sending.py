@@ -18,6 +18,7 @@ from .awaitables import sending
 from .backlog import Backlog, Entry
 from .channels import Sendable
 from .converters import JSONConverter, serialized
+from .gates import Gate, ManagedGate
 from .reasons import checked_reason
 from .surface import NORMAL, as_frame, close_frame, mark_coroutine_functions
 
@@ -78,13 +79,19 @@ class ManagedSending(managed_receiving.ManagedReceiving):
             self._raw.send_nowait(frame)
             return
         if not self.can_send_now(frame):
-            text = f"outgoing is full: {self.frames_unsent} frames wait for the peer to read"
-            raise self._connection.own(ChannelOverflow(text))
+            raise self._connection.own(ChannelOverflow(self._connection.why_full(self.frames_unsent)))
         whole = not isinstance(item, Frame)
         if self._is_behind():
             self._made_backlog().add(Entry(frame, compress, whole, None))
         else:
             self._send_transformed(frame, compress, whole)
+
+    def _stream_gate(self) -> Gate:
+        self.begin()
+        if not self._extensions:
+            return Gate(self._connection)
+        assert self._pipeline is not None
+        return ManagedGate(self._connection, self._pipeline, self._made_backlog)
 
     async def send_json(
         self, value: Any, *, dumps: Callable[[Any], str | bytes] = json.dumps, compress: bool | None = None
@@ -214,7 +221,7 @@ class ManagedSending(managed_receiving.ManagedReceiving):
         if connection.send_phase:
             if connection.close_sent is None and not connection.connection_phase:
                 connection.disconnect()  # outgoing has overflowed: no Close can be sent, and nothing else ends this
-        elif self._is_behind():
+        elif self._is_behind() and not connection.streaming:  # else it cuts the message that is sent in parts
             self._made_backlog().add(Entry(frame, None, False, None))
             closing.wait_behind()
         else:

@@ -21,7 +21,6 @@ cdef class OutgoingHalf(SendQueue):
     cdef readonly FrameEncoderC encoder
     cdef public IncomingQueueC consumer_queue
     cdef readonly object pipeline
-    cdef readonly bint write_paused
     cdef readonly bint gathers
     cdef int _corked
     cdef public bint batching
@@ -48,6 +47,7 @@ cdef class OutgoingHalf(SendQueue):
     cdef void cork(self) except *
     cdef void uncork(self) except *
     cdef void _enqueue_frame(self, FrameC frame) except *
+    cdef Py_ssize_t unsent(self) except -1
     cpdef object undelivered(self)
     cpdef object bytes_taken(self)
     @cython.locals(encoder=FrameEncoderC)

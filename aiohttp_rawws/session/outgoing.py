@@ -43,7 +43,7 @@ class OutgoingHalf(SendQueue):
 
     __slots__ = (
         "_corked", "_flush_scheduled", "_unchecked", "batching", "bytes_sent", "consumer_queue", "encoder",
-        "frames_sent", "gathers", "pipeline", "write_paused",
+        "frames_sent", "gathers", "pipeline",
     )  # fmt: skip
 
     def __init__(
@@ -62,7 +62,6 @@ class OutgoingHalf(SendQueue):
             self.encoder = FrameEncoder(masking=masking, strict=options.strict, new_masking_key=new_masking_key)
         self.consumer_queue: IncomingQueue = queue  # tasks receive from it; while it has items, more will be sent
         self.pipeline: ExtensionPipeline | None = None
-        self.write_paused: bool = False
         self._corked = 0
         self.batching: bool = False  # the session says that more is coming
         self._flush_scheduled = False
@@ -130,7 +129,8 @@ class OutgoingHalf(SendQueue):
         if self.send_phase:
             raise self.cannot_send()
         self.encoder.encode(prepared)  # gives ``wire`` back, and raises inside an open message
-        if self._overflow_out_closes and not is_control(prepared.frame) and self.is_full():
+        waiting = self._queue_out
+        if self._overflow_out_closes and waiting is not None and waiting.is_full() and not is_control(prepared.frame):
             raise self.fail_outgoing()
         self.send_bytes(prepared.wire)
         self.frames_sent += 1
@@ -242,13 +242,17 @@ class OutgoingHalf(SendQueue):
             raise self.fail_outgoing()
         waiting.put(self.encoder.encode(frame))
 
+    def unsent(self) -> int:
+        """Frames that wait for the transport, with the one that is being sent in pieces."""
+        return SendQueue.unsent(self) + (self.encoder.missing > 0)
+
     def undelivered(self) -> int:
         """Bytes that were accepted and that the peer has not taken, as far as the system reports it."""
         if self.dropped:
             return 0
         waiting = 0 if self._queue_out is None else self._queue_out.size_of_all()
         held = bytes_unsent(self.transport) + kernel_queue(self.transport)
-        return int(self.encoder.size + waiting + held)
+        return int(self.encoder.size + self.encoder.missing + waiting + held)
 
     def bytes_taken(self) -> int:
         """Bytes that the peer has taken so far, as far as the system reports it."""
@@ -261,9 +265,10 @@ class OutgoingHalf(SendQueue):
         return int(self.bytes_sent - held)
 
     def drain(self) -> None:
-        """Give the transport the frames that waited, control frames first. Called when it takes bytes again."""
+        """Give the transport the frames that waited, control frames first. Called when it takes bytes again, and when
+        a frame that was sent in pieces is complete: until then, nothing else may leave."""
         encoder = self.encoder
-        while self._queue_out is not None and not self.write_paused:
+        while self._queue_out is not None and not self.write_paused and not encoder.missing:
             wire = self._queue_out.take()
             if wire is None:
                 self._queue_out = None
@@ -276,10 +281,12 @@ class OutgoingHalf(SendQueue):
     # ---- who waits --------------------------------------------------------------------
 
     def drained(self) -> asyncio.Future[None] | None:
-        """Return a future that is done when nothing waits for the transport any more. None if nothing waits."""
+        """Return a future that is done when nothing waits for the transport any more. None if nothing waits. If nothing
+        more is accepted, the rest of a frame that is being sent in pieces counts, too."""
         if self.encoder.size:
             self.write_batch()
-        if self.is_lost() or (self._queue_out is None and not self.write_paused):
+        owed = self.send_phase and self.encoder.missing
+        if self.is_lost() or not (self.write_paused or SendQueue.unsent(self) or owed):
             return None
         self._waiting_frames()  # so that ``drain()`` notices the end of the pause
         waiter: asyncio.Future[None] = self._loop.create_future()
@@ -292,6 +299,7 @@ class OutgoingHalf(SendQueue):
         """Drop everything that was not written and wake all senders, because the connection is lost."""
         self._queue_out = None
         self.encoder.take()
+        self.encoder.give_up()
         self._end_turns()
         if self._drain_waiters is not None:
             waiters, self._drain_waiters = self._drain_waiters, None

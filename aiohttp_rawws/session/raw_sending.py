@@ -15,6 +15,7 @@ from ..wire.codes import CloseReason
 from . import surface
 from .awaitables import sending
 from .channels import Sendable
+from .gates import Gate
 from .surface import NORMAL, as_frame, close_frame, mark_coroutine_functions
 
 
@@ -61,8 +62,7 @@ class RawSending(surface.Surface):
         """
         connection = self._connection
         if connection.is_congested() and connection.must_wait(as_frame(item)):
-            text = f"outgoing is full: {connection.unsent()} frames wait for the peer to read"
-            raise connection.own(ChannelOverflow(text))
+            raise connection.own(ChannelOverflow(connection.why_full(connection.unsent())))
         self._put(item)
 
     def can_send_now(self, item: Sendable) -> bool:
@@ -88,6 +88,9 @@ class RawSending(surface.Surface):
             self._put(item)
         finally:
             connection.finish_turn(turn)
+
+    def _stream_gate(self) -> Gate:
+        return Gate(self._connection)
 
     def send_raw(self, header: bytes, payload: bytes | bytearray | memoryview = b"") -> None:
         """Send a frame with a header of your making, right or wrong, and the payload as it is, unmasked.

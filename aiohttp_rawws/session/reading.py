@@ -103,7 +103,9 @@ class ReadingHalf(OutgoingHalf):
     def update_reading(self) -> None:
         """Pause the transport if there is a reason to, else resume it."""
         wanted = self.receive_phase == OPEN and (
-            self.queue.full or self.paused_by_user or (self.listener is not None and self.in_place and self.is_full())
+            self.queue.full
+            or self.paused_by_user
+            or (self.listener is not None and self.in_place and self.stops_listener())
         )
         if wanted != self.reading_paused and not self.eof and not self.is_lost():
             self.reading_paused = wanted

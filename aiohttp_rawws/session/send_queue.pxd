@@ -7,6 +7,8 @@ from aiohttp_rawws.wire.frames cimport is_close, is_control
 cdef class SendQueue(Life):
     cdef OutgoingQueueC _queue_out
     cdef object _turns
+    cdef readonly bint streaming
+    cdef readonly bint write_paused
     cdef list _room_waiters
     cdef list _drain_waiters
     cdef bint _overflow_out_closes
@@ -16,6 +18,8 @@ cdef class SendQueue(Life):
     cdef OutgoingQueueC _waiting_frames(self)
     cdef bint is_congested(self) noexcept
     cdef bint is_full(self) except -1
+    cdef bint stops_listener(self) except -1
+    cpdef object why_full(self, Py_ssize_t unsent)
     cdef bint must_wait(self, frame) except -1
     cdef Py_ssize_t unsent(self) except -1
     cdef object take_turn(self)

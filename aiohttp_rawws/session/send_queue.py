@@ -25,7 +25,7 @@ class SendQueue(Life):
 
     __slots__ = (
         "_drain_waiters", "_max_bytes_out", "_max_frames_out", "_overflow_out_closes", "_queue_out", "_room_waiters",
-        "_turns",
+        "_turns", "streaming", "write_paused",
     )  # fmt: skip
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, outgoing: ChannelConfig) -> None:
@@ -34,6 +34,8 @@ class SendQueue(Life):
         self._max_bytes_out = -1 if outgoing.max_bytes is None else outgoing.max_bytes
         self._overflow_out_closes = outgoing.on_overflow == "close"
         self._queue_out: OutgoingQueue | None = None  # while the transport takes nothing
+        self.write_paused: bool = False  # the transport takes nothing: it is above its high-water mark
+        self.streaming: bool = False  # a message is being sent in parts; its sender has the first turn
         self._turns: deque[asyncio.Future[None]] | None = None  # of senders that wait, in the order of their calls
         self._room_waiters: list[asyncio.Future[None]] | None = None
         self._drain_waiters: list[asyncio.Future[None]] | None = None
@@ -52,6 +54,22 @@ class SendQueue(Life):
     def is_full(self) -> bool:
         """True if a data frame must wait for room, or for senders that came before."""
         return self._turns is not None or (self._queue_out is not None and self._queue_out.is_full())
+
+    def stops_listener(self) -> bool:
+        """True if a listener that answers in place has to wait for room.
+
+        A message that is being sent in parts does not stop it: it may take long, and pings have to be answered
+        meanwhile. Only a flood of them does.
+        """
+        if self.streaming:
+            return self._queue_out is not None and not self._queue_out.has_room_for_control()
+        return self.is_full()
+
+    def why_full(self, unsent: int) -> str:
+        """The reason why a frame that was to be sent at once has to wait. ``unsent``: frames that wait before it."""
+        if self.streaming:
+            return "a message is being sent in parts, and this one has to wait for its end, as send() does"
+        return f"outgoing is full: {unsent} frames wait for the peer to read"
 
     def must_wait(self, frame: Any) -> bool:
         """True if ``send()`` of this frame would wait. A Close never waits, a ping or pong only in a flood of them."""
@@ -94,7 +112,7 @@ class SendQueue(Life):
         if self._room_waiters is not None and (self.send_phase or not self.is_full()):
             waiters, self._room_waiters = self._room_waiters, None
             wake_all(waiters)
-        if self._drain_waiters is not None and (self.is_lost() or self._queue_out is None):
+        if self._drain_waiters is not None and (self.is_lost() or not (self.write_paused or SendQueue.unsent(self))):
             waiters, self._drain_waiters = self._drain_waiters, None
             wake_all(waiters)
 

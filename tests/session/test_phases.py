@@ -116,6 +116,7 @@ OF_CALLS: dict[str, Callable[[Setting], Any]] = {
     "send_raw()": lambda on: on.session.send_raw(b"\x81\x01", b"x"),
     "write_bytes()": lambda on: on.session.write_bytes(b"\x81\x01x"),
     "close_nowait()": lambda on: on.session.close_nowait(),
+    "send_stream()": lambda on: on.session.send_stream([b"sent"]),
     "write_eof()": lambda on: on.session.write_eof(),
     "wait_writable()": lambda on: on.session.wait_writable(),
     "cork()": cork,
@@ -158,7 +159,7 @@ RECEIVING = (
     "incoming.receive()",
     "async for incoming",
 )
-SENDING = ("send()", "outgoing.send()", "send_json()", "send_serialized()")
+SENDING = ("send()", "outgoing.send()", "send_json()", "send_serialized()", "send_stream()")
 ITERATING = ("async for", "async for incoming")
 
 
@@ -223,6 +224,8 @@ def has_to_wait(on: Setting, name: str) -> bool:
     receiving, sending, connection = on.phases
     if name in RECEIVING:
         return receiving == ReceivePhase.OPEN and not session.frames_waiting and not way.listener
+    if name == "send_stream()":  # parts are not queued
+        return sending == SendPhase.OPEN and (way.stuck or way.behind)
     if name in SENDING:
         return sending == SendPhase.OPEN and (way.full or way.behind)
     if name == "wait_writable()":
@@ -646,7 +649,7 @@ def of_the_end(on: Setting, name: str, result: Result) -> str:
     right = expected(on, name)
     if name in RECEIVING and on.is_raw and (isinstance(result.value, Frame) or result.value is DeserializeError):
         return ""  # the peer's Close
-    if name in SENDING and on.way.behind and result == Result("returned"):
+    if name in SENDING and on.way.behind and result.what == "returned":
         return ""  # what was sent before has left the thread, and so has this
     if on.ended_here and result == Result("raised", SessionClosed) and right == [Result("raised", ConnectionLost)]:
         return ""  # it was raised before the connection was lost

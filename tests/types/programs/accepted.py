@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientResponse, ClientSession, web
@@ -202,6 +203,21 @@ async def show(request: web.Request) -> web.Response:
         if isinstance(session, rawws.DefaultWebSocketServerSession):
             assert_type(session.raw, rawws.WebSocketServerSession)
     return web.Response(text=str(len(sessions)))
+
+
+async def streams(session: rawws.WebSocketSession, managed: rawws.DefaultWebSocketSession) -> None:
+    async def source() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    assert_type(await session.send_stream(BytesIO(b"x"), length=1), int)
+    await managed.send_stream(source(), compress=False)
+    await managed.send_stream(["te", "xt"], opcode=Opcode.TEXT, fragment_size=10)
+    async with session.open_stream(Opcode.TEXT, rsv1=True) as out:
+        assert_type(out, rawws.OutgoingStream)
+        await out.write(memoryview(b"x"))
+        await out.flush()
+    assert_type(out.sent, int)
+    await session.write_eof()
 
 
 # ---- sessions without a server ------------------------------------------------------------

@@ -124,6 +124,13 @@ for each in app[rawws.WEBSOCKETS].sessions:
     print(each.requests)  # refused
 
 
+async def streams(session: rawws.WebSocketSession, managed: rawws.DefaultWebSocketSession) -> None:
+    await session.send_stream(5)  # refused
+    await session.send_stream([b"x"], size=1)  # refused
+    session.open_stream(length="1")  # refused
+    await managed.write_eof()  # refused
+
+
 async def sessions_of_tests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     server, client = testing.server_pair()
     await rawws.run_session(server, managed)  # refused

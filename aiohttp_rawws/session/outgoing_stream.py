@@ -1,0 +1,292 @@
+"""``open_stream()``: a message that is sent while it is made, in constant memory."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..wire.codec import Frame
+from ..wire.codes import CloseCode, Opcode
+from .gates import Gate, check_extensions
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Buffer, Self
+
+FRAGMENT_SIZE = 64 * 1024  # bytes
+PIECE = 64 * 1024  # bytes of a frame of known length that are written at once
+YIELD_EVERY_BYTES = 2**20  # a stream that never has to wait lets other tasks run after so many
+
+
+class OutgoingStream:
+    """A message that is sent in parts, made by ``open_stream()``.
+
+    ``async with session.open_stream() as out: await out.write(data)``. The block is this message's turn to send: other
+    senders wait for its end. Calls of ``write()`` come from one task at a time.
+
+    If the block is left by an exception, the message cannot be completed. Fragments: the session is closed with 1011,
+    unless the exception is a cancellation, or of this session. A frame of known length: the connection is aborted. If
+    nothing of the message has left, nothing happens.
+
+    Attributes:
+        length: Bytes of the frame, or None for fragments.
+        sent: Bytes that ``write()`` has taken so far.
+        is_prompt: Bytes that are held for a fragment leave as soon as the loop runs. May be set. Default: True.
+    """
+
+    def __init__(
+        self,
+        gate: Any,
+        close: Callable[[int], object],
+        *,
+        opcode: int,
+        length: int | None,
+        rsv: tuple[bool, bool, bool],
+        fragment_size: int,
+        compress: bool | None,
+    ) -> None:
+        self._kind = Opcode(opcode)
+        if self._kind.is_control or self._kind is Opcode.CONTINUATION:
+            raise ValueError(f"a stream begins with a data frame, such as TEXT or BINARY, not {self._kind.name}")
+        if isinstance(fragment_size, bool) or not isinstance(fragment_size, int):
+            raise TypeError(f"fragment_size must be a number of bytes, not {fragment_size!r}")
+        if fragment_size < 1:
+            raise ValueError(f"fragment_size must be at least 1 byte, not {fragment_size}")
+        if length is not None:
+            length = operator.index(length)
+            if not 0 <= length < 1 << 63:
+                raise ValueError(f"a frame cannot be {length} bytes long")
+            if compress:
+                raise ValueError("a frame of known length is not compressed: leave out length, or compress")
+            check_extensions(gate.extensions, rsv)
+        self.length: int | None = length
+        self.sent: int = 0
+        self._gate: Gate = gate
+        self._connection = gate.connection
+        self._close = close
+        self._rsv = rsv
+        self._fragment_size = fragment_size
+        self._compress = compress
+        self._held: list[bytes | memoryview] = []  # of the next fragment
+        self._held_size = 0
+        self._begun = False  # something of the message has left
+        self._ended = False  # all of it has
+        self._is_open = False
+        self._is_sending = False
+        self._since_yield = 0
+        self.is_prompt: bool = True
+        self._handle: asyncio.Handle | None = None
+        self._error: BaseException | None = None  # of what left promptly
+
+    # ---- the block --------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Wait for this message's turn.
+
+        Raises:
+            SessionClosed: Nothing more can be sent.
+            RuntimeError: A message is open, or this stream has been used.
+        """
+        if self._is_open or self._ended:
+            raise RuntimeError("a stream is for one message: open another one")
+        await self._gate.enter()
+        self._is_open = True
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Send the rest of the message.
+
+        Raises:
+            ValueError: Bytes of the announced length are missing. The connection was aborted, if the frame was begun.
+            SessionClosed: The session has ended.
+        """
+        try:
+            if exc is None:
+                await self._finish()
+            else:
+                self._fail(exc)
+        except BaseException as error:
+            self._fail(error)
+            raise
+        finally:
+            self._is_open = False
+            self._ended = True
+            self._stop_timer()
+            self._held.clear()
+            self._gate.leave()
+
+    async def _finish(self) -> None:
+        self._check_open()
+        self._is_sending = True
+        if self.length is None:
+            await self._send_held(fin=True)
+        elif self.sent < self.length:
+            raise ValueError(f"the source ended after {self.sent} of {self.length} bytes")
+        elif not self._begun:  # a frame of 0 bytes
+            self._connection.begin_frame(self._head(fin=True), 0, b"")
+            self._begun = True
+
+    def _fail(self, exc: BaseException) -> None:
+        """The message will not be completed."""
+        if not self._begun or self._is_complete:
+            return
+        if self.length is not None:
+            self._connection.abort()
+        elif isinstance(exc, Exception) and not self._connection.owns(exc):
+            self._close(CloseCode.INTERNAL_ERROR)
+
+    @property
+    def _is_complete(self) -> bool:
+        return self._ended or (self.length is not None and self._begun and self.sent == self.length)
+
+    def _check_open(self) -> None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        if not self._is_open:
+            raise RuntimeError('the stream is not open: use it in "async with session.open_stream() as out:"')
+
+    # ---- writing ----------------------------------------------------------------------
+
+    async def write(self, data: Buffer | str) -> None:
+        """Send the next bytes of the message. Waits while the transport takes no more.
+
+        Fragments: bytes are held until there are enough for a fragment, or until the loop runs again, whichever comes
+        first. A frame of known length: they leave at once. If the call is cancelled, the message cannot be completed.
+
+        Args:
+            data: Any contiguous buffer; in a Text message also a str.
+
+        Raises:
+            ValueError: These are more bytes than the frame still takes. Those that it takes were sent.
+            SessionClosed: The session has ended.
+            RuntimeError: The stream is not open.
+        """
+        chunk = self._as_bytes(data)
+        self._check_open()
+        self._is_sending = True
+        try:
+            if self.length is None:
+                await self._write_fragments(chunk)
+            else:
+                await self._write_pieces(chunk)
+        except asyncio.CancelledError:
+            self._error = RuntimeError("a write() of this stream was cancelled, so the message cannot be completed")
+            raise
+        finally:
+            self._is_sending = False
+
+    async def flush(self) -> None:
+        """Send what is held as a fragment, now."""
+        self._check_open()
+        if self._held_size:
+            self._is_sending = True
+            try:
+                await self._send_held(fin=False)
+            finally:
+                self._is_sending = False
+
+    def _as_bytes(self, data: Buffer | str) -> bytes:
+        if type(data) is bytes:
+            return data
+        if isinstance(data, str):
+            if self._kind is not Opcode.TEXT:
+                raise TypeError("str can be sent in a Text message only: open_stream(Opcode.TEXT)")
+            return data.encode()
+        try:
+            return bytes(memoryview(data))
+        except TypeError:
+            raise TypeError(f"bytes can be sent in a stream, not {type(data).__name__}") from None
+
+    async def _write_fragments(self, chunk: bytes) -> None:
+        position, size = 0, len(chunk)
+        while self._held_size + size - position > self._fragment_size:  # one that is full may be the last
+            stop = position + self._fragment_size - self._held_size
+            self._hold(chunk, position, stop)
+            position = stop
+            await self._send_held(fin=False)
+        self._hold(chunk, position, size)
+        if self._held_size and self.is_prompt and self._handle is None:
+            self._handle = asyncio.get_running_loop().call_soon(self._send_soon)
+
+    def _hold(self, chunk: bytes, start: int, stop: int) -> None:
+        if stop > start:
+            self._held.append(chunk if stop - start == len(chunk) else memoryview(chunk)[start:stop])
+            self._held_size += stop - start
+            self.sent += stop - start
+
+    def _fragment(self, fin: bool) -> Frame:
+        held, self._held, self._held_size = self._held, [], 0
+        return self._head(fin=fin, payload=b"".join(held))
+
+    def _head(self, *, fin: bool, payload: bytes = b"") -> Frame:
+        if self._begun:
+            return Frame(Opcode.CONTINUATION, payload, fin=fin, kind=self._kind)
+        rsv1, rsv2, rsv3 = self._rsv
+        return Frame(self._kind, payload, fin=fin, rsv1=rsv1, rsv2=rsv2, rsv3=rsv3)
+
+    async def _send_held(self, *, fin: bool) -> None:
+        await self._gate.room()
+        fragment = self._fragment(fin)
+        size = len(fragment.payload)
+        await self._gate.send(fragment, self._compress)
+        self._begun = True
+        if fin:
+            self._ended = True
+        else:
+            await self._let_others_run(size)
+
+    def _send_soon(self) -> None:
+        """Send what is held: the source has let the loop run, so the next bytes may take long."""
+        self._handle = None
+        if self._is_sending or not self._is_open or not self._held_size or self._error is not None:
+            return
+        room = self._connection.part_room()
+        if room is not None:
+            room.add_done_callback(self._look_again)
+            return
+        try:
+            self._gate.send_now(self._fragment(fin=False), self._compress)
+            self._begun = True
+        except Exception as exc:
+            self._error = exc
+
+    def _look_again(self, room: object) -> None:
+        if self._is_open and self._handle is None:
+            self._handle = asyncio.get_running_loop().call_soon(self._send_soon)
+
+    def _stop_timer(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    async def _write_pieces(self, chunk: bytes) -> None:
+        assert self.length is not None
+        view = memoryview(chunk)
+        taken = min(len(chunk), self.length - self.sent)
+        for start in range(0, taken, PIECE):
+            stop = min(start + PIECE, taken)
+            piece = chunk if stop - start == len(chunk) else bytes(view[start:stop])
+            await self._gate.room()
+            if self._begun:
+                self._connection.send_piece(piece)
+            else:
+                self._connection.begin_frame(self._head(fin=True), self.length, piece)
+                self._begun = True
+            self.sent += len(piece)
+            if self.sent == self.length:
+                self._gate.leave()  # the frame is complete
+            await self._let_others_run(len(piece))
+        if taken < len(chunk):
+            raise ValueError(f"the source has more than the {self.length} bytes that were announced")
+
+    async def _let_others_run(self, size: int) -> None:
+        self._since_yield += size
+        if self._since_yield >= YIELD_EVERY_BYTES:
+            self._since_yield = 0
+            await asyncio.sleep(0)

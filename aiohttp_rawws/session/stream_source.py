@@ -1,0 +1,72 @@
+"""The sources of ``send_stream()``: files, iterables, async iterables, and streams of other libraries."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from io import BytesIO
+from typing import Any, Protocol
+
+from .outgoing_stream import OutgoingStream
+
+BLOCK = 64 * 1024  # bytes that are read from a file at once
+
+
+class Readable(Protocol):
+    """A binary file, or a stream with ``async read(n)``."""
+
+    def read(self, n: int, /) -> Any:
+        """Return at most ``n`` bytes, or b"" at the end; or an awaitable of that."""
+
+
+StreamSource = AsyncIterable[Any] | Iterable[Any] | Readable
+"""The argument of ``send_stream()``: an iterable or an async iterable of bytes, a binary file, or a stream with
+``async read(n)``. For Text also of str."""
+
+
+async def copy(source: StreamSource, stream: OutgoingStream) -> None:
+    """Write all of ``source`` to ``stream``, which is open.
+
+    Raises:
+        TypeError: ``source`` is no source of bytes.
+        Exception: Any exception of the source, or of ``write()``.
+    """
+    if isinstance(source, (bytes, bytearray, memoryview, str)):
+        await stream.write(source)
+        return
+    read = getattr(source, "read", None)
+    if callable(read) and (inspect.iscoroutinefunction(read) or not hasattr(source, "__aiter__")):
+        await _copy_file(read, stream, in_thread=not isinstance(source, BytesIO))
+    elif isinstance(source, AsyncIterable):
+        async for chunk in source:
+            await _write(chunk, stream)
+    elif isinstance(source, Iterable):
+        stream.is_prompt = False  # it is never waited for
+        for chunk in source:
+            await _write(chunk, stream)
+    else:
+        raise TypeError(f"an iterable of bytes or a binary file can be sent, not {type(source).__name__}")
+
+
+async def _copy_file(read: Callable[[int], Any], stream: OutgoingStream, *, in_thread: bool) -> None:
+    is_async = inspect.iscoroutinefunction(read)
+    stream.is_prompt = is_async  # bytes of a file do not come late
+    loop = asyncio.get_running_loop()
+    while True:
+        # One byte too many shows that the source is longer than it should be.
+        size = BLOCK if stream.length is None else min(stream.length - stream.sent + 1, BLOCK)
+        if is_async or not in_thread:
+            chunk = read(size)
+            if isinstance(chunk, Awaitable):
+                chunk = await chunk
+        else:
+            chunk = await loop.run_in_executor(None, read, size)
+        if not chunk:
+            return
+        await stream.write(chunk)
+
+
+async def _write(chunk: Any, stream: OutgoingStream) -> None:
+    if not isinstance(chunk, (bytes, str)) or chunk:  # an empty one is not one too many
+        await stream.write(chunk)
