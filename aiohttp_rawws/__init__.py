@@ -24,6 +24,7 @@ from .extensions.deflate import PerMessageDeflate, WebSocketDeflateExtension
 from .extensions.deflate_parameters import DeflateParameters
 from .extensions.header import WebSocketExtensionHeader
 from .extensions.inflate import ZlibBackend
+from .proxy.pump import OnFrame, PumpReport, pump
 from .session.broadcast import Broadcast, BroadcastPolicy, broadcast
 from .session.channels import Incoming, Outgoing, Sendable
 from .session.converters import ContentConverter, DeserializeError, JSONConverter
@@ -121,6 +122,7 @@ __all__ = [
     "Observe",
     "OnError",
     "OnException",
+    "OnFrame",
     "OnLimit",
     "OnOverflow",
     "OnViolation",
@@ -137,6 +139,7 @@ __all__ = [
     "PreparedFrame",
     "ProtocolChoice",
     "ProtocolViolation",
+    "PumpReport",
     "QueryParameters",
     "RawHandler",
     "RawSession",
@@ -178,6 +181,7 @@ __all__ = [
     "encode_header",
     "may_be_sent",
     "memory_pair",
+    "pump",
     "reconnecting",
     "run_managed",
     "run_session",

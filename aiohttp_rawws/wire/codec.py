@@ -19,6 +19,7 @@ from .frames import (
 from .headers import encode_header
 from .masking import apply_mask, new_masking_key
 from .parser import FrameParser
+from .watcher import FrameWatcher
 
 __all__ = [
     "COMPILED",
@@ -27,6 +28,7 @@ __all__ = [
     "FrameEncoder",
     "FrameHeader",
     "FrameParser",
+    "FrameWatcher",
     "PreparedFrame",
     "apply_mask",
     "encode_header",

@@ -23,6 +23,8 @@ cdef class OpenFrame:
     cdef int advance(self, Py_ssize_t count) except -1
     cdef Frame frame(self)
     cdef long long missing(self) noexcept
+    cdef bint is_control(self) noexcept
+    cdef bytes wire(self)
 
     cdef Py_ssize_t _fitting(self, Py_ssize_t room) noexcept
     cdef int _grow(self, Py_ssize_t least) except -1

@@ -6,6 +6,7 @@ from . import _shared as shared
 from .chunks import FrameChunk, FrameHeader
 from .frames import Frame, header_of, make_frame
 from .header_bits import UNMASKED
+from .headers import header_bytes
 from .masking import mask_in_place, masked
 
 
@@ -74,6 +75,16 @@ class OpenFrame:
     def frame(self) -> Frame:
         """Make the frame of a complete payload."""
         return make_frame(self.head, self.kind, bytes(self.payload), self.key)
+
+    def wire(self) -> bytes:
+        """Return the bytes that have come, header included, as they were; none in chunk mode, which passes them on."""
+        if self.announced is not None:
+            return b""
+        payload = bytes(self.payload[: self.received])
+        if self.key == UNMASKED:
+            return header_bytes(self.head, self.length, None) + payload
+        key = self.key.to_bytes(4, "big")
+        return header_bytes(self.head, self.length, key) + masked(payload, key)
 
     def _grow(self, least: int) -> None:
         """Make room for ``least`` bytes or more. In a new object: the loop may still hold a view of this one."""

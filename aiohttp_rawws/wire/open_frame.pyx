@@ -14,12 +14,15 @@ from aiohttp_rawws.wire.masking cimport masked_copy, rawws_mask, rawws_mask_copy
 from aiohttp_rawws.wire.payload_pool cimport keep_payload, kept_payload, new_payload
 
 from . import _shared as shared
+from . import header_bits as bits
 from .chunks import FrameChunk
+from .headers import header_bytes
 
 cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject** data, Py_ssize_t size) except -1
     Py_ssize_t Py_REFCNT(PyObject* data)
 
+cdef int CONTROL = bits.CONTROL
 cdef Py_ssize_t LARGE = shared.LARGE
 cdef Py_ssize_t FIRST_ROOM = shared.FIRST_ROOM
 # So much is allocated at once, whatever the room that is in use: memory that no byte has arrived for is not touched.
@@ -109,6 +112,22 @@ cdef class OpenFrame:
         if self._is_to_be_kept:
             keep_payload(<object>self._payload)
         return make_frame(self._header.head, self._kind, <bytes>self._payload, self._header.key)
+
+    cdef bint is_control(self) noexcept:
+        return (self._header.head & CONTROL) != 0
+
+    cdef bytes wire(self):
+        cdef bytes header, payload
+        if self.announced is not None:
+            return b""
+        payload = PyBytes_FromStringAndSize(PyBytes_AS_STRING(<object>self._payload), <Py_ssize_t>self.received)
+        if self._header.key < 0:
+            return header_bytes(self._header.head, self._header.length, None) + payload
+        key = (<object>self._header.key).to_bytes(4, "big")
+        header = header_bytes(self._header.head, self._header.length, key)
+        return header + <bytes>masked_copy(
+            <const unsigned char*>PyBytes_AS_STRING(payload), len(payload), self._header.mask
+        )
 
     cdef Py_ssize_t _fitting(self, Py_ssize_t room) noexcept:
         """Return ``room``, or all that the payload needs if that is little more."""

@@ -254,6 +254,25 @@ class FrameParser:
             self._deliver(frame.frame(), items)
         return items
 
+    def detach(self) -> tuple[int, int, bytes, bytes]:
+        """Give away the bytes that are held, and the state to go on from there. The parser is at a start then.
+
+        A length that was not in its shortest form has it now.
+
+        Returns:
+            The kind of the message that is open, CONTINUATION if none is. The bytes of payload that the data frame
+            misses which has begun, 0 if none has. The bytes of that frame which were held. The bytes of later frames.
+        """
+        missing, begun, later = 0, b"", bytes(self._leftover[self._parsed :])
+        frame = self._open
+        if frame is not None and frame.head & CONTROL:
+            later = frame.wire()
+        elif frame is not None:
+            missing, begun = frame.length - frame.received, frame.wire()
+        message, self._message = self._message, CONTINUATION
+        self._open, self._leftover, self._parsed = None, b"", 0
+        return message, missing, begun, later
+
     def _begin(
         self, head: int, length: int, key: int, data: bytes | bytearray, items: list[Frame | FrameChunk]
     ) -> None:

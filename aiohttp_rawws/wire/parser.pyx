@@ -322,6 +322,28 @@ cdef class FrameParser:
             self.mid_frame = False
         return items
 
+    cpdef tuple detach(self):
+        """Give away the bytes that are held, and the state to go on from there. The parser is at a start then.
+
+        A length that was not in its shortest form has it now.
+
+        Returns:
+            The kind of the message that is open, CONTINUATION if none is. The bytes of payload that the data frame
+            misses which has begun, 0 if none has. The bytes of that frame which were held. The bytes of later frames.
+        """
+        cdef long long missing = 0
+        cdef int message = self._message
+        cdef bytes begun = b""
+        cdef bytes later = PyBytes_FromStringAndSize(<const char*>self._leftover + self._parsed, self.pending)
+        if self._open is not None and self._open.is_control():
+            later = self._open.wire()
+        elif self._open is not None:
+            missing, begun = self._open.missing(), self._open.wire()
+        self._message = CONTINUATION
+        self._end()
+        self.mid_frame = False
+        return message, missing, begun, later
+
     cdef Py_ssize_t _begin(self, Header* header, const unsigned char* data, Py_ssize_t size, list items) except -1:
         """Begin a frame with the first bytes of its payload, perhaps all of them. Returns how many."""
         cdef int opcode = header.head & OPCODE, kind = opcode

@@ -1,8 +1,8 @@
 """The shape of the package.
 
-errors <- wire <- extensions <- session <- web <- recording <- testing: no import points against the arrows, and none
-makes a circle, those for type checkers included. No module uses private names of another one. Files and classes stay
-small.
+errors <- wire <- extensions <- session <- web <- proxy <- recording <- testing: no import points against the arrows,
+and none makes a circle, those for type checkers included. No module uses private names of another one. Files and
+classes stay small.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from aiohttp_rawws import _build
 
 PACKAGE = Path(aiohttp_rawws.__file__).parent
 NAME = PACKAGE.name
-LAYERS = ["errors", "wire", "extensions", "session", "web", "recording", "testing"]
+LAYERS = ["errors", "wire", "extensions", "session", "web", "proxy", "recording", "testing"]
 FOREIGN = {  # what only some layers may import
-    "asyncio": {"session", "web", "recording", "testing"},
-    "aiohttp": {"web", "testing"},
-    "yarl": {"web", "recording", "testing"},
-    "multidict": {"web", "recording", "testing"},
+    "asyncio": {"session", "web", "proxy", "recording", "testing"},
+    "aiohttp": {"web", "proxy", "testing"},
+    "yarl": {"web", "proxy", "recording", "testing"},
+    "multidict": {"web", "proxy", "recording", "testing"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
