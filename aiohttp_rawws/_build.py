@@ -42,6 +42,7 @@ MODULES = (
     "session.streaming",
     "session.connection",
     "session.relay",
+    "session.frame_relay",
     "session.surface",
     "session.raw_sending",
     "session.raw_receiving",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from ..errors import PeerError, RawWSError
+from ..session.frame_relay import FrameRelayCore
 from ..session.phases import Event
 from ..session.raw import WebSocketSession
 from ..session.reasons import reason_for
@@ -35,6 +36,7 @@ class Exchange:
         a, b: The relays.
         first: The side whose peer was the first to end its direction. None: we did, or nobody has yet.
         limit: The option whose limit ended the two, or None.
+        failure: What the callback has raised, or None.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Exchange:
         self._done: asyncio.Future[None] = self._loop.create_future()
         self.first: SideName | None = None
         self.limit: str | None = None
+        self.failure: Exception | None = None
 
     # ---- start and end ----------------------------------------------------------------
 
@@ -121,15 +124,21 @@ class Exchange:
         for side in self._sessions:
             side.connection.abort()
 
-    def leave(self) -> None:
-        """Let go of connections and sessions, at the very end."""
+    async def leave(self) -> None:
+        """Let go of connections and sessions, at the very end, and wait for awaitables that were cancelled."""
         for timer in (self._timer, self._close_timer):
             if timer is not None:
                 timer.cancel()
-        for side in self._sessions:
-            side.leave()
+        sides = list(self._sessions)
         self._sessions.clear()
         self._aborted.clear()
+        for side in sides:
+            side.leave()
+            side.stop_holding()
+        cancelled = [
+            side.cancelled for side in sides if isinstance(side, FrameRelayCore) and side.cancelled is not None
+        ]
+        await asyncio.gather(*cancelled, return_exceptions=True)
 
     # ---- what happens at a side -------------------------------------------------------
 
@@ -166,6 +175,7 @@ class Exchange:
         connection, target = side.connection, self._other(side)
         self._note_first(side)
         side.is_over = True
+        target.stop_holding()
         if connection.limit is not None:
             self._report(side, connection.limit, connection.limit_text)
         elif exc is not None:
@@ -176,6 +186,11 @@ class Exchange:
         else:
             was_dropped = exc is not None or side in self._aborted
             self._end_for_loss(target, reset=was_dropped and connection.close_received is None)
+
+    def callback_failed(self, side: RelayCore, exc: Exception) -> None:
+        if self.failure is None:
+            self.failure = exc
+        self.close_both(CloseReason(CloseCode.INTERNAL_ERROR))
 
     def observed(self, side: RelayCore, event: Event) -> None:
         if event is Event.ABORT:

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from ..session.frame_relay import FrameRelay
 from ..session.options import check_seconds, check_size
 from ..session.raw import WebSocketSession
-from ..session.relay import Relay, RelayCore
+from ..session.relay import Endings, Relay, RelayCore
 from ..session.state import CloseState, SessionStats
 from ..wire.codec import Frame, FrameChunk
 from ..wire.codes import CloseCode, CloseReason, may_be_sent
@@ -90,14 +91,20 @@ async def pump(
         raise ValueError(f"one session must have the role of a server, and one that of a client: {a!r}, {b!r}")
     check_on_loss(on_loss)
     check_size("high_water", high_water)
-    if on_frame is not None:
-        raise ValueError("on_frame is not supported yet")
+    if on_frame is not None and not callable(on_frame):
+        raise TypeError(f"on_frame must be a function or None, not {on_frame!r}")
     loop = asyncio.get_running_loop()
     began = loop.time()
+
+    def make_relay(session: WebSocketSession, endings: Endings) -> RelayCore:
+        if on_frame is None:
+            return Relay(session.connection, endings)
+        return FrameRelay(session.connection, endings, session, on_frame)
+
     exchange = Exchange(
         a,
         b,
-        lambda session, endings: Relay(session.connection, endings),
+        make_relay,
         on_loss=None if on_loss == "mirror" else on_loss,
         half_open_timeout=check_seconds("half_open_timeout", half_open_timeout),
         idle_timeout=check_seconds("idle_timeout", idle_timeout),
@@ -109,7 +116,9 @@ async def pump(
         await exchange.stop(GOING_AWAY)
         raise
     finally:
-        exchange.leave()
+        await exchange.leave()
+    if exchange.failure is not None:
+        raise exchange.failure
     return PumpReport(
         exchange.first,
         a.close_state,

@@ -27,6 +27,8 @@ cdef class RelayCore:
     @cython.locals(connection=ConnectionCore, other=RelayCore, items=list, wire=bytes, frames=cython.longlong)
     cpdef object pass_held(self)
     cpdef object leave(self)
+    cpdef object connection_lost(self, exc)
+    cpdef object eof_received(self)
     @cython.locals(connection=ConnectionCore, watcher=FrameWatcherC, before=cython.longlong, frames=cython.longlong, wire=bytes)
     cpdef object take(self, data, Py_ssize_t nbytes)
     @cython.locals(target=ConnectionCore)
@@ -35,6 +37,7 @@ cdef class RelayCore:
     @cython.locals(watcher=FrameWatcherC)
     cpdef bint is_inside_frame(self) except -1
     @cython.locals(connection=ConnectionCore)
+    cpdef object stop_holding(self)
     cpdef object note_close_received(self, reason)
     @cython.locals(connection=ConnectionCore)
     cpdef object note_close_sent(self, reason)

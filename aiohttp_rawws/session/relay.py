@@ -37,6 +37,9 @@ class Endings(Protocol):
     def lost(self, side: Any, exc: BaseException | None) -> None:
         """The connection is lost."""
 
+    def callback_failed(self, side: Any, exc: Exception) -> None:
+        """The callback that sees the frames has raised."""
+
     def observed(self, side: Any, event: Event) -> None:
         """The phases of the connection have moved on, see ``Life.move()``."""
 
@@ -144,7 +147,11 @@ class RelayCore:
         self.pass_bytes(wire, frames)
         if watcher.closed:  # type: ignore[union-attr]
             self.is_over = True
-            self.note_close_received(CloseReason.from_payload(watcher.close_payload))  # type: ignore[union-attr]
+            reason = CloseReason.from_payload(watcher.close_payload)  # type: ignore[union-attr]
+            self.note_close_received(NO_STATUS if reason is None else reason)
+            self.other.note_close_sent(connection.close_received)  # type: ignore[union-attr]
+            connection.check_all_taken()
+            self.endings.close_passed(self)  # type: ignore[union-attr]
         elif watcher.error is not None:  # type: ignore[union-attr]
             self.is_over = True
             self.endings.failed(self, watcher.error)  # type: ignore[union-attr]
@@ -167,17 +174,16 @@ class RelayCore:
         watcher = self.watcher
         return watcher is not None and watcher.missing > 0
 
-    def note_close_received(self, reason: CloseReason | None) -> None:
-        """The peer's Close came, and was sent on."""
+    def stop_holding(self) -> None:
+        """Drop frames that wait for a callback. Nothing waits here."""
+
+    def note_close_received(self, reason: CloseReason) -> None:
+        """The peer's Close came."""
         connection = self.connection
-        reason = NO_STATUS if reason is None else reason
         connection.close_received = reason
         connection.local_first = connection.close_sent is not None
         connection.queue.ending = True
         connection.move(Event.CLOSE_RECEIVED)
-        self.other.note_close_sent(reason)  # type: ignore[union-attr]
-        connection.check_all_taken()
-        self.endings.close_passed(self)  # type: ignore[union-attr]
 
     def note_close_sent(self, reason: CloseReason | None) -> None:
         """The Close of the other side's peer was sent to this one's, unless one was sent before."""

@@ -7,8 +7,6 @@ from aiohttp_rawws import CloseReason
 from ..tools.peers import BINARY, CLOSE, TEXT, close_frame, frame
 from ..tools.pumped import pumped
 
-UNMASKED = None
-
 
 async def test_frames_pass_both_ways() -> None:
     async with pumped() as on:

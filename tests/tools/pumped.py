@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiohttp_rawws import PumpReport, SessionOptions, WebSocketSession, pump
+from aiohttp_rawws.wire.codec import apply_mask
 
-from .peers import Peer, certificates
+from .peers import Peer, certificates, frame
 from .talking import bounded_wait
 
 MASK = b"\x0a\x0b\x0c\x0d"
@@ -49,6 +50,22 @@ async def near_client(*, tls: bool) -> tuple[asyncio.Transport, Peer]:
     peer = Peer(*await bounded_wait(accepted))
     server.close()
     return transport, peer
+
+
+async def read_frame(peer: Peer) -> tuple[int, bytes]:
+    """The next frame: its first byte and its payload, unmasked."""
+    head, coded = await peer.read(2)
+    length = coded & 0x7F
+    if length >= 126:
+        length = int.from_bytes(await peer.read(2 if length == 126 else 8), "big")
+    key = await peer.read(4) if coded & 0x80 else b""
+    payload = await peer.read(length)
+    return head, apply_mask(payload, key) if key else payload
+
+
+def from_server(opcode: int, payload: bytes = b"", *, fin: bool = True) -> bytes:
+    """One frame as a server sends it."""
+    return frame(opcode, payload, fin=fin, mask=None)
 
 
 @dataclass
