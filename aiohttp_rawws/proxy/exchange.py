@@ -93,7 +93,7 @@ class Exchange:
         if connection.eof and not connection.connection_phase:
             self.stream_ended(side)
         if connection.close_sent is not None and not side.is_close_passed:
-            self._closed_here(side)
+            self.close_both(connection.close_sent)
         if connection.is_lost():
             self.lost(side, connection.error)
 
@@ -105,20 +105,23 @@ class Exchange:
     async def stop(self, reason: CloseReason) -> None:
         """End both connections with a Close, within ``close_timeout`` seconds."""
         self.close_both(reason)
-        timeouts = [session.options.close_timeout for session in self._sessions.values()]
         try:
-            if not await self.wait(max(timeouts)):
-                self._abort()
-                await self.wait()
+            await self.wait()
         finally:
             self._abort()  # if this was cancelled
 
-    def close_both(self, reason: CloseReason) -> None:
-        """End both connections in order, with a Close for each that may still get one. Returns at once."""
+    def close_both(self, reason: CloseReason | None) -> None:
+        """Send a Close to each peer that may still get one. The connections end when both peers have answered, and are
+        aborted after ``close_timeout`` seconds. Returns at once."""
         self._is_closing = True
         for side in self._sessions:
-            self._send_close(side, reason)
-            self._disconnect(side)
+            if not self._send_close(side, reason):
+                self._disconnect(side)
+        if self.a.is_over and self.b.is_over:
+            self._finish()
+        if self._close_timer is None:
+            timeout = max(session.options.close_timeout for session in self._sessions.values())
+            self._close_timer = self._loop.call_later(timeout, self._abort)
 
     def _abort(self) -> None:
         for side in self._sessions:
@@ -185,7 +188,8 @@ class Exchange:
                 self._done.set_result(None)
         else:
             was_dropped = exc is not None or side in self._aborted
-            self._end_for_loss(target, reset=was_dropped and connection.close_received is None)
+            was_dropped = was_dropped and not self._is_closing and connection.close_received is None
+            self._end_for_loss(target, reset=was_dropped)
 
     def callback_failed(self, side: RelayCore, exc: Exception) -> None:
         if self.failure is None:
@@ -196,16 +200,7 @@ class Exchange:
         if event is Event.ABORT:
             self._aborted.add(side)
         elif event is Event.CLOSE_SENT and not side.is_close_passed and not self._is_closing:
-            self._closed_here(side)
-
-    def _closed_here(self, side: RelayCore) -> None:
-        """Somebody on this side of the network has sent a Close, such as a server that shuts down: send it to the other
-        side, too, and end both when both peers have answered."""
-        self._is_closing = True
-        reason = side.connection.close_sent
-        self._send_close(self._other(side), reason)
-        timeout = max(session.options.close_timeout for session in self._sessions.values())
-        self._close_timer = self._loop.call_later(timeout, self._finish)
+            self.close_both(side.connection.close_sent)  # by somebody else, such as a server that shuts down
 
     # ---- what to do about it ----------------------------------------------------------
 
@@ -233,14 +228,19 @@ class Exchange:
         side.is_over = True
         side.connection.disconnect()
 
-    def _send_close(self, side: RelayCore, reason: CloseReason | None) -> None:
-        """Send a Close, unless one was sent, or a frame is being sent that is not complete."""
-        if not side.connection.send_phase and not self._other(side).is_inside_frame():
-            was_closing, self._is_closing = self._is_closing, True  # so that ``observed()`` knows who it was
-            if reason is not None and not may_be_sent(reason.code):
-                reason = None
-            side.connection.send_now(Frame.close(reason))
-            self._is_closing = was_closing
+    def _send_close(self, side: RelayCore, reason: CloseReason | None) -> bool:
+        """Send a Close, unless one was sent. Returns False if none can be: our side of the stream has ended, or the
+        peer has a part of a frame, whose rest it would take the Close for."""
+        connection = side.connection
+        if connection.send_phase:
+            return connection.close_sent is not None
+        if self._other(side).is_inside_frame():
+            return False
+        sendable = reason is not None and may_be_sent(reason.code)
+        was_closing, self._is_closing = self._is_closing, True  # ``observed()`` is called
+        connection.send_now(Frame.close(reason if sendable else None))
+        self._is_closing = was_closing
+        return True
 
     def _end_for_loss(self, target: RelayCore, reset: bool) -> None:
         """End a connection whose other side is lost."""

@@ -99,7 +99,7 @@ async def pump(
     def make_relay(session: WebSocketSession, endings: Endings) -> RelayCore:
         if on_frame is None:
             return Relay(session.connection, endings)
-        return FrameRelay(session.connection, endings, session, on_frame)
+        return FrameRelay(session.connection, endings, session, on_frame, high_water)
 
     exchange = Exchange(
         a,

@@ -22,6 +22,8 @@ cdef class FrameRelayCore(relay.RelayCore):
     cdef object _target
     cdef object _held
     cdef list _waiting
+    cdef long long _before_hold
+    cdef long long _high_water
     cdef bint _ends_later
     cdef bint _is_lost_later
     cdef long long _passed
@@ -50,3 +52,5 @@ cdef class FrameRelayCore(relay.RelayCore):
     cdef void _all_passed(self) except *
     cdef void _lose_late(self) except *
     cdef void _callback_failed(self, exc) except *
+    @cython.locals(is_full=bint)
+    cpdef object update_reading(self)

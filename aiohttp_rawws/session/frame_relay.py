@@ -32,14 +32,17 @@ class FrameRelayCore(relay.RelayCore):
 
     Args:
         on_frame: Called with each item, and ``session``.
+        high_water: Bytes that may wait for it before reading stops.
 
     Attributes:
         cancelled: The task that was cancelled because the pump ends, if there is one. It may not have ended yet.
     """
 
     __slots__ = (
+        "_before_hold",
         "_ends_later",
         "_held",
+        "_high_water",
         "_is_lost_later",
         "_key",
         "_on_frame",
@@ -50,18 +53,25 @@ class FrameRelayCore(relay.RelayCore):
         "_waiting",
         "_written",
         "cancelled",
-    )  # fmt: skip
+    )
 
     def __init__(
-        self, connection: Connection, endings: relay.Endings, session: Any, on_frame: Callable[[Any, Any], Any]
+        self,
+        connection: Connection,
+        endings: relay.Endings,
+        session: Any,
+        on_frame: Callable[[Any, Any], Any],
+        high_water: int,
     ) -> None:
         super().__init__(connection, endings)
+        self._high_water = high_water
         self.cancelled: asyncio.Task[Any] | None = None
         self._session: Any = session
         self._on_frame: Any = on_frame
         self._target: Any = None  # the payload that the transport reads into
         self._held: Any = None  # the future that the first of the waiting items waits for
         self._waiting: list[Any] = []
+        self._before_hold = 0  # bytes that came before
         self._ends_later = False  # the peer's stream ended behind what waits
         self._is_lost_later = False  # and the connection, too
         self._passed = 0  # frames that are complete since the last write
@@ -144,6 +154,7 @@ class FrameRelayCore(relay.RelayCore):
         """Items have arrived: pass them on, or let them wait behind those that do."""
         if self._held is not None:
             self._waiting.extend(items)
+            self.update_reading()
             return
         self._pass_items(items)
         if self._held is None:
@@ -266,11 +277,11 @@ class FrameRelayCore(relay.RelayCore):
     # ---- waiting for the callback -----------------------------------------------------
 
     def _hold(self, awaitable: Any, rest: list[Any]) -> None:
-        """Let this direction wait. Reading stops, so no more than one read waits."""
+        """Let this direction wait. Reading goes on for a while, so that a loss is noticed."""
         self._held = asyncio.ensure_future(awaitable)
         self._waiting = rest
+        self._before_hold = self.bytes_received
         self._held.add_done_callback(self._released)
-        self.update_reading()
 
     def _released(self, held: asyncio.Future[Any]) -> None:
         if self._held is not held:
@@ -283,10 +294,10 @@ class FrameRelayCore(relay.RelayCore):
                 raise TypeError(f"what on_frame had awaited returned an awaitable: {result!r}")
         except Exception as exc:
             self._callback_failed(exc)
-            return
-        self._pass_items(waiting)
-        if self._held is None:
-            self._all_passed()
+        else:
+            self._pass_items(waiting)
+            if self._held is None:
+                self._all_passed()
         self.update_reading()
 
     def _all_passed(self) -> None:
@@ -311,10 +322,9 @@ class FrameRelayCore(relay.RelayCore):
 
     def _callback_failed(self, exc: Exception) -> None:
         self._waiting = []
-        self.is_over = True
         if self.endings is not None:
             self.endings.callback_failed(self, exc)
-        self._lose_late()
+            self._all_passed()
 
     # ---- the transport's calls --------------------------------------------------------
 
@@ -340,9 +350,10 @@ class FrameRelayCore(relay.RelayCore):
         """Nothing is held back but bytes of a frame that is not complete."""
 
     def update_reading(self) -> None:
-        """Pause reading while the other side's connection takes no bytes, or the callback wants to be waited for."""
+        """Pause reading while the other side's connection takes no bytes, or enough of them waits for the callback."""
         if self.other is not None:
-            self.connection.set_paused(self._held is not None or self.other.connection.write_paused)
+            is_full = self._held is not None and self.bytes_received - self._before_hold >= self._high_water
+            self.connection.set_paused(is_full or self.other.connection.write_paused)
 
 
 class FrameRelay(FrameRelayCore, asyncio.BufferedProtocol):

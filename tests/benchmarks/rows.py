@@ -21,6 +21,11 @@ PROGRAMS = {
     "picows.websockets": Program("picows' awaitable API", "picows_websockets"),
     "aiohttp": Program("aiohttp", "aiohttp_echo"),
     "websockets": Program("websockets", "websockets_echo"),
+    "gateway": Program("`pump()`", "gateway_pump"),
+    "gateway.frames": Program("`pump(on_frame=...)`", "gateway_pump", environment=(("GATEWAY_FRAMES", "1"),)),
+    "gateway.tcp": Program("a relay of TCP", "gateway_tcp"),
+    "gateway.aiohttp": Program("a gateway with aiohttp", "gateway_aiohttp"),
+    "gateway.websockets": Program("a gateway with websockets", "gateway_websockets"),
     "tcp.broadcast": Program("a write to each transport", "tcp_broadcast"),
     "websockets.broadcast": Program("websockets' `broadcast`", "websockets_broadcast"),
 }
@@ -75,6 +80,13 @@ ROWS = (
     Row("broadcast-tcp", "the same, against its ceiling", "broadcast", "tcp.broadcast", FAN_OUT, 0.8, "cpu"),
     Row("deflate", DEFLATED.name, "deflate", "aiohttp", DEFLATED, 1.2),
     Row("python", SMALL.name, "python", "aiohttp", SMALL, 0.7),
+    Row("gateway", f"gateway, {SMALL.name}", "gateway", "gateway.tcp", SMALL, 0.8, "cpu"),
+    Row("gateway-pipelined", f"gateway, {PIPELINED.name}", "gateway", "gateway.tcp", PIPELINED, 0.8, "cpu"),
+    Row("gateway-64k", f"gateway, {LARGE.name}", "gateway", "gateway.tcp", LARGE, 0.8, "cpu"),
+    Row("gateway-1m", f"gateway, {HUGE.name}", "gateway", "gateway.tcp", HUGE, 0.8, "cpu"),
+    Row("gateway-frames", f"gateway, {PIPELINED.name}", "gateway.frames", "gateway.tcp", PIPELINED, 0.5, "cpu"),
+    Row("gateway-aiohttp", f"gateway, {PIPELINED.name}", "gateway", "gateway.aiohttp", PIPELINED, 4, "cpu"),
+    Row("gateway-websockets", f"gateway, {PIPELINED.name}", "gateway", "gateway.websockets", PIPELINED, 4, "cpu"),
 )
 
 ECHOES = ("listen", "raw", "managed", "picows", "picows.websockets", "aiohttp", "websockets")

@@ -1,0 +1,286 @@
+"""``pump()`` with ``on_frame``: what the callback may return, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from typing import Any
+
+import pytest
+
+from aiohttp_rawws import Frame, FrameChunk, Opcode, PreparedFrame, WebSocketSession
+
+from ..tools.peers import BINARY, CLOSE, PING, TEXT, close_frame, frame
+from ..tools.pumped import from_server, pumped, read_frame, unpumped
+from ..tools.waiting import eventually
+
+FIN = 0x80
+CHUNKS = {"frame_streaming_threshold": 1000, "max_frame_size": None}
+
+
+async def test_the_callback_sees_every_frame_and_where_it_came_from() -> None:
+    seen: list[tuple[Any, WebSocketSession]] = []
+
+    def on_frame(item: Frame | FrameChunk, source: WebSocketSession) -> Frame | FrameChunk:
+        seen.append((item, source))
+        return item
+
+    async with pumped(on_frame=on_frame) as on:
+        await on.client.send(frame(TEXT, b"up"), frame(PING, b"p"))
+        await on.server.send(from_server(BINARY, b"down"))
+        await read_frame(on.server)
+        await read_frame(on.server)
+        await read_frame(on.client)
+        assert (Frame.text("up"), on.a) in seen and (Frame.ping(b"p"), on.a) in seen
+        assert (Frame.binary(b"down"), on.b) in seen
+
+
+async def test_drop_and_replace() -> None:
+    def on_frame(item: Any, source: object) -> Any:
+        if item.opcode is Opcode.PING:
+            return None
+        if item.opcode is Opcode.TEXT:
+            return item.replace(payload=b"***")
+        if item.payload == b"three":
+            return [Frame.text("one"), item, Frame.ping(b"of ours")]
+        return iter(())
+
+    async with pumped(on_frame=on_frame) as on:
+        await on.client.send(frame(PING, b"p"), frame(TEXT, b"secret"), frame(BINARY, b"gone"), frame(BINARY, b"three"))
+        for expected in ((TEXT, b"***"), (TEXT, b"one"), (BINARY, b"three"), (PING, b"of ours")):
+            assert await read_frame(on.server) == (FIN | expected[0], expected[1])
+        assert on.a.stats.frames_received == 4
+
+
+async def test_an_awaitable_holds_its_direction_only() -> None:
+    gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def later(item: Any) -> Any:
+        await gate
+        return item
+
+    def on_frame(item: Any, source: object) -> Any:
+        return later(item) if item.payload == b"wait" else item
+
+    async with pumped(on_frame=on_frame) as on:
+        await on.client.send(frame(TEXT, b"before"), frame(TEXT, b"wait"), frame(PING, b"behind"), close_frame())
+        assert await read_frame(on.server) == (FIN | TEXT, b"before")
+        await on.server.send(from_server(TEXT, b"other"))
+        assert await read_frame(on.client) == (FIN | TEXT, b"other")
+        gate.set_result(None)
+        for expected in ((TEXT, b"wait"), (PING, b"behind"), (CLOSE, b"\x03\xe8")):
+            assert await read_frame(on.server) == (FIN | expected[0], expected[1])
+
+
+async def test_every_frame_may_be_awaited() -> None:
+    async def on_frame(item: Any, source: object) -> Any:
+        await asyncio.sleep(0)
+        return [item]
+
+    async with pumped(on_frame=on_frame) as on:
+        await on.client.send(*(frame(TEXT, b"%d" % number) for number in range(100)), close_frame())
+        on.client.writer.write_eof()
+        for number in range(100):
+            assert await read_frame(on.server) == (FIN | TEXT, b"%d" % number)
+        assert (await read_frame(on.server))[0] == FIN | CLOSE
+        assert await on.server.read_to_end() == b""
+
+
+async def test_a_held_direction_stops_its_sender() -> None:
+    gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def on_frame(item: Any, source: object) -> Any:
+        await gate
+        return item
+
+    async with pumped(on_frame=on_frame) as on:
+        sending = asyncio.create_task(on.client.send(frame(BINARY, b"x" * 60_000) * 1000))
+        await asyncio.sleep(0.5)
+        assert on.a.stats.bytes_received <= 3 * 256 * 1024
+        gate.set_result(None)
+        for _ in range(1000):
+            await on.server.read(60_008)
+        await sending
+
+
+async def test_g43_a_loss_ends_a_hold() -> None:
+    cancelled: list[bool] = []
+
+    async def on_frame(item: Any, source: object) -> Any:
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+
+    async with pumped(on_frame=on_frame) as on:
+        await on.client.send(frame(TEXT, b"x"))
+        await eventually(lambda: on.a.stats.frames_received == 1)
+        on.client.reset()
+        await on.report()
+        assert cancelled == [True]
+
+
+async def test_a_loss_of_the_other_side_ends_a_hold() -> None:
+    async with pumped(on_frame=lambda item, source: asyncio.sleep(1000)) as on:
+        await on.client.send(frame(TEXT, b"x"))
+        await eventually(lambda: on.a.stats.frames_received == 1)
+        on.server.reset()
+        await on.report()
+
+
+async def test_cancelling_ends_a_hold() -> None:
+    async with pumped(on_frame=lambda item, source: asyncio.sleep(1000), a={"close_timeout": 1}) as on:
+        await on.client.send(frame(TEXT, b"x"))
+        await eventually(lambda: on.a.stats.frames_received == 1)
+        assert on.task is not None
+        on.task.cancel()
+        await on.client.close()
+        await on.server.close()
+        with pytest.raises(asyncio.CancelledError):
+            await on.report()
+
+
+class CallbackError(Exception):
+    pass
+
+
+def raises(item: Any, source: object) -> Any:
+    raise CallbackError
+
+
+async def raises_later(item: Any, source: object) -> Any:
+    await asyncio.sleep(0)
+    raise CallbackError
+
+
+@pytest.mark.parametrize("on_frame", [raises, raises_later])
+async def test_an_exception_closes_both_sides_with_1011_and_is_raised(on_frame: Any) -> None:
+    async with pumped(on_frame=on_frame) as on:
+        await on.client.send(frame(TEXT, b"x"), frame(TEXT, b"y"))
+        assert await read_frame(on.client) == (FIN | CLOSE, b"\x03\xf3")
+        assert await read_frame(on.server) == (FIN | CLOSE, b"\x03\xf3")
+        await on.client.send(close_frame(1011))
+        await on.server.send(from_server(CLOSE, b"\x03\xf3"))
+        assert await on.client.read_to_end() == b""
+        await on.client.close()
+        await on.server.close()
+        with pytest.raises(CallbackError):
+            await on.report()
+
+
+@pytest.mark.parametrize("result", ["text", b"bytes", 5, [Frame.text("a"), "b"], PreparedFrame(Frame.text("a"))])
+async def test_a_result_of_another_type_is_a_type_error(result: Any) -> None:
+    async with pumped(on_frame=lambda item, source: result) as on:
+        await on.client.send(frame(TEXT, b"x"))
+        await on.client.close()
+        await on.server.close()
+        with pytest.raises(TypeError, match="on_frame must return"):
+            await on.report()
+
+
+# ---- chunks -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("masked_to", ["server", "client"])
+async def test_g32_a_large_frame_passes_in_chunks(masked_to: str) -> None:
+    sizes: list[int] = []
+
+    def on_frame(item: Any, source: object) -> Any:
+        sizes.append(len(item.payload))
+        return item
+
+    payload = bytes(range(256)) * 20_000
+    async with pumped(on_frame=on_frame, a=CHUNKS, b=CHUNKS) as on:
+        if masked_to == "server":
+            await on.client.send(frame(BINARY, payload), frame(TEXT, b"behind"))
+            reader = on.server
+        else:
+            await on.server.send(from_server(BINARY, payload), from_server(TEXT, b"behind"))
+            reader = on.client
+        assert await read_frame(reader) == (FIN | BINARY, payload)
+        assert await read_frame(reader) == (FIN | TEXT, b"behind")
+        assert len(sizes) > 2 and max(sizes) <= 256 * 1024
+        assert on.a.stats.frames_sent + on.b.stats.frames_sent == 2
+
+
+async def test_the_first_chunk_is_out_before_the_frame_is_in() -> None:
+    data = frame(BINARY, b"x" * 100_000)
+    async with pumped(on_frame=lambda item, source: item, a=CHUNKS) as on:
+        await on.client.send(data[:5000])
+        assert len(await on.server.read(5000)) == 5000
+        await on.client.send(data[5000:])
+        await on.server.read(len(data) - 5000)
+
+
+async def test_dropping_all_chunks_drops_the_frame() -> None:
+    async with pumped(on_frame=lambda item, source: None if isinstance(item, FrameChunk) else item, a=CHUNKS) as on:
+        await on.client.send(frame(BINARY, b"x" * 500_000))
+        await on.client.send(frame(TEXT, b"behind"))
+        assert await read_frame(on.server) == (FIN | TEXT, b"behind")
+
+
+@pytest.mark.parametrize("which", ["first dropped", "second dropped", "frame inside", "longer", "shorter"])
+async def test_chunks_that_make_no_frame_are_refused(which: str) -> None:
+    def on_frame(item: Any, source: object) -> Any:
+        if not isinstance(item, FrameChunk):
+            return item
+        if which == "first dropped":
+            return item if item.offset else None
+        if which == "frame inside":
+            return [item, Frame.ping(b"")]
+        if which == "second dropped":
+            return item if not item.offset or item.last else None
+        payload = item.payload + b"x" if which == "longer" else item.payload[1:]
+        return FrameChunk(item.header, payload, item.offset, item.last)
+
+    async with pumped(on_frame=on_frame, a=CHUNKS) as on:
+        await on.client.send(frame(BINARY, b"x" * 2**20))
+        await on.client.close()
+        await on.server.close()
+        with pytest.raises(ValueError, match="on_frame returned a Frame"):
+            await on.report()
+
+
+# ---- the end ------------------------------------------------------------------------------
+
+
+async def test_a_dropped_close_is_not_sent() -> None:
+    async with pumped(on_frame=lambda item, source: None if item.opcode is Opcode.CLOSE else item) as on:
+        await on.client.send(frame(TEXT, b"x"), close_frame())
+        on.client.writer.write_eof()
+        assert await read_frame(on.server) == (FIN | TEXT, b"x")
+        assert await on.server.read_to_end() == b""
+        await on.server.close()
+        report = await on.report()
+    assert report.a.received is not None and report.b.sent is None
+
+
+async def test_a_close_of_the_callback_ends_a_direction() -> None:
+    async with pumped(on_frame=lambda item, source: [item, Frame.close(4000)]) as on:
+        await on.client.send(frame(TEXT, b"x"), frame(TEXT, b"y"))
+        assert await read_frame(on.server) == (FIN | TEXT, b"x")
+        assert await read_frame(on.server) == (FIN | CLOSE, b"\x0f\xa0")
+        await on.server.close()
+        assert await on.client.read_to_end() == b""
+
+
+async def test_nothing_is_left_when_it_has_ended() -> None:
+    class Callback:
+        def __call__(self, item: Any, source: object) -> Any:
+            return item
+
+    callback = Callback()
+    left = weakref.ref(callback)
+    async with unpumped() as on:
+        on.begin(on_frame=callback)
+        await on.client.send(frame(TEXT, b"x"))
+        await read_frame(on.server)
+        await on.client.close()
+        await on.server.close()
+        await on.report()
+        on.task = None
+        del callback
+        gc.collect()
+        assert left() is None
