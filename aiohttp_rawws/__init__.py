@@ -53,6 +53,7 @@ from .session.stream_source import Readable, StreamSource
 from .session.streams import AsyncReader, AsyncWriter, RawWebSocket
 from .session.surface import Cork, Listening
 from .session.timeouts import OnLimit
+from .web.answer import Answer
 from .web.check import ProtocolChoice
 from .web.client import Connecting, connect, connect_raw
 from .web.client_options import ConnectOptions, ConnectOptionsDict, QueryParameters
@@ -79,6 +80,7 @@ __all__ = [
     "COMPILED",
     "UNLIMITED",
     "WEBSOCKETS",
+    "Answer",
     "AsyncReader",
     "AsyncWriter",
     "BeforeUpgrade",

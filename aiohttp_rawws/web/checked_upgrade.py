@@ -11,6 +11,7 @@ from multidict import CIMultiDict
 from ..extensions.base import WebSocketExtension
 from ..session.options import check_bool
 from . import handshake
+from .answer import Answer
 from .check import Agreement, ProtocolChoice, Terms, check_handshake, checked_protocols
 from .options import DEFAULTS, WebSocketOptions
 from .refusal import as_refusal, close_after_refusal, refusal
@@ -23,6 +24,7 @@ class CheckedUpgrade(web.StreamResponse):
 
     # aiohttp's response has a dict. With all of these in it, it would be one of those that share no keys: 1 KiB more.
     __slots__ = (
+        "_answer",
         "_checked",
         "_checking",
         "_extensions_field",
@@ -44,12 +46,16 @@ class CheckedUpgrade(web.StreamResponse):
         protocol: str | None,
         protocols: ProtocolChoice,
         install_extensions: bool,
+        answer: Answer | None,
         options: Mapping[str, Any],
     ) -> None:
         """See ``WebSocketUpgrade`` for the arguments. ``options`` have known names."""
         check_bool("install_extensions", install_extensions)
+        if answer is not None and (protocol is not None or protocols is not None or install_extensions):
+            raise TypeError("answer= stands instead of protocol=, protocols= and install_extensions=")
         super().__init__(status=101)
         self._request = request
+        self._answer = checked_answer(answer)
         self._protocol = protocol
         self._protocols = checked_protocols(protocol, protocols)
         self._install_extensions = install_extensions
@@ -69,8 +75,19 @@ class CheckedUpgrade(web.StreamResponse):
 
     @property
     def protocol(self) -> str | None:
-        """The required subprotocol, or after the check the one chosen from ``protocols``."""
-        return self._protocol
+        """That of ``answer``, or the required subprotocol, or after the check the one chosen from ``protocols``."""
+        return self._protocol if self._answer is None else self._answer.protocol
+
+    @property
+    def answer(self) -> Answer | None:
+        """The answer to the offers of the client, instead of a negotiation. It may be set before the 101 is sent."""
+        return self._answer
+
+    @answer.setter
+    def answer(self, value: Answer | None) -> None:
+        if self.prepared:
+            raise RuntimeError("the response has been sent already")
+        self._answer = checked_answer(value)
 
     @property
     def install_extensions(self) -> bool:
@@ -191,4 +208,16 @@ class CheckedUpgrade(web.StreamResponse):
 
     def _write_handshake_fields(self) -> None:
         key = self._request.headers.get("Sec-WebSocket-Key")
-        handshake.write_answer(self.headers, key, self._protocol, self._extensions_field)
+        if self._answer is None:
+            handshake.write_answer(self.headers, key, self._protocol, self._extensions_field)
+            return
+        handshake.write_answer(self.headers, key, self._answer.protocol, None)
+        for line in self._answer.extensions:
+            self.headers.add("Sec-WebSocket-Extensions", line)
+
+
+def checked_answer(answer: object) -> Answer | None:
+    """Return ``answer``. Raises TypeError if it is neither an Answer nor None."""
+    if answer is not None and not isinstance(answer, Answer):
+        raise TypeError(f"answer must be an Answer or None, not {answer!r}")
+    return answer

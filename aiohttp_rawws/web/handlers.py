@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from .answer import Answer
 from .check import ProtocolChoice
 from .options import RouteOptionsDict
 from .server_session import DefaultWebSocketServerSession, WebSocketServerSession
@@ -28,6 +29,7 @@ class RawUpgradeDict(RouteOptionsDict, total=False):
     handle: Required[RawHandler]
     protocols: ProtocolChoice
     managed: Literal[False]
+    answer: Answer | None
 
 
 class ManagedUpgradeDict(RouteOptionsDict, total=False):
@@ -36,3 +38,4 @@ class ManagedUpgradeDict(RouteOptionsDict, total=False):
     handle: Required[ManagedHandler]
     protocols: ProtocolChoice
     managed: Required[Literal[True]]
+    answer: Answer | None

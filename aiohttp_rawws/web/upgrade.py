@@ -28,6 +28,7 @@ from ..session.options import check_bool, check_names
 from ..session.running import OnException, log_exception
 from ..session.streams import StreamTransport
 from .admission import Slot
+from .answer import Answer
 from .check import ProtocolChoice
 from .checked_upgrade import CheckedUpgrade
 from .handlers import ManagedUpgradeDict, RawUpgradeDict
@@ -96,6 +97,8 @@ class WebSocketUpgrade(CheckedUpgrade):
             callable ``(request, offered) -> name | None``, sync or async. If none of them is offered, the session has
             no subprotocol. Default: None.
         managed: Run ``handle`` over a managed session, which applies the extensions. Default: False.
+        answer: The subprotocol and the extensions of the 101, instead of a negotiation. No extension is applied.
+            Default: None.
         options: Override options of the plugin, see ``WebSocketOptions``.
 
     Raises:
@@ -132,12 +135,13 @@ class WebSocketUpgrade(CheckedUpgrade):
         *,
         protocols: ProtocolChoice = None,
         managed: bool = False,
+        answer: Answer | None = None,
         **options: Any,
     ) -> None:
         check_bool("managed", managed)
         check_names(options, OF_ROUTES)
         handle = checked_handler("handle", handle)
-        super().__init__(request, protocol, protocols, install_extensions, options)
+        super().__init__(request, protocol, protocols, install_extensions, answer, options)
         self._handle = handle
         self._managed = managed
         # In the handler request.app is the innermost application. Later it may be the outermost.
@@ -328,7 +332,7 @@ class WebSocketUpgrade(CheckedUpgrade):
             transport,
             request=self._request,
             app=self._app,
-            protocol=self._protocol,
+            protocol=self.protocol,
             options=self._options,
             extensions=self._negotiated,
             connection=connection,

@@ -99,6 +99,10 @@ async def test_content_is_refused() -> None:
         ({"shutdown_code": 1012}, TypeError),
         ({"protocol": "a b"}, ValueError),
         ({"protocol": "a", "protocols": ["b"]}, TypeError),
+        ({"protocol": "a", "answer": rawws.Answer()}, TypeError),
+        ({"protocols": ["a"], "answer": rawws.Answer()}, TypeError),
+        ({"install_extensions": True, "answer": rawws.Answer()}, TypeError),
+        ({"answer": "a"}, TypeError),
         ({"handle": None}, TypeError),
     ],
     ids=str,
@@ -106,6 +110,82 @@ async def test_content_is_refused() -> None:
 async def test_mistakes(options: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         rawws.WebSocketUpgrade(mocked(), **{"handle": handle, **options})
+
+
+# ---- an answer that somebody else has chosen -----------------------------------------------
+
+
+LINES = ("permessage-deflate; server_max_window_bits=9", "x-other")
+
+
+async def test_an_answer_is_sent_as_it_is() -> None:
+    """Whatever the client has offered, and the options of the server say."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        answer = rawws.Answer(request.query.get("protocol"), LINES)
+        upgrade = rawws.WebSocketUpgrade(
+            request, handle=tell, answer=answer, extensions=[PerMessageDeflate()], before_upgrade=lambda _: {"X-A": "1"}
+        )
+        assert upgrade.protocol == answer.protocol
+        return await upgrade.run()
+
+    async def tell(session: Session) -> None:
+        await session.send(f"{session.protocol} {session.negotiated_extensions}")
+        await session.receive()
+
+    app = web.Application()
+    app.router.add_get("/", handler)
+    async with serving(app) as served:
+        for query, chosen in {"?protocol=b": "b", "": None}.items():
+            async with served.peer() as peer:
+                answer = await peer.open(f"/{query}", {"Sec-WebSocket-Protocol": "a, b"})
+                assert answer.headers.getall("Sec-WebSocket-Extensions") == list(LINES)
+                assert answer.headers.get("Sec-WebSocket-Protocol") == chosen
+                assert answer.headers["X-A"] == "1"
+                assert await peer.frame() == (TEXT, f"{chosen} ()".encode())
+                await peer.send(close_frame())
+
+
+async def test_an_answer_may_be_set_until_it_is_sent() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        upgrade = rawws.WebSocketUpgrade(request, handle=handle)
+        assert await upgrade.check() is None
+        upgrade.answer = rawws.Answer("late", "x-line")
+        await upgrade.prepare(request)
+        assert upgrade.answer == rawws.Answer("late", ["x-line"])
+        with pytest.raises(RuntimeError, match="sent already"):
+            upgrade.answer = None
+        return upgrade
+
+    app = web.Application()
+    app.router.add_get("/", handler)
+    async with serving(app) as served, served.peer() as peer:
+        answer = await peer.open("/")
+        assert (answer.headers["Sec-WebSocket-Protocol"], answer.headers["Sec-WebSocket-Extensions"]) == (
+            "late",
+            "x-line",
+        )
+        assert await peer.frame() == (TEXT, b"late")
+        await peer.send(close_frame())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("a b",), ValueError),
+        (("",), ValueError),
+        ((5,), TypeError),
+        ((None, "x\r\nSet-Cookie: a=1"), ValueError),
+        ((None, ["x", "y\n"]), ValueError),
+        ((None, b"x"), TypeError),
+        ((None, [b"x"]), TypeError),
+        ((None, 5), TypeError),
+    ],
+    ids=str,
+)
+def test_mistakes_in_an_answer(arguments: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        rawws.Answer(*arguments)
 
 
 # ---- extensions ---------------------------------------------------------------------------

@@ -122,6 +122,8 @@ app.router.add_get("/with-options", with_options)
 async def upgrade(request: web.Request) -> web.StreamResponse:
     if request.query.get("kind") == "managed":
         return rawws.WebSocketUpgrade(request, handle=managed, managed=True, install_extensions=True)
+    if request.query.get("kind") == "answered":
+        return rawws.WebSocketUpgrade(request, handle=raw, answer=rawws.Answer("echo", ["x-extension"]))
     return rawws.WebSocketUpgrade(request, protocol="echo", handle=raw, close_timeout=2)
 
 

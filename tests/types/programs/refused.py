@@ -110,6 +110,7 @@ async def upgrade(request: web.Request) -> web.StreamResponse:
     rawws.WebSocketUpgrade(request)  # refused
     rawws.WebSocketUpgrade(request, handle=raw, ping_intervall=20.0)  # refused
     rawws.WebSocketUpgrade(request, handle=raw, max_sessions=5)  # refused
+    rawws.WebSocketUpgrade(request, handle=raw, answer="echo")  # refused
     return rawws.WebSocketUpgrade(request, handle=managed, managed=True)
 
 
