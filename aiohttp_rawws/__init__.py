@@ -24,7 +24,10 @@ from .extensions.deflate import PerMessageDeflate, WebSocketDeflateExtension
 from .extensions.deflate_parameters import DeflateParameters
 from .extensions.header import WebSocketExtensionHeader
 from .extensions.inflate import ZlibBackend
+from .proxy.fields import Forwarded
 from .proxy.pump import OnFrame, PumpReport, pump
+from .proxy.target import is_upgrade, upstream_url
+from .proxy.upgrade import EditHeaders, PairHandler, proxy_upgrade
 from .session.broadcast import Broadcast, BroadcastPolicy, broadcast
 from .session.channels import Incoming, Outgoing, Sendable
 from .session.converters import ContentConverter, DeserializeError, JSONConverter
@@ -105,7 +108,9 @@ __all__ = [
     "DefaultWebSocketSession",
     "DeflateParameters",
     "DeserializeError",
+    "EditHeaders",
     "ExtensionOf",
+    "Forwarded",
     "Frame",
     "FrameChunk",
     "FrameHeader",
@@ -133,6 +138,7 @@ __all__ = [
     "Origins",
     "Outgoing",
     "OutgoingStream",
+    "PairHandler",
     "PeerError",
     "PerMessageDeflate",
     "Periodic",
@@ -181,8 +187,10 @@ __all__ = [
     "connect",
     "connect_raw",
     "encode_header",
+    "is_upgrade",
     "may_be_sent",
     "memory_pair",
+    "proxy_upgrade",
     "pump",
     "reconnecting",
     "run_managed",
@@ -190,6 +198,7 @@ __all__ = [
     "setup",
     "transient",
     "upgrade_handler",
+    "upstream_url",
     "websocket",
     "websocket_raw",
 ]

@@ -1,0 +1,1 @@
+"""Gateways: a client on one side, an upstream server on the other."""

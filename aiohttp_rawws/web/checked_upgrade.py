@@ -153,6 +153,11 @@ class CheckedUpgrade(web.StreamResponse):
 
     # ---- the handshake ----------------------------------------------------------------
 
+    def hold_reading(self) -> None:
+        """Stop reading from the client until the takeover. Its bytes wait in the buffers of the system."""
+        if not self._reading_paused:
+            self._reading_paused = pause_reading(self._request)
+
     async def check(self) -> web.StreamResponse | None:
         """Check the handshake, once.
 
@@ -182,9 +187,9 @@ class CheckedUpgrade(web.StreamResponse):
             result = await check_handshake(self._request, terms, self._count)
         except BaseException as exc:
             close_after_refusal(self._request)
-            if not isinstance(exc, Exception) and not self._reading_paused:
+            if not isinstance(exc, Exception):
                 # It was cancelled, perhaps by a time limit of the caller, which may still prepare the upgrade.
-                self._reading_paused = pause_reading(self._request)
+                self.hold_reading()
             raise
         finally:
             self._checking -= 1

@@ -17,7 +17,7 @@ from weakref import WeakSet
 
 from aiohttp import web
 
-from ..session.kinds import SessionHandler
+from ..session.kinds import Session, SessionHandler
 from ..session.managed import DefaultWebSocketSession
 from ..session.running import OnException, run_managed, run_session
 from ..session.timeouts import OnLimit
@@ -73,6 +73,8 @@ class ServerConnection(asyncio.BaseProtocol):
     Attributes:
         session: The session, while its handler runs.
         is_lost: The connection is lost.
+        companion: Another session that the handler runs over, such as that of a gateway with its upstream server. The
+            shutdown closes it, too. None if there is none.
     """
 
     __slots__ = (
@@ -88,6 +90,7 @@ class ServerConnection(asyncio.BaseProtocol):
         "_task",
         "_timers",
         "_was_stopped",
+        "companion",
         "is_lost",
         "session",
     )
@@ -112,6 +115,7 @@ class ServerConnection(asyncio.BaseProtocol):
         self._registry = registry
         self._grace = grace
         self.session: ServerSession | None = None
+        self.companion: Session | None = None
         self._task: asyncio.Task[None] | None = None
         self._was_stopped = False
         self._timers: tuple[asyncio.TimerHandle, ...] = ()

@@ -130,6 +130,9 @@ class Supervisor:
     async def _close(self, session: ServerSession, connection: ServerConnection) -> None:
         # The peer's Close goes to the handler of a raw session like any frame: the handler decides when to end.
         session.close_nowait(self.plugin.options.shutdown)
+        companion = connection.companion
+        if companion is not None:
+            companion.close_nowait(self.plugin.options.shutdown)
         timeout = session.options.close_timeout
         if await connection.ends_within(timeout):
             return
@@ -139,6 +142,8 @@ class Supervisor:
                 logger.info(text, session, timeout)
                 self.on_limit("close_timeout")
             session.abort()
+        if companion is not None:
+            companion.abort()
         if await connection.ends_within(timeout):
             return
         text = "The handler of %r still runs %s seconds after the end of its connection and is cancelled"

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, overload
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from ..session.kinds import SessionHandler
+from ..session.kinds import Session, SessionHandler
 from ..session.options import check_bool, check_names
 from ..session.running import OnException, log_exception
 from ..session.streams import StreamTransport
@@ -303,6 +303,17 @@ class WebSocketUpgrade(CheckedUpgrade):
         else:
             logger.warning("%r cannot be sent after the end of %r and is dropped", other, self._session)
         return self
+
+    def accompany(self, companion: Session) -> bool:
+        """Let the shutdown of the server close ``companion``, too. It ends with the handler.
+
+        Returns:
+            False if there is no session: the 101 has not been sent.
+        """
+        if self._connection is None:
+            return False
+        self._connection.companion = companion
+        return True
 
     # ---- the session ------------------------------------------------------------------
 

@@ -256,7 +256,7 @@ def test_no_private_import_of_aiohttp(path: Path) -> None:
             assert not any(map(private, parts)), f"line {used.line}: {'.'.join(parts)}"
 
 
-WEB = [path for path in MODULES if layer(dotted(path)) == "web"]
+WEB = [path for path in MODULES if layer(dotted(path)) in ("web", "proxy")]
 
 
 @pytest.mark.parametrize("path", WEB, ids=dotted)

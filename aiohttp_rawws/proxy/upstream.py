@@ -1,0 +1,224 @@
+"""The upstream half of a gateway: the request, the answer, and what each failure is to the client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ssl import SSLContext
+from typing import Literal
+
+import aiohttp
+from aiohttp import web
+from aiohttp.typedefs import LooseHeaders, StrOrURL
+from multidict import CIMultiDict
+from yarl import URL
+
+from ..errors import HandshakeError
+from ..session.logtext import shortened
+from ..web import handshake
+from ..web.client import drop, shown
+from ..web.client_connection import take_over
+from ..web.client_handshake import check_answer, new_key
+from ..web.client_options import RESERVED_FIELDS, ConnectOptions
+from ..web.client_redirect import REDIRECTS
+from ..web.client_session import WebSocketClientSession
+from ..web.deadline import deadline
+from ..web.logtext import described
+from ..web.refusal import as_refusal
+from .fields import end_to_end, undecodable
+from .target import check_server
+
+logger: logging.Logger = logging.getLogger("aiohttp_rawws")
+
+# The client's own fields go on; aiohttp adds none of these.
+AUTOMATIC_FIELDS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """The way to the upstream server.
+
+    Attributes:
+        client_session: The ClientSession to use.
+        url: The URL, with path and query.
+        connect_timeout: Seconds in which the upstream server must answer, or None.
+        redirects: "relay" or "refuse".
+        ssl, server_hostname, proxy, proxy_headers: As in ``ConnectOptions``.
+    """
+
+    client_session: aiohttp.ClientSession
+    url: URL
+    connect_timeout: float | None = 10.0
+    redirects: Literal["relay", "refuse"] = "relay"
+    ssl: SSLContext | bool | aiohttp.Fingerprint = True
+    server_hostname: str | None = None
+    proxy: StrOrURL | None = None
+    proxy_headers: LooseHeaders | None = None
+
+    def __post_init__(self) -> None:
+        check_client_session(self.client_session)
+        check_server(self.url)
+        if self.redirects not in ("relay", "refuse"):
+            raise ValueError(f'redirects must be "relay" or "refuse", not {self.redirects!r}')
+
+
+def check_client_session(client_session: object) -> None:
+    """Raise TypeError or ValueError if a gateway cannot use ``client_session``."""
+    if not isinstance(client_session, aiohttp.ClientSession):
+        raise TypeError(f"the second argument must be an aiohttp.ClientSession, not {client_session!r}")
+    if not isinstance(client_session.cookie_jar, aiohttp.DummyCookieJar):
+        raise ValueError(
+            "the cookie jar of this ClientSession would send the cookies of one client for another: "
+            "use ClientSession(cookie_jar=aiohttp.DummyCookieJar())"
+        )
+    if getattr(client_session, "auth", None) is not None:  # aiohttp 4 has no such argument
+        raise ValueError("the ClientSession has auth=, which the client's own Authorization contradicts: use headers=")
+    for name in client_session.headers:
+        if name.lower() in RESERVED_FIELDS:
+            raise ValueError(f"the ClientSession has a default field {name}, which belongs to the handshake")
+
+
+def checked_upstream_fields(fields: CIMultiDict[str], key: str) -> CIMultiDict[str]:
+    """Return the fields that go to the upstream server, with the handshake of this hop.
+
+    Raises:
+        ValueError: A field is not valid.
+    """
+    spellings: dict[str, str] = {}
+    checked: CIMultiDict[str] = CIMultiDict()
+    for name, value in fields.items():
+        if not handshake.is_field(name, value):
+            raise ValueError(f"{name!r}: {value!r} is not a valid header field for the upstream server")
+        # aiohttp takes the same name in another case for a new value of the field.
+        checked.add(spellings.setdefault(name.lower(), name), value)
+    fields = checked
+    fields["Upgrade"] = "websocket"
+    fields["Connection"] = "Upgrade"
+    fields["Sec-WebSocket-Version"] = handshake.VERSION
+    fields["Sec-WebSocket-Key"] = key
+    return fields
+
+
+class Refused(Exception):
+    """The client gets another answer than 101.
+
+    Attributes:
+        response: This answer. It has been sent already if the upstream server gave it.
+    """
+
+    def __init__(self, response: web.StreamResponse) -> None:
+        super().__init__(response.status)
+        self.response = response
+
+
+async def open_upstream(
+    request: web.BaseRequest, way: Way, fields: CIMultiDict[str], options: ConnectOptions
+) -> WebSocketClientSession:
+    """Open a session with the upstream server, or relay its refusal to the client.
+
+    Args:
+        request: The request of the client.
+        way: The way to the upstream server.
+        fields: The fields of the request to it.
+        options: The options of the session.
+
+    Raises:
+        Refused: The upstream server refused, and the client has its answer.
+        HandshakeError: There is no answer (502, 504), or none that can be relayed (502).
+    """
+    key = new_key()
+    fields = checked_upstream_fields(fields, key)
+    limit = deadline(way.connect_timeout)
+    try:
+        async with limit:
+            response = await _ask(way, fields)
+    except asyncio.TimeoutError:
+        logger.warning("%s did not answer in time, %s", shortened(shown(way.url)), described(request))
+        raise HandshakeError(504, "The upstream server did not answer in time") from None
+    except (aiohttp.ClientError, OSError) as exc:
+        text = "Cannot reach %s, %s: %s"
+        logger.warning(text, shortened(shown(way.url)), described(request), shortened(str(exc) or repr(exc)))
+        raise HandshakeError(502, "The upstream server cannot be reached") from None
+    if response.status != 101:
+        if response.status in REDIRECTS and way.redirects == "refuse":
+            response.close()
+            logger.warning("%s answered with a redirect, %s", shortened(shown(way.url)), described(request))
+            raise HandshakeError(502, "The upstream server answered with a redirect")
+        raise Refused(await relay_refusal(request, response))
+    try:
+        agreed = check_answer(response.headers, key, options)
+        session = take_over(way.client_session, response, agreed, options, (), False)
+    except (HandshakeError, ConnectionError) as error:
+        drop(response)
+        logger.warning("%s answered badly, %s: %s", shortened(shown(way.url)), described(request), shortened(error))
+        raise HandshakeError(502, "The upstream server answered with no valid handshake") from None
+    except BaseException:
+        drop(response)
+        raise
+    assert isinstance(session, WebSocketClientSession)
+    return session
+
+
+async def _ask(way: Way, fields: Mapping[str, str]) -> aiohttp.ClientResponse:
+    given = way.client_session.timeout
+    return await way.client_session.request(
+        "GET",
+        way.url,
+        headers=fields,
+        skip_auto_headers=AUTOMATIC_FIELDS,
+        allow_redirects=False,
+        raise_for_status=False,
+        auto_decompress=False,
+        proxy=way.proxy,
+        proxy_headers=way.proxy_headers,
+        ssl=way.ssl,
+        server_hostname=way.server_hostname,
+        timeout=aiohttp.ClientTimeout(
+            total=None, connect=given.connect, sock_connect=given.sock_connect, sock_read=given.sock_read
+        ),
+    )
+
+
+def fields_of_answer(answer: aiohttp.ClientResponse) -> CIMultiDict[str]:
+    """Return the fields of an answer that go on to the client."""
+    fields = end_to_end(answer.headers)
+    for name in undecodable(fields):
+        logger.warning("The field %s of %s is not UTF-8 and is left out", shortened(name), shortened(shown(answer.url)))
+        fields.popall(name)
+    return fields
+
+
+async def relay_refusal(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+    """Send the answer of the upstream server to the client: status, fields, and the body as it came, while it comes.
+
+    The connection of the client is closed after it, because what follows on it may be frames.
+
+    Returns:
+        The response, which has been sent.
+    """
+    response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=fields_of_answer(answer))
+    if answer.status == 426:  # RFC 9110, section 15.5.22
+        response.headers["Upgrade"] = "websocket"
+        response.headers["Connection"] = "Upgrade"
+    as_refusal(request, response)
+    try:
+        if "Content-Length" not in response.headers and "Transfer-Encoding" in answer.headers:
+            response.enable_chunked_encoding()
+        await response.prepare(request)
+        async for chunk in answer.content.iter_any():
+            await response.write(chunk)
+        await response.write_eof()
+    except ConnectionError:
+        pass  # the client has left
+    except (aiohttp.ClientError, asyncio.TimeoutError) as exc:
+        logger.info("The body of %s broke off, %s: %s", shortened(answer.url), described(request), shortened(exc))
+        if request.transport is not None:
+            request.transport.abort()  # so that the client does not take it for whole
+    finally:
+        if answer.content.at_eof() and answer.content.exception() is None:
+            answer.release()
+        else:
+            answer.close()
+    return response
