@@ -144,10 +144,7 @@ async def proxy_upgrade(
     )
     pair = Pair(relay if handle is None else handle)
     upgrade = WebSocketUpgrade(request, handle=pair.run, answer=Answer(), **{**DEFAULTS, **options})
-    refused = await upgrade.check()
-    if refused is not None:
-        if isinstance(refused, web.HTTPException):
-            raise refused
+    if await is_refused(upgrade):
         return upgrade.finished()
     fields = await _upstream_fields(request, way.url, headers, preserve_host, forwarded, trust)
     connect_options = ConnectOptions(
@@ -169,6 +166,21 @@ async def proxy_upgrade(
     except BaseException:
         pair.upstream.abort()
         raise
+
+
+async def is_refused(upgrade: WebSocketUpgrade) -> bool:
+    """Check the handshake of the client.
+
+    Returns:
+        True if the response that refuses it is in ``upgrade``.
+
+    Raises:
+        web.HTTPException: This response.
+    """
+    refused = await upgrade.check()
+    if isinstance(refused, web.HTTPException):
+        raise refused
+    return refused is not None
 
 
 class Pair:
@@ -207,14 +219,15 @@ async def _connect(
     upgrade.headers.extend(fields_of_answer(upstream.response))
     extensions = upstream.response.headers.getall("Sec-WebSocket-Extensions", ())
     upgrade.answer = Answer(upstream.protocol, extensions)
+    if await is_refused(upgrade):  # the server is full now, or shuts down
+        upstream.abort()
+        return upgrade.finished()
     try:
         await upgrade.prepare(request)
     except ConnectionError:
         upstream.abort()
         return has_left()
-    if not upgrade.accompany(upstream):  # refused after all: the server is full now, or shuts down
-        upstream.abort()
-        return upgrade.finished()
+    upgrade.accompany(upstream)
     running = await upgrade.begin()
     if running is not None:
         await running

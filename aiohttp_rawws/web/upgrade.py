@@ -304,16 +304,10 @@ class WebSocketUpgrade(CheckedUpgrade):
             logger.warning("%r cannot be sent after the end of %r and is dropped", other, self._session)
         return self
 
-    def accompany(self, companion: Session) -> bool:
-        """Let the shutdown of the server close ``companion``, too. It ends with the handler.
-
-        Returns:
-            False if there is no session: the 101 has not been sent.
-        """
-        if self._connection is None:
-            return False
+    def accompany(self, companion: Session) -> None:
+        """Let the shutdown of the server close ``companion``, too, from the 101 on. The handler ends it."""
+        assert self._connection is not None
         self._connection.companion = companion
-        return True
 
     # ---- the session ------------------------------------------------------------------
 
