@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Container
 from datetime import timedelta
+from functools import partial
 from inspect import isawaitable
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,7 +37,7 @@ from ..web.server_session import WebSocketServerSession
 from ..web.upgrade import WebSocketUpgrade
 from ..wire.codes import CloseCode
 from .fields import OF_THE_REQUEST, Forwarded, add_forwarded, end_to_end, undecodable
-from .relay import relay
+from .pump import OnFrame, pump
 from .upstream import Refused, Way, fields_of_answer, open_upstream
 from .watch import ClientHasLeft, while_connected
 
@@ -50,7 +51,12 @@ EditHeaders = Callable[[web.BaseRequest, CIMultiDict[str]], Awaitable[object] | 
 """A function of the request and of the fields that go to the upstream server, which it may change."""
 
 # The client and the upstream server know their own limits, and the page may be of any origin that the latter allows.
-DEFAULTS: dict[str, Any] = {"max_frame_size": None, "origins": None}
+DEFAULTS: dict[str, Any] = {
+    "max_frame_size": None,
+    "frame_streaming_threshold": 64 * 1024,
+    "strict": "hop",
+    "origins": None,
+}
 
 NAMES = OF_ROUTES - {"extensions", "masking"}
 OF_BOTH = names_of(SessionOptions) - {"masking"}
@@ -69,6 +75,7 @@ async def proxy_upgrade(
     trust: Container[str] = (),
     connect_timeout: float | timedelta | None = 10.0,
     redirects: Literal["relay", "refuse"] = "relay",
+    on_frame: OnFrame | None = None,
     handle: PairHandler | None = None,
     ssl: SSLContext | bool | aiohttp.Fingerprint = True,
     server_hostname: str | None = None,
@@ -102,15 +109,16 @@ async def proxy_upgrade(
             Default: 10.
         redirects: "relay": a redirect is an answer like others. "refuse": the client gets 502. None is ever followed.
             Default: "relay".
-        handle: ``async def handle(client, upstream)``, a function of the two raw sessions. When it returns, both end.
-            Default: None (frames go both ways).
+        on_frame: A function of each frame, see ``pump()``. Default: None (bytes go both ways as they came).
+        handle: ``async def handle(client, upstream)``, a function of the two raw sessions, instead of ``pump()``. When
+            it returns, both end. Default: None.
         ssl: The TLS settings of the way to the upstream server, as in ``ConnectOptions``. Default: True.
         server_hostname: The name that its certificate must have. Default: None (that of the URL).
         proxy: The URL of an HTTP proxy on this way. Default: None.
         proxy_headers: Fields of the request to that proxy. Default: None.
         options: Override options of the plugin, see ``WebSocketOptions``. Those of a session hold for both. Here
-            ``origins`` and ``max_frame_size`` are None by default: the upstream server and its client decide about
-            these.
+            ``origins`` and ``max_frame_size`` are None by default, ``frame_streaming_threshold`` is 64 KiB and
+            ``strict`` is "hop": the upstream server and its client decide about these things.
 
     Returns:
         The response for the aiohttp handler to return. It has been sent.
@@ -125,9 +133,11 @@ async def proxy_upgrade(
     """
     check_names(options, NAMES)
     check_bool("preserve_host", preserve_host)
-    for name, function in (("headers", headers), ("handle", handle)):
+    for name, function in (("headers", headers), ("on_frame", on_frame), ("handle", handle)):
         if function is not None and not callable(function):
             raise TypeError(f"{name} must be a function or None, not {function!r}")
+    if on_frame is not None and handle is not None:
+        raise TypeError("on_frame is for pump(), which handle= replaces")
     if forwarded not in ("x-forwarded", "rfc7239", None):
         raise ValueError(f'forwarded must be "x-forwarded", "rfc7239" or None, not {forwarded!r}')
     if isinstance(trust, str) or not isinstance(trust, Container):
@@ -142,7 +152,7 @@ async def proxy_upgrade(
         proxy=proxy,
         proxy_headers=proxy_headers,
     )
-    pair = Pair(relay if handle is None else handle)
+    pair = Pair(handle or partial(pump, on_frame=on_frame))
     upgrade = WebSocketUpgrade(request, handle=pair.run, answer=Answer(), **{**DEFAULTS, **options})
     if await is_refused(upgrade):
         return upgrade.finished()

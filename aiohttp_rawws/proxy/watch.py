@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from aiohttp import web
+
+from ..web.upgrade import upgrade_watch
 
 T = TypeVar("T")
 
@@ -88,7 +91,10 @@ async def while_connected(
         raise ClientHasLeft
     watch = ClientWatch(request.protocol, on_full)
     transport.set_protocol(watch)
-    task = asyncio.get_running_loop().create_task(work, name="rawws-upstream")
+    # asyncio keeps a timer that was cancelled, and its context, until its time has come. The upgrade is in the context.
+    context = copy_context()
+    context.run(upgrade_watch.set, None)
+    task = context.run(asyncio.get_running_loop().create_task, work, name="rawws-upstream")
     watch.on_lost = task.cancel
     returned = False
     try:

@@ -459,6 +459,8 @@ async def test_a_session_of_each_side_and_the_options_of_both() -> None:
         ({"url": "ftp://up.example"}, ValueError),
         ({"url": "http://ann:secret@up.example"}, ValueError),
         ({"handle": 5}, TypeError),
+        ({"on_frame": 5}, TypeError),
+        ({"on_frame": len, "handle": len}, TypeError),
         ({"headers": {"X": "y"}}, TypeError),
         ({"forwarded": "yes"}, ValueError),
         ({"trust": "127.0.0.1"}, TypeError),

@@ -221,7 +221,7 @@ async def test_g4_redirects(status: int) -> None:
         assert not other.connections
 
 
-BAD = {
+BAD: dict[str, dict[str, str | list[str] | None]] = {
     "another key": {"Sec-WebSocket-Accept": "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="},
     "no key": {"Sec-WebSocket-Accept": None},
     "no Upgrade": {"Upgrade": None},

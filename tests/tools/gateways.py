@@ -45,7 +45,7 @@ async def gateway(
     plugin: dict[str, Any] | None = {},  # noqa: B006
     connector: Callable[[], aiohttp.BaseConnector] | None = None,
     serve: dict[str, Any] | None = None,
-    handler: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None,
+    on_prepare: Callable[[web.Request, web.StreamResponse], Awaitable[None]] | None = None,
     **how: Any,
 ) -> AsyncIterator[Gateway]:
     """Run a gateway to ``url``, whose path is the prefix.
@@ -56,7 +56,7 @@ async def gateway(
         plugin: Options of ``setup()``. None: there is no plugin.
         connector: Makes the connector of the ClientSession.
         serve: Options of ``serving()``.
-        handler: The handler, instead of ``proxy_upgrade()`` with ``how``. It finds the ClientSession under ``HTTP``.
+        on_prepare: A callback for ``on_response_prepare``.
         how: Options of ``proxy_upgrade()``.
     """
     errors: list[BaseException] = []
@@ -75,7 +75,9 @@ async def gateway(
     app = web.Application()
     if plugin is not None:
         rawws.setup(app, **plugin)
-    app.router.add_route("*", "/{tail:.*}", handler or forward)
+    app.router.add_route("*", "/{tail:.*}", forward)
+    if on_prepare is not None:
+        app.on_response_prepare.append(on_prepare)
     made = None if connector is None else connector()
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), connector=made) as http:
         app[HTTP] = http

@@ -131,6 +131,10 @@ async def hand_server(script: Script, *, tls: bool = False) -> AsyncIterator[Han
             served.open -= 1
             writer.close()
             tasks.discard(task)
+            try:  # else a reset would be reported as an exception that nobody has retrieved
+                await asyncio.wait_for(writer.wait_closed(), 1)
+            except (OSError, asyncio.TimeoutError):
+                pass
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=certificates()[0] if tls else None)
     served.port = server.sockets[0].getsockname()[1]
