@@ -39,7 +39,7 @@ from ..wire.codes import CloseCode
 from .fields import OF_THE_REQUEST, Forwarded, add_forwarded, end_to_end, undecodable
 from .pump import OnFrame, pump
 from .upstream import Refused, Way, fields_of_answer, open_upstream
-from .watch import ClientHasLeft, while_connected
+from .watch import ClientHasLeft, discard_input, while_connected
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -170,7 +170,9 @@ async def proxy_upgrade(
     except Refused as refused_upstream:
         return refused_upstream.response
     except HandshakeError as error:
-        raise as_refusal(request, refusal(request, error)) from None
+        refused = as_refusal(request, refusal(request, error))
+        discard_input(request)
+        raise refused from None
     try:
         return await _connect(request, upgrade, pair.upstream)
     except BaseException:

@@ -29,6 +29,7 @@ from ..web.logtext import described
 from ..web.refusal import as_refusal
 from .fields import end_to_end, undecodable
 from .target import check_server
+from .watch import discard_input
 
 logger: logging.Logger = logging.getLogger("aiohttp_rawws")
 
@@ -203,6 +204,7 @@ async def relay_refusal(request: web.BaseRequest, answer: aiohttp.ClientResponse
         response.headers["Upgrade"] = "websocket"
         response.headers["Connection"] = "Upgrade"
     as_refusal(request, response)
+    discard_input(request)
     try:
         if "Content-Length" not in response.headers and "Transfer-Encoding" in answer.headers:
             response.enable_chunked_encoding()

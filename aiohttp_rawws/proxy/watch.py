@@ -67,6 +67,16 @@ class ClientWatch(asyncio.Protocol):
                 on_lost()
 
 
+def discard_input(request: web.BaseRequest) -> None:
+    """Read on after a refusal. aiohttp drops what comes then (``close_after_refusal()``).
+
+    If bytes were unread when the connection is closed, it would end with a reset, which can take the answer with it.
+    """
+    transport = request.transport
+    if transport is not None and not transport.is_closing():
+        transport.resume_reading()
+
+
 async def while_connected(
     request: web.BaseRequest, on_full: Callable[[], object], work: Coroutine[Any, Any, T], undo: Callable[[T], object]
 ) -> T:

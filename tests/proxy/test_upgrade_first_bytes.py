@@ -145,23 +145,33 @@ async def test_g27_a_client_that_sends_much_is_slowed_down() -> None:
         await eventually(lambda: not served.held and not server.open)
 
 
-@pytest.mark.parametrize("much", [False, True], ids=["little", "much"])
-async def test_g27_a_client_that_sends_much_and_is_refused(much: bool) -> None:
+@pytest.mark.parametrize(
+    ("size", "refused"), [(300, "here"), (300, "there"), (30 * 2**20, "there")], ids=["here", "there", "much"]
+)
+async def test_g27_a_client_that_sends_much_and_is_refused(size: int, refused: str) -> None:
+    """It can send all of that, and gets the answer."""
+
     async def script(peer: HandPeer) -> None:
         await peer.request()
         asked.set()
         await go.wait()
-        await peer.refuse("403 Forbidden", {"Content-Length": "2"}, b"no")
-        assert await peer.read_to_end() == b""
+        if refused == "there":
+            await peer.refuse("502 Bad Gateway", {"Content-Length": "200000"}, bytes(100_000))
+            await peer.send(bytes(100_000))
+        else:
+            await peer.send(b"nonsense\r\n\r\n")
 
     asked, go = asyncio.Event(), asyncio.Event()
     async with hand_server(script) as server, gateway(server.url) as served, served.peer() as peer:
         await peer.send(request_bytes())
         await asyncio.wait_for(asked.wait(), TIMEOUT)
-        peer.writer.write(frame(BINARY, bytes(300_000 if much else 300)))
+        peer.writer.write(frame(BINARY, bytes(size), mask=bytes(4)))
         await asyncio.sleep(0.05)
         go.set()
-        assert (await peer.answer()).text == "no"
+        answer = await peer.answer()
+        assert answer.status == 502
+        if refused == "there":
+            assert answer.body == bytes(200_000)
         await eventually(lambda: not served.held)
 
 
