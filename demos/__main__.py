@@ -9,9 +9,9 @@ from aiohttp import web
 
 import aiohttp_rawws as rawws
 
-from . import raw_echo, rsv2_extension, site
+from . import gateway, raw_echo, rsv2_extension, site
 
-DEMOS: list[ModuleType] = [raw_echo, rsv2_extension]
+DEMOS: list[ModuleType] = [raw_echo, rsv2_extension, gateway]
 
 
 async def index(request: web.Request) -> web.Response:

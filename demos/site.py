@@ -55,10 +55,19 @@ def redirect(path: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]
 
 def run(app: web.Application, description: str | None) -> None:
     """Serve ``app`` with aiohttp's runner, on the address of the command line."""
-    arguments = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
-    arguments.add_argument("-H", "--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    arguments.add_argument("-P", "--port", type=int, default=8080, help="port, 0 for a free one (%(default)s)")
-    options = arguments.parse_args()
+    serve(app, arguments(description).parse_args())
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """Make the parser of a command line with ``--host`` and ``--port``."""
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
+    parser.add_argument("-H", "--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("-P", "--port", type=int, default=8080, help="port, 0 for a free one (%(default)s)")
+    return parser
+
+
+def serve(app: web.Application, options: argparse.Namespace) -> None:
+    """Serve ``app`` on the address of the command line."""
     try:
         web.run_app(app, host=options.host, port=options.port)
     except OSError as error:
