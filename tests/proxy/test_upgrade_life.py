@@ -130,6 +130,38 @@ async def test_g44_the_end_of_either_session_is_no_error_of_the_handler(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+async def test_g44_on_frame_that_raises(caplog: pytest.LogCaptureFixture) -> None:
+    def on_frame(item: Any, source: rawws.WebSocketSession) -> Any:
+        raise ZeroDivisionError
+
+    async with connected(on_frame=on_frame) as (peer, upstream, served):
+        await upstream.send(b"\x81\x02hi")
+        assert (await close_of_client(upstream))[:2] == struct.pack("!H", 1011)
+        assert (await peer.frame())[1][:2] == struct.pack("!H", 1011)
+        peer.writer.close()
+        upstream.writer.close()
+        await eventually(lambda: len(served.errors) == 1)
+    assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
+
+
+async def test_on_frame_sees_each_frame() -> None:
+    seen: list[tuple[str, bytes]] = []
+
+    def on_frame(item: Any, source: rawws.WebSocketSession) -> Any:
+        seen.append((type(source).__name__, bytes(item.payload)))
+        return rawws.Frame.text("changed") if item.opcode is rawws.Opcode.TEXT else item
+
+    async with connected(on_frame=on_frame) as (peer, upstream, _):
+        await peer.send(frame(TEXT, b"one"))
+        assert await upstream.frame_of_client() == (0x80 | TEXT, b"changed")
+        await upstream.send(b"\x82\x03two")
+        assert await peer.frame() == (2, b"two")
+        peer.writer.close()
+        await upstream.read_to_end()
+        upstream.writer.close()
+    assert seen == [("WebSocketServerSession", b"one"), ("WebSocketClientSession", b"two")]
+
+
 # ---- the plugin ----------------------------------------------------------------------------------
 
 

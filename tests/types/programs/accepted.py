@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientResponse, ClientSession, web
 from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
 from yarl import URL
 
 import aiohttp_rawws as rawws
@@ -125,6 +126,40 @@ async def upgrade(request: web.Request) -> web.StreamResponse:
     if request.query.get("kind") == "answered":
         return rawws.WebSocketUpgrade(request, handle=raw, answer=rawws.Answer("echo", ["x-extension"]))
     return rawws.WebSocketUpgrade(request, protocol="echo", handle=raw, close_timeout=2)
+
+
+async def forward(request: web.Request, http: ClientSession) -> web.StreamResponse:
+    url = rawws.upstream_url(URL("http://127.0.0.1:8000"), request, strip="/app")
+    if not rawws.is_upgrade(request):
+        raise web.HTTPNotFound
+    if request.query:
+        return await rawws.proxy_upgrade(request, http, url, handle=rawws.pump, ssl=False, close_timeout=2)
+    return await rawws.proxy_upgrade(
+        request,
+        http,
+        url,
+        headers=edit_fields,
+        forwarded="rfc7239",
+        trust=frozenset({"127.0.0.1"}),
+        connect_timeout=timedelta(seconds=5),
+        redirects="refuse",
+        on_frame=lambda item, source: item,
+        max_frame_size=2**20,
+        origins="same-origin",
+    )
+
+
+def edit_fields(request: web.BaseRequest, fields: CIMultiDict[str]) -> None:
+    fields["X-Remote"] = request.remote or ""
+
+
+async def of_both(client: rawws.WebSocketServerSession, upstream: rawws.WebSocketClientSession) -> int:
+    report: rawws.PumpReport = await rawws.pump(client, upstream)
+    return report.a_to_b.frames_sent
+
+
+pair_handler: rawws.PairHandler = of_both
+edit_headers: rawws.EditHeaders = edit_fields
 
 
 # ---- options ------------------------------------------------------------------------------

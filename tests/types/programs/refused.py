@@ -114,6 +114,16 @@ async def upgrade(request: web.Request) -> web.StreamResponse:
     return rawws.WebSocketUpgrade(request, handle=managed, managed=True)
 
 
+async def forward(request: web.Request, http: ClientSession) -> None:
+    rawws.upstream_url("http://127.0.0.1:8000", request)  # refused
+    rawws.proxy_upgrade(request, http)  # refused
+    await rawws.proxy_upgrade(request, http, "http://127.0.0.1", forwarded="yes")  # refused
+    await rawws.proxy_upgrade(request, http, "http://127.0.0.1", redirects="follow")  # refused
+    await rawws.proxy_upgrade(request, http, "http://127.0.0.1", handle=raw)  # refused
+    await rawws.proxy_upgrade(request, http, "http://127.0.0.1", headers={"X": "y"})  # refused
+    await rawws.proxy_upgrade(request, http, "http://127.0.0.1", max_sessions=5)  # refused
+
+
 async def on_start(session: rawws.WebSocketServerSession) -> None:
     """It takes raw sessions only, and there are managed ones."""
 
