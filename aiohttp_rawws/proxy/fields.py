@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container
-from ipaddress import ip_address
+from ipaddress import IPv6Address
 from typing import Literal
 
 from aiohttp import web
@@ -65,7 +65,14 @@ def undecodable(fields: MultiMapping[str]) -> set[str]:
 def address_of_client(request: web.BaseRequest) -> str:
     """Return the address at the other end of the connection, or "unix". A middleware may have set another remote."""
     peer = None if request.transport is None else request.transport.get_extra_info("peername")
-    return str(peer[0]) if isinstance(peer, (tuple, list)) and peer else _UNIX
+    if not isinstance(peer, (tuple, list)) or not peer:
+        return _UNIX
+    address = str(peer[0]).partition("%")[0]  # without the zone, which means nothing elsewhere
+    try:
+        mapped = IPv6Address(address).ipv4_mapped
+    except ValueError:
+        return address
+    return address if mapped is None else str(mapped)
 
 
 def add_forwarded(
@@ -107,10 +114,9 @@ def _append(fields: CIMultiDict[str], name: str, element: str) -> None:
 
 def _node(address: str) -> str:
     """Return ``address`` as RFC 7239, section 6 has it."""
-    try:
-        return f'"[{address}]"' if ip_address(address.partition("%")[0]).version == 6 else address
-    except ValueError:
+    if address == _UNIX:
         return "unknown"
+    return f'"[{address}]"' if ":" in address else address
 
 
 def _escaped(text: str) -> str:

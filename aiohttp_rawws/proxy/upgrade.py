@@ -118,7 +118,8 @@ async def proxy_upgrade(
         proxy_headers: Fields of the request to that proxy. Default: None.
         options: Override options of the plugin, see ``WebSocketOptions``. Those of a session hold for both. Here
             ``origins`` and ``max_frame_size`` are None by default, ``frame_streaming_threshold`` is 64 KiB and
-            ``strict`` is "hop": the upstream server and its client decide about these things.
+            ``strict`` is "hop": the upstream server and its client decide about these things. ``idle_timeout`` is
+            that of ``pump()``, for bytes in either direction.
 
     Returns:
         The response for the aiohttp handler to return. It has been sent.
@@ -152,8 +153,12 @@ async def proxy_upgrade(
         proxy=proxy,
         proxy_headers=proxy_headers,
     )
-    pair = Pair(handle or partial(pump, on_frame=on_frame))
+    pair = Pair(handle or pump)
     upgrade = WebSocketUpgrade(request, handle=pair.run, answer=Answer(), **{**DEFAULTS, **options})
+    if handle is None:
+        # A session sees the bytes of one direction, and pump() those of both.
+        pair.handle = partial(pump, on_frame=on_frame, idle_timeout=upgrade.options.idle_timeout)
+        upgrade.options = upgrade.options.replace(idle_timeout=None)
     if await is_refused(upgrade):
         return upgrade.finished()
     fields = await _upstream_fields(request, way.url, headers, preserve_host, forwarded, trust)
@@ -199,13 +204,14 @@ class Pair:
     """The two sessions of a gateway.
 
     Attributes:
+        handle: The handler of both.
         upstream: That with the upstream server, as soon as there is one.
     """
 
-    __slots__ = ("_handle", "upstream")
+    __slots__ = ("handle", "upstream")
 
     def __init__(self, handle: PairHandler) -> None:
-        self._handle = handle
+        self.handle: PairHandler = handle
         self.upstream: WebSocketClientSession | None = None
 
     async def run(self, client: WebSocketServerSession) -> None:
@@ -213,7 +219,7 @@ class Pair:
         upstream = self.upstream
         assert upstream is not None
         try:
-            await self._handle(client, upstream)
+            await self.handle(client, upstream)
         except Exception as exc:
             if not upstream.owns(exc):
                 if not client.owns(exc):

@@ -162,6 +162,17 @@ async def test_on_frame_sees_each_frame() -> None:
     assert seen == [("WebSocketServerSession", b"one"), ("WebSocketClientSession", b"two")]
 
 
+async def test_g49_idle_timeout_is_that_of_pump() -> None:
+    """It is about bytes in either direction, which no session sees."""
+    async with connected(plugin={"idle_timeout": 0.5}) as (peer, upstream, served):
+        (session,) = served.app[rawws.WEBSOCKETS].sessions
+        assert session.options.idle_timeout is None
+        await peer.closed_by_server(1001)
+        assert (await close_of_client(upstream))[:2] == struct.pack("!H", 1001)
+        peer.writer.close()
+        upstream.writer.close()
+
+
 # ---- the plugin ----------------------------------------------------------------------------------
 
 

@@ -10,12 +10,16 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
 
 import aiohttp_rawws as rawws
+from aiohttp_rawws.proxy.fields import add_forwarded
 
 from ..tools.gateways import Gateway, gateway
 from ..tools.hand_server import HandPeer, hand_server
@@ -176,19 +180,13 @@ async def test_ipv6_to_the_upstream_server(on_ipv6: int, preserve_host: bool) ->
     [
         (("192.0.2.1", 5), 'for=192.0.2.1;proto=http;host="h"'),
         (("2001:db8::1", 5, 0, 0), 'for="[2001:db8::1]";proto=http;host="h"'),
-        (("fe80::1%eth0", 5, 0, 3), 'for="[fe80::1%eth0]";proto=http;host="h"'),
+        (("fe80::1%eth0", 5, 0, 3), 'for="[fe80::1]";proto=http;host="h"'),
+        (("::ffff:192.0.2.1", 5, 0, 0), 'for=192.0.2.1;proto=http;host="h"'),
         ("", 'for=unknown;proto=http;host="h"'),
     ],
     ids=str,
 )
 def test_g16_addresses_as_rfc_7239_has_them(address: Any, expected: str) -> None:
-    from unittest.mock import Mock
-
-    from aiohttp.test_utils import make_mocked_request
-    from multidict import CIMultiDict
-
-    from aiohttp_rawws.proxy.fields import add_forwarded
-
     transport = Mock()
     transport.get_extra_info = lambda name, default=None: address if name == "peername" else default
     request = make_mocked_request("GET", "/", {"Host": "h"}, transport=transport)

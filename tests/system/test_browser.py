@@ -161,6 +161,17 @@ def test_what_cannot_be_done_is_said(page: Page) -> None:
     expect(page.get_by_role("status")).to_have_text("connected")
 
 
+def test_the_page_behind_the_gateway(browser: Browser, address: str) -> None:
+    page = browser.new_page()
+    page.goto(f"{address}/gateway/")
+    expect(page.get_by_role("status")).to_have_text("connected")
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator("#log")).to_have_text("Hello, other side\n")
+    for place in ("#page", "#handshake"):
+        expect(page.locator(place)).to_contain_text("X-Forwarded-For: 127.0.0.1")
+    page.close()
+
+
 def test_looks(page: Page, scheme: Any, tmp_path: Path) -> None:
     page.emulate_media(color_scheme=scheme)
     page.get_by_role("button", name="Send").click()
