@@ -18,7 +18,7 @@ import aiohttp_rawws as rawws
 from ..tools import peers
 from ..tools.gateways import gateway
 from ..tools.hand_server import HandPeer, hand_server
-from ..tools.peers import KEY, TEXT, close_frame, frame, request_bytes
+from ..tools.peers import KEY, LOSES_TAILS, TEXT, close_frame, frame, request_bytes
 from ..tools.waiting import eventually
 
 TIMEOUT = 20.0
@@ -393,7 +393,8 @@ async def test_g24_a_body_is_refused() -> None:
         for fields, body in bodies:
             async with served.peer() as peer:
                 await peer.send(request_bytes("/", fields, body=body))
-                assert (await peer.answer()).status == 400
+                if not LOSES_TAILS:
+                    assert (await peer.answer()).status == 400
                 assert await peer.read_to_end() == b""
         assert not server.connections
 
