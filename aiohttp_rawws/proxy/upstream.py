@@ -150,6 +150,8 @@ async def open_upstream(
         raise Refused(await relay_refusal(request, response))
     try:
         agreed = check_answer(response.headers, key, options)
+        if "sec-websocket-extensions" in map(str.lower, undecodable(response.headers)):
+            raise HandshakeError(502, "Sec-WebSocket-Extensions is not UTF-8")
         session = take_over(way.client_session, response, agreed, options, (), False)
     except (HandshakeError, ConnectionError) as error:
         drop(response)
