@@ -123,6 +123,8 @@ class FrameRelayCore(relay.RelayCore):
         if self._target is None:
             relay.RelayCore.buffer_updated(self, nbytes)
             return
+        if connection.tap is not None:  # before the parser, which unmasks in place
+            connection.tap.received(self._target[:nbytes])
         self._target = None
         connection.bytes_received += nbytes
         if not self.is_over and not connection.connection_phase:
@@ -136,8 +138,6 @@ class FrameRelayCore(relay.RelayCore):
     def _parsed(self, items: list[Any]) -> None:
         connection = self.connection
         connection.frames_received += len(items)
-        if items and connection.frame_log is not None:
-            connection.frame_log.received(items)
         if items and connection.parser.closed:
             self.note_close_received(reason_of(items[len(items) - 1]))
         self._count(items)
@@ -305,6 +305,8 @@ class FrameRelayCore(relay.RelayCore):
         connection = self.connection
         if not self.is_over and connection.parser.error is not None:
             self.is_over = True
+            if connection.tap is not None:
+                connection.tap.violated(connection.parser.error)
             self.endings.failed(self, connection.parser.error)  # type: ignore[union-attr]
         elif not self.is_over and connection.parser.closed:
             self.is_over = True

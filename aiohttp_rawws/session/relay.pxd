@@ -3,7 +3,6 @@ cimport cython
 
 from aiohttp_rawws.session.connection cimport ConnectionCore
 from aiohttp_rawws.wire.frames cimport is_close
-from aiohttp_rawws.wire.parser cimport FrameParser as FrameParserC
 from aiohttp_rawws.wire.watcher cimport FrameWatcher as FrameWatcherC
 
 
@@ -12,7 +11,6 @@ cdef class RelayCore:
     cdef readonly object endings
     cdef readonly RelayCore other
     cdef readonly FrameWatcherC watcher
-    cdef FrameParserC _log_parser
     cdef bytearray _buffer
     cdef object _view
     cdef public bint is_over

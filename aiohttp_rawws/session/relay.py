@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..wire.as_received import as_received
-from ..wire.codec import FrameChunk, FrameParser, FrameWatcher, is_close
+from ..wire.codec import FrameChunk, FrameWatcher, is_close
 from ..wire.codes import CloseCode, CloseReason
 from .connection import Connection, read_buffer
 from .phases import Event
@@ -57,7 +57,6 @@ class RelayCore:
 
     __slots__ = (
         "_buffer",
-        "_log_parser",
         "_view",
         "bytes_received",
         "bytes_sent",
@@ -76,7 +75,6 @@ class RelayCore:
         self.endings: Endings | None = endings
         self.other: RelayCore | None = None
         self.watcher: FrameWatcher | None = None
-        self._log_parser: FrameParser | None = None
         self._buffer, self._view = read_buffer(asyncio.get_running_loop())
         self.is_over: bool = False
         self.is_close_passed: bool = False
@@ -93,8 +91,6 @@ class RelayCore:
         connection = self.connection
         connection.queue.has_listener = True
         connection.observer = self.observed
-        if connection.frame_log is not None:
-            self._log_parser = FrameParser(masked=None, strict=False, chunk_above=0)
         if connection.encoder.size:
             connection.write_batch()
         if not connection.is_lost():
@@ -142,8 +138,6 @@ class RelayCore:
         self.bytes_received += nbytes
         self.frames_received += frames
         connection.frames_received += frames
-        if self._log_parser is not None:
-            connection.frame_log.received(self._log_parser.feed(wire))  # type: ignore[union-attr]
         self.pass_bytes(wire, frames)
         if watcher.closed:  # type: ignore[union-attr]
             self.is_over = True
@@ -154,6 +148,8 @@ class RelayCore:
             self.endings.close_passed(self)  # type: ignore[union-attr]
         elif watcher.error is not None:  # type: ignore[union-attr]
             self.is_over = True
+            if connection.tap is not None:
+                connection.tap.violated(watcher.error)  # type: ignore[union-attr]
             self.endings.failed(self, watcher.error)  # type: ignore[union-attr]
 
     def pass_bytes(self, wire: bytes, frames: int) -> None:
@@ -202,6 +198,8 @@ class RelayCore:
     def buffer_updated(self, nbytes: int) -> None:
         connection = self.connection
         connection.bytes_received += nbytes
+        if connection.tap is not None:
+            connection.tap.received(self._view[:nbytes])
         if not self.is_over and not connection.connection_phase:
             self.take(self._buffer, nbytes)
 
@@ -209,6 +207,8 @@ class RelayCore:
         """Take bytes that the transport did not read into our buffer."""
         connection, nbytes = self.connection, len(data)
         connection.bytes_received += nbytes
+        if connection.tap is not None:
+            connection.tap.received(data)
         if not self.is_over and not connection.connection_phase:
             self.take(data, nbytes)
 
@@ -216,6 +216,8 @@ class RelayCore:
         connection = self.connection
         if connection.connection_phase:
             return connection.eof_received()
+        if connection.tap is not None:
+            connection.tap.ended("peer", "eof")
         if not self.is_over:
             self.pass_rest()
         connection.eof = True

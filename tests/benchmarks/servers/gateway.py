@@ -1,4 +1,4 @@
-"""The common part of the gateways: what they pass on, and a server behind them that echoes it, in a process of its own."""
+"""The common part of the gateways: what they pass on, and a server behind them that echoes it in another process."""
 
 from __future__ import annotations
 
