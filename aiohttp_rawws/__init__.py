@@ -31,6 +31,7 @@ from .proxy.upgrade import EditHeaders, PairHandler, proxy_upgrade
 from .session.broadcast import Broadcast, BroadcastPolicy, broadcast
 from .session.channels import Incoming, Outgoing, Sendable
 from .session.converters import ContentConverter, DeserializeError, JSONConverter
+from .session.incoming_stream import IncomingStream
 from .session.keepalive import Latency
 from .session.kinds import Session, SessionHandler
 from .session.managed import ClosingReason, DefaultWebSocketSession
@@ -118,6 +119,7 @@ __all__ = [
     "HandshakeError",
     "HandshakeRefused",
     "Incoming",
+    "IncomingStream",
     "InvalidPayload",
     "JSONConverter",
     "Latency",

@@ -38,6 +38,7 @@ MODULES = (
     "session.outgoing",
     "session.reading",
     "session.incoming",
+    "session.incoming_chunks",
     "session.ending",
     "session.streaming",
     "session.connection",

@@ -147,7 +147,12 @@ class SessionClosed(RawWSError):
     Attributes:
         received: The code of the Close frame that was received, or None.
         sent: The code of the Close frame that was sent, or None.
+        bytes_received: If a stream was being received, the bytes of it that had arrived. Else None.
+        size: If a stream was being received, the bytes that it has in all. None if that is not known.
     """
+
+    bytes_received: int | None = None
+    size: int | None = None
 
     def __init__(self, text: str, *, received: int | None = None, sent: int | None = None) -> None:
         super().__init__(text)

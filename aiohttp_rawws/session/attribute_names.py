@@ -28,7 +28,7 @@ OF_SESSIONS = {
     "heartbeat": "ping_interval",
     # websockets
     "recv": "receive()",
-    "recv_streaming": "frame_streaming_threshold",
+    "recv_streaming": "receive_stream()",
     "open": "closed, which is the opposite",
     "state": "close_state",
     "subprotocol": "protocol",

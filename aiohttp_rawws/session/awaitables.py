@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from asyncio import Future, Task
 from collections.abc import Generator
 from types import coroutine
@@ -32,6 +33,20 @@ def _wait(waiter: Future[None]) -> Generator[Future[None], None, None]:
     """Await ``waiter``, also if it is never done: a plain ``await`` raises an error then."""
     waiter._asyncio_future_blocking = True
     yield waiter
+
+
+async def until_woken(queue: IncomingQueue, loop: asyncio.AbstractEventLoop) -> None:
+    """Wait until ``wake(queue)`` or ``step(queue)`` is called."""
+    waiter = queue.idle_waiter
+    if waiter is None:
+        waiter = loop.create_future()
+    else:
+        queue.idle_waiter = None
+    queue.waiter = waiter
+    try:
+        await _wait(waiter)
+    finally:
+        queue.waiter = None
 
 
 async def receiving(session: Endpoint, iterating: bool) -> Any:

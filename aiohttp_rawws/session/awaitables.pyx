@@ -108,6 +108,31 @@ cpdef int step(IncomingQueue queue) except -1:
     return 0
 
 
+class _Wait:
+    """Awaits a future, also if it is never done: a plain "await" raises an error then."""
+
+    def __init__(self, waiter):
+        self._waiter = waiter
+
+    def __await__(self):
+        self._waiter._asyncio_future_blocking = True
+        yield self._waiter
+
+
+async def until_woken(IncomingQueue queue, loop):
+    """Wait until ``wake(queue)`` or ``step(queue)`` is called. See ``awaitables.py``."""
+    waiter = queue.idle_waiter
+    if waiter is None:
+        waiter = loop.create_future()
+    else:
+        queue.idle_waiter = None
+    queue.waiter = waiter
+    try:
+        await _Wait(waiter)
+    finally:
+        queue.waiter = None
+
+
 cdef enum State:
     NEW
     WAITING

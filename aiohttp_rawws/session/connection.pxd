@@ -19,4 +19,5 @@ cdef class ConnectionCore(StreamingHalf):
     cdef object _guard
 
     cpdef object get_buffer(self, sizehint)
+    cpdef object want_chunks(self)
     cpdef object buffer_updated(self, Py_ssize_t nbytes)

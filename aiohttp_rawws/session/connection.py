@@ -116,6 +116,13 @@ class ConnectionCore(StreamingHalf):
         self._target = target
         return target
 
+    def want_chunks(self) -> None:
+        """See ``IncomingChunks``. The Windows proactor may be reading into a frame: that stays whole."""
+        if self._target is not None and type(self._loop).__name__ == "ProactorEventLoop":
+            return
+        self._target = None
+        StreamingHalf.want_chunks(self)
+
     def buffer_updated(self, nbytes: int) -> None:
         self.bytes_received += nbytes
         self._unchecked = 0

@@ -1,14 +1,14 @@
 # The types that make ending.py a compiled module; its behaviour is all in the .py.
 cimport cython
 
-from aiohttp_rawws.session.incoming cimport IncomingHalf
+from aiohttp_rawws.session.incoming_chunks cimport IncomingChunks
 
 cdef int DISCONNECTING
 cdef int SEND_CLOSING
 cdef int SEND_DONE
 
 
-cdef class EndingHalf(IncomingHalf):
+cdef class EndingHalf(IncomingChunks):
     cdef public object limit
     cdef public object limit_text
     cdef object _delivery_timer

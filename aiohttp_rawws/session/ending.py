@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .delivery import DeliveryTimer
-from .incoming import IncomingHalf
+from .incoming_chunks import IncomingChunks
 from .phases import ConnectionPhase, Event, SendPhase
 from .transports import no_half_close
 
@@ -23,7 +23,7 @@ DISCONNECTING = int(ConnectionPhase.DISCONNECTING)
 SEND_CLOSING, SEND_DONE = int(SendPhase.CLOSING), int(SendPhase.DONE)
 
 
-class EndingHalf(IncomingHalf):
+class EndingHalf(IncomingChunks):
     """Both sides of one connection, and how they end."""
 
     __slots__ = (

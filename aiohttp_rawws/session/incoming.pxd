@@ -12,6 +12,7 @@ cdef int DONE
 cdef class IncomingHalf(ReadingHalf):
     cdef void parse(self, data, Py_ssize_t nbytes) except *
     cdef void _received(self, list items) except *
+    cdef void _add(self, list items) except *
     cdef void _transform(self) except *
     @cython.locals(queue=IncomingQueueC)
     cdef void _enqueue(self, list items) except *

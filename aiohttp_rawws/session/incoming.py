@@ -62,14 +62,24 @@ class IncomingHalf(ReadingHalf):
             if self.pipeline is not None:
                 self._untransformed = items if self._untransformed is None else self._untransformed + items
                 self._transform()
-            elif self.listener is not None and not self.queue.count() and not self._delivering:
-                self._deliver(items)
             else:
-                self._enqueue(items)
+                self._add(items)
         if self.parser.error is not None:
             self._violated(self.parser.error)
         elif items and self.parser.closed:
             self.check_all_taken()
+        if self._has_skipped:
+            self._has_skipped = False
+            self._pass_on()  # there is more room than the parser was given
+
+    def _add(self, items: list[Any]) -> None:
+        """Pass ``items`` on to the listener, or to the queue if there is none or it has to wait."""
+        if self._skipping:
+            items = self._without_skipped(items)
+        if self.listener is not None and not self.queue.count() and not self._delivering:
+            self._deliver(items)
+        else:
+            self._enqueue(items)
 
     def _transform(self) -> None:
         """Pass frames through the extensions, one by one, as long as the queue has room for the results."""
@@ -86,10 +96,7 @@ class IncomingHalf(ReadingHalf):
             except PeerError as exc:
                 error = exc
                 self._untransformed = None
-            if self.listener is not None and not self.queue.count() and not self._delivering:
-                self._deliver(ready)
-            else:
-                self._enqueue(ready)
+            self._add(ready)
             if error is not None:
                 self._violated(error)
 

@@ -17,7 +17,7 @@ from . import managed_life, surface
 from .awaitables import receiving
 from .messages import MessageAssembler, check_whole
 from .reasons import checked_reason, reason_for, to_raise
-from .surface import Listening, checked_listener, mark_coroutine_functions
+from .surface import Listening, check_receiver, checked_listener, mark_coroutine_functions
 
 if TYPE_CHECKING:
     from ..extensions.base import WebSocketExtension
@@ -191,10 +191,7 @@ class ManagedReceiving(managed_life.ManagedLife):
 
     def _before_waiting(self) -> None:
         self.begin()
-        if self._queue.has_listener:
-            raise RuntimeError("this session has a listener, which gets every message")
-        if self._queue.waiter is not None:
-            raise RuntimeError("another task is already receiving from this session")
+        check_receiver(self._queue)
         if self._closing is not None:
             self._closing.send_pending()
         connection = self._connection
@@ -232,8 +229,7 @@ class ManagedReceiving(managed_life.ManagedLife):
         checked_listener("on_message", on_message)
         if self._listener is not None:
             raise RuntimeError("this session has a listener already")
-        if self._queue.waiter is not None:
-            raise RuntimeError("another task is already receiving from this session")
+        check_receiver(self._queue)
         self.begin()
         connection = self._connection
         self._listener = on_message

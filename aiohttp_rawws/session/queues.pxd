@@ -16,6 +16,7 @@ cdef class IncomingQueue:
     cdef public object waiter
     cdef public object idle_waiter
     cdef public bint has_listener
+    cdef public bint has_stream
     cdef public bint full
     cdef public bint ending
 
@@ -23,6 +24,7 @@ cdef class IncomingQueue:
     cpdef Py_ssize_t count(self) noexcept
     cpdef object put(self, list items)
     cpdef object put_one(self, item)
+    cpdef object first(self)
     cpdef object take(self)
     cdef list take_all(self)
     cdef Py_ssize_t free_slots(self) noexcept

@@ -23,6 +23,7 @@ class IncomingQueue:
         waiter: The future that a receiving task waits for.
         idle_waiter: A future that was not resolved and can be used again.
         has_listener: A callback consumes the items; ``receive()`` is refused.
+        has_stream: A stream consumes them; ``receive()`` is refused.
         full: Reading is paused because of the limits, until half of the queue has been taken.
         ending: No further item will come from the parser's side; whatever takes the last one has to report that.
     """
@@ -34,6 +35,7 @@ class IncomingQueue:
         "ending",
         "full",
         "has_listener",
+        "has_stream",
         "idle_waiter",
         "max_bytes",
         "size",
@@ -49,12 +51,13 @@ class IncomingQueue:
         self.waiter: Any = None
         self.idle_waiter: Any = None
         self.has_listener: bool = False
+        self.has_stream: bool = False
         self.full: bool = False
         self.ending: bool = False
 
     def can_take(self) -> bool:
-        """True if an item can be taken now: there is one, and it is not for another task or callback."""
-        return len(self._items) > self._head and self.waiter is None and not self.has_listener
+        """True if an item can be taken now: there is one, and it is not for another task, a callback or a stream."""
+        return len(self._items) > self._head and self.waiter is None and not self.has_listener and not self.has_stream
 
     def count(self) -> int:
         return len(self._items) - self._head
@@ -76,6 +79,10 @@ class IncomingQueue:
             self._head = 0
         else:
             self._items.append(item)
+
+    def first(self) -> Any:
+        """Return the oldest item; there must be one."""
+        return self._items[self._head]
 
     def take(self) -> Any:
         """Remove and return the oldest item; there must be one."""

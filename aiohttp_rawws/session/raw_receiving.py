@@ -12,9 +12,12 @@ from typing import Any
 from ..wire.codec import Frame
 from . import raw_sending
 from .awaitables import receiving
+from .frame_source import FrameSource
+from .incoming_stream import IncomingStream
+from .options import check_size
 from .phases import ReceivePhase
 from .reasons import to_raise
-from .surface import Listening, checked_listener, mark_coroutine_functions
+from .surface import Listening, check_receiver, checked_listener, mark_coroutine_functions
 
 DONE = int(ReceivePhase.DONE)
 
@@ -43,16 +46,44 @@ class RawReceiving(raw_sending.RawSending):
         """
         return receiving(self, False) if timeout is None else self._receive_within(timeout)
 
-    def _before_waiting(self) -> None:
-        if self._queue.has_listener:
-            raise RuntimeError("this session has a listener, which gets every frame")
-        if self._queue.waiter is not None:
-            raise RuntimeError("another task is already receiving from this session")
+    def receive_stream(self, *, max_size: int | None = None) -> IncomingStream:
+        """Receive the next frame, of any kind, while it arrives: ``async with session.receive_stream() as incoming``.
+
+        A data frame of any size passes in constant memory: while nobody reads, ``incoming`` limits what waits.
+        ``max_frame_size`` limits the frame all the same, since it is checked when the header arrives. The option
+        ``frame_streaming_threshold`` is not needed, but without it a frame that begins to arrive before this call is
+        collected until then.
+
+        Args:
+            max_size: Bytes that the stream may have. More are refused as a frame above ``max_frame_size`` is, with a
+                FrameTooBig and a Close with 1009. Default: None (no limit).
+
+        Returns:
+            The stream. Entering its block waits for the header, and raises what ``receive()`` raises.
+        """
+        check_size("max_size", max_size)
+        return IncomingStream(FrameSource(self, self._loop), max_size)
+
+    def check_receiver(self) -> None:
+        """Raise RuntimeError if somebody receives. For layers of this package, like the next two."""
+        check_receiver(self._queue)
+
+    def has_ended(self) -> bool:
+        """True if no further frame will come, and none waits."""
+        return self._connection.receive_phase == DONE
+
+    def end_error(self) -> BaseException:
+        """The error to raise at the end. The end counts as reported then."""
         connection = self._connection
-        connection.send_pending_close()
-        if connection.encoder.size:
-            connection.write_batch()  # nothing is held back while this side waits
-        connection.check_all_taken()
+        connection.end_reported = True
+        if connection.failure is None:
+            return connection.closed_error()
+        connection.failure_reported = True
+        return to_raise(connection.failure, connection.failure_traceback)
+
+    def _before_waiting(self) -> None:
+        check_receiver(self._queue)
+        self._connection.before_waiting()
 
     def _is_over(self) -> bool:
         return self._connection.receive_phase == DONE
@@ -65,11 +96,7 @@ class RawReceiving(raw_sending.RawSending):
         raise self._connection.closed_error()
 
     def _on_taken(self) -> None:
-        queue = self._queue
-        if queue.full and queue.is_half_empty():
-            self._connection.refill()
-        if queue.ending and not queue.count():
-            self._connection.check_all_taken()
+        self._connection.after_taking()
 
     def _raise_failure(self) -> None:
         connection = self._connection
@@ -96,8 +123,7 @@ class RawReceiving(raw_sending.RawSending):
         connection = self._connection
         if self._queue.has_listener:
             raise RuntimeError("this session has a listener already")
-        if self._queue.waiter is not None:
-            raise RuntimeError("another task is already receiving from this session")
+        check_receiver(self._queue)
         connection.listen(on_frame, None, self._described)
         return Listening(self._until_heard)
 

@@ -17,6 +17,9 @@ cdef class ReadingHalf(OutgoingHalf):
     cdef readonly FrameParserC parser
     cdef readonly object listener
     cdef list _untransformed
+    cdef bint _wants_chunks
+    cdef bint _skipping
+    cdef bint _has_skipped
     cdef public bint in_place
     cdef bint _delivering
     cdef object _describe
@@ -36,6 +39,7 @@ cdef class ReadingHalf(OutgoingHalf):
     cdef void update_reading(self) except *
     @cython.locals(queue=IncomingQueueC)
     cdef bint is_awaited(self) noexcept
+    cdef list _without_skipped(self, list items)
     cdef void wake_receiver(self) except *
     cdef void wake_at_end(self) except *
     cdef void _finish_input(self, event) except *

@@ -46,10 +46,13 @@ class ReadingHalf(OutgoingHalf):
         "_delivering",
         "_describe",
         "_done_waiters",
+        "_has_skipped",
         "_on_done",
         "_overflow_in_closes",
         "_pending_close",
+        "_skipping",
         "_untransformed",
+        "_wants_chunks",
         "answers_violations",
         "failure_reported",
         "frames_received",
@@ -82,6 +85,9 @@ class ReadingHalf(OutgoingHalf):
         )
         self._overflow_in_closes = incoming.on_overflow == "close"
         self._untransformed: list[Any] | None = None
+        self._wants_chunks = False  # a stream waits for the next header
+        self._skipping = False  # the rest of a frame in chunks is dropped, because its stream was left
+        self._has_skipped = False
         self.listener: Callable[[Any], object] | None = None
         self.in_place: bool = True  # the listener answers in place, so it has to wait while outgoing is full
         self._delivering = False
@@ -110,6 +116,17 @@ class ReadingHalf(OutgoingHalf):
         if wanted != self.reading_paused and not self.eof and not self.is_lost():
             self.reading_paused = wanted
             set_reading(self.transport, not wanted)
+
+    # ---- skipping ---------------------------------------------------------------------
+
+    def _without_skipped(self, items: list[Any]) -> list[Any]:
+        """Drop the chunks of the frame whose stream was left. Returns the items that come after it."""
+        self._has_skipped = True
+        for index, item in enumerate(items):
+            if item.last:
+                self._skipping = False
+                return items[index + 1 :]
+        return []
 
     # ---- waking -----------------------------------------------------------------------
 

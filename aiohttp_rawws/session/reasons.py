@@ -110,6 +110,15 @@ def to_raise(failure: BaseException, traceback: TracebackType | None) -> BaseExc
     return failure if traceback is None else failure.with_traceback(traceback)
 
 
+def cut_short(error: BaseException, received: int, size: int | None) -> BaseException:
+    """Note in ``error``, if it reports the end, how much of a stream had arrived before that."""
+    if isinstance(error, SessionClosed):
+        of_all = "" if size is None else f" of {size}"
+        error.args = (f"{error}; {received}{of_all} bytes of the stream had arrived",)
+        error.bytes_received, error.size = received, size
+    return error
+
+
 def closed_error(state: CloseState, dropped: bool, inside_frame: bool) -> SessionClosed:
     """The error that ``send()`` and ``receive()`` raise at the end.
 

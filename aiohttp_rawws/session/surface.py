@@ -25,6 +25,7 @@ from .converters import JSONConverter, deserialized, require_converter, serializ
 from .logtext import address_of
 from .options import SessionOptions, check_seconds
 from .outgoing_stream import FRAGMENT_SIZE, OutgoingStream
+from .queues import IncomingQueue
 from .reasons import leaves_of, reason_for_exception
 from .receive_timeout import within
 from .state import CloseState, SessionStats
@@ -374,6 +375,16 @@ def find_extension(extensions: tuple[WebSocketExtension, ...], factory: Extensio
     if found is None:
         raise LookupError(f"{factory!r} was not negotiated on this session")
     return cast("ExtensionT", found)
+
+
+def check_receiver(queue: IncomingQueue) -> None:
+    """Raise RuntimeError if somebody else receives the items of ``queue``."""
+    if queue.has_listener:
+        raise RuntimeError("this session has a listener, which gets everything")
+    if queue.has_stream:
+        raise RuntimeError("a stream of this session is open: leave its block before you receive")
+    if queue.waiter is not None:
+        raise RuntimeError("another task is already receiving from this session")
 
 
 def checked_listener(name: str, listener: object) -> None:

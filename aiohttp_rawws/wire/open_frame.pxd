@@ -18,6 +18,7 @@ cdef class OpenFrame:
     cdef bint _is_to_be_kept  # in the pool, when it is complete: it did not come from there
 
     cdef object chunk(self, const unsigned char* data, Py_ssize_t size)
+    cdef object split(self)
     cdef int write(self, const unsigned char* data, Py_ssize_t size) except -1
     cdef object target(self)
     cdef int advance(self, Py_ssize_t count) except -1

@@ -48,6 +48,12 @@ class OpenFrame:
         payload = bytes(data) if self.key == UNMASKED else masked(data, self.key.to_bytes(4, "big"), offset)
         return FrameChunk(self.announced, payload, offset, self.received == self.length)
 
+    def split(self) -> FrameChunk:
+        """Go over to chunk mode. Returns what was collected, as the first chunk."""
+        self.announced = header_of(self.head, self.kind, self.length, self.key)
+        payload, self.payload = bytes(memoryview(self.payload)[: self.received]), bytearray()
+        return FrameChunk(self.announced, payload, 0, False)
+
     def write(self, data: bytes | bytearray) -> None:
         """Put the next bytes behind the payload."""
         start, stop = self.received, self.received + len(data)

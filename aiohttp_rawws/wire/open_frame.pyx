@@ -5,7 +5,7 @@ from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_INCREF, Py_XDECREF
+from cpython.ref cimport Py_CLEAR, Py_INCREF, Py_XDECREF
 from libc.string cimport memcpy
 
 from aiohttp_rawws.wire.frames cimport Frame, header_of, make_frame
@@ -74,6 +74,15 @@ cdef class OpenFrame:
         else:
             payload = masked_copy(data, size, rawws_turned(self._header.mask, offset & 3))
         return FrameChunk(self.announced, payload, offset, self.received == self._header.length)
+
+    cdef object split(self):
+        cdef bytes payload = PyBytes_FromStringAndSize(
+            PyBytes_AS_STRING(<object>self._payload), <Py_ssize_t>self.received
+        )
+        self.announced = header_of(self._header.head, self._kind, self._header.length, self._header.key)
+        Py_CLEAR(self._payload)
+        self._room = self._allocated = 0
+        return FrameChunk(self.announced, payload, 0, False)
 
     cdef int write(self, const unsigned char* data, Py_ssize_t size) except -1:
         cdef unsigned char* to

@@ -29,6 +29,7 @@ cdef class FrameParser:
     cpdef object target(self)
     cpdef list advance(self, Py_ssize_t count)
     cpdef tuple detach(self)
+    cpdef object split(self)
 
     cdef list _feed(self, const unsigned char* data, Py_ssize_t size, Py_ssize_t max_frames, Py_ssize_t max_bytes)
     cdef int _feed_after_leftover(

@@ -273,6 +273,16 @@ class FrameParser:
         self._open, self._leftover, self._parsed = None, b"", 0
         return message, missing, begun, later
 
+    def split(self) -> FrameChunk | None:
+        """Deliver the frame that is arriving in pieces, whatever ``chunk_above`` was when its header came.
+
+        Returns:
+            The part of it that has arrived, as the first chunk. None if no data frame is arriving, or if it comes in
+            chunks anyway.
+        """
+        frame = self._open
+        return None if frame is None or frame.announced is not None or frame.head & CONTROL else frame.split()
+
     def _begin(
         self, head: int, length: int, key: int, data: bytes | bytearray, items: list[Frame | FrameChunk]
     ) -> None:

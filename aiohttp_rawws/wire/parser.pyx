@@ -344,6 +344,21 @@ cdef class FrameParser:
         self.mid_frame = False
         return message, missing, begun, later
 
+    cpdef object split(self):
+        """Deliver the frame that is arriving in pieces, whatever ``chunk_above`` was when its header came.
+
+        Returns:
+            The part of it that has arrived, as the first chunk. None if no data frame is arriving, or if it comes in
+            chunks anyway.
+        """
+        if self._open is None:
+            if not self._is_made:
+                raise shared.not_made(self)
+            return None
+        if self._open.announced is not None or self._open._header.head & CONTROL:
+            return None
+        return self._open.split()
+
     cdef Py_ssize_t _begin(self, Header* header, const unsigned char* data, Py_ssize_t size, list items) except -1:
         """Begin a frame with the first bytes of its payload, perhaps all of them. Returns how many."""
         cdef int opcode = header.head & OPCODE, kind = opcode

@@ -68,6 +68,12 @@ async def enter_and_leave(on: Setting) -> None:
         pass
 
 
+async def receive_stream(on: Setting) -> Frame:
+    async with on.session.receive_stream() as incoming:
+        payload = await incoming.read()
+    return Frame(incoming.header.opcode, payload)
+
+
 def cork(on: Setting) -> None:
     with on.session.cork():
         pass
@@ -94,6 +100,7 @@ async def close_reason(on: Setting) -> Any:
 OF_CALLS: dict[str, Callable[[Setting], Any]] = {
     "receive()": lambda on: on.session.receive(),
     "async for": lambda on: anext(on.session),
+    "receive_stream()": receive_stream,
     "receive_nowait()": lambda on: on.session.receive_nowait(),
     "receive_json()": lambda on: on.session.receive_json(timeout=10_000),  # which is receive(timeout), too
     "receive_deserialized()": lambda on: on.session.receive_deserialized(),
@@ -154,6 +161,7 @@ SETTABLE = (
 RECEIVING = (
     "receive()",
     "async for",
+    "receive_stream()",
     "receive_json()",
     "receive_deserialized()",
     "incoming.receive()",

@@ -87,6 +87,7 @@ for call in (
     lambda parser: parser.feed(b""),
     lambda parser: parser.target(),
     lambda parser: parser.advance(0),
+    lambda parser: parser.split(),
 ):
     outcome("FrameParser", lambda: call(FrameParser.__new__(FrameParser)))
 outcome("with_payload(None)", lambda: codec.with_payload(None, b"", True))

@@ -290,6 +290,37 @@ class TestChunks:
         assert b"".join(item.payload for item in items) == pattern(size)
         assert not parser.mid_frame
 
+    @pytest.mark.parametrize("size", [LARGE + 20, 100_003, 5 * TRUSTED + 3])
+    def test_split(self, codec: ModuleType, size: int) -> None:
+        """A frame that was begun as a whole goes on in chunks, and the next one is whole again."""
+        wire = wire_of(codec, size) + wire_of(codec, 200_000)
+        for at in (14, 15, 1000, LARGE, size - 1):
+            for kept in (False, True):
+                parser = codec.FrameParser()
+                assert parser.split() is None
+                assert parser.feed(wire[:at]) == []
+                if at == LARGE and (view := parser.target()) is not None:
+                    view[:100] = wire[at : at + 100]
+                    assert parser.advance(100) == []
+                    at += 100
+                    if not kept:
+                        del view
+                first = parser.split()
+                assert first is not None and first.header.length == size and not first.last
+                assert parser.split() is None and parser.target() is None and parser.mid_frame
+                items = [first, *parser.feed(wire[at:-1])]
+                assert b"".join(item.payload for item in items) == pattern(size)
+                assert [item.last for item in items] == [False, True]
+                (frame,) = parser.feed(wire[-1:])
+                assert type(frame) is codec.Frame and frame.payload == pattern(200_000)
+
+    def test_control_frames_are_not_split(self, codec: ModuleType) -> None:
+        wire = codec.encode_header(9, 100, masking_key=KEY) + pattern(100)
+        parser = codec.FrameParser()
+        parser.feed(wire[:50])
+        assert parser.split() is None
+        assert [type(item) for item in parser.feed(wire[50:])] == [codec.Frame]
+
     def test_shape(self, codec: ModuleType) -> None:
         wire = wire_of(codec, 1000, fin=False)
         header, parser = len(wire) - 1000, codec.FrameParser(chunk_above=0)
