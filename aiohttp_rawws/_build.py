@@ -50,6 +50,7 @@ MODULES = (
     "session.raw",
     "session.messages",
     "session.managed_life",
+    "session.managed_messages",
     "session.managed_receiving",
     "session.managed_sending",
     "session.managed",

@@ -9,6 +9,7 @@ from ..errors import PeerError
 from ..wire.codec import Frame, FrameHeader
 from .awaitables import until_woken
 from .connection import Connection
+from .queues import IncomingQueue
 
 
 class Receiver(Protocol):
@@ -38,10 +39,10 @@ class FrameSource:
         self._loop = loop
         self._connection = session.connection
         self._has_begun = False
-        self.queue = self._connection.queue
-        self.arrived = 0
+        self.queue: IncomingQueue = self._connection.queue
+        self.arrived: int = 0
         self.size: int | None = None
-        self.ended = False
+        self.ended: bool = False
 
     def claim(self) -> None:
         self._session.check_receiver()

@@ -256,7 +256,7 @@ class IncomingStream(AsyncIterator[bytes]):
                     return self._joined(payload) if len(payload) < JOINED_BELOW and queue.count() else payload
                 continue
             source.before_waiting()
-            if queue.count():
+            if queue.count() or source.ended:
                 continue
             if source.is_over():
                 raise cut_short(source.end_error(), source.arrived, source.size)

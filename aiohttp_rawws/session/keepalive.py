@@ -61,6 +61,13 @@ class Latency:
                 future.exception()  # nobody has to be waiting for it
 
 
+class Parser(Protocol):
+    """The part of a parser that a ``Pinger`` uses."""
+
+    @property
+    def mid_frame(self) -> bool: ...
+
+
 class Connection(Protocol):
     """The part of a connection that a ``Pinger`` uses."""
 
@@ -69,6 +76,8 @@ class Connection(Protocol):
     @property
     def send_phase(self) -> int: ...
     def is_inside_frame(self) -> bool: ...
+    @property
+    def parser(self) -> Parser: ...
 
 
 class Raw(Protocol):
@@ -249,6 +258,10 @@ class Pinger:
             self._wait_for_pong(timeout)
         elif session.options.keepalive.any_data_is_alive and received != self._seen:
             self.restart()
+        elif received != self._seen and session.raw.connection.parser.mid_frame:
+            # A Pong cannot come inside a frame, which may be of any size, and the frame is arriving.
+            self._seen = received
+            self._wait_for_pong(timeout)
         else:
             self.stop()
             session.fail_ping(CloseReason(CloseCode.INTERNAL_ERROR, "Ping timeout"))

@@ -12,6 +12,9 @@ cdef class ManagedLife(surface.Surface):
     cdef tuple _extensions
     cdef bint _started
     cdef object _pipeline
+    cdef object _arriving
+    cdef bint _keeps_pieces
+    cdef bint _defers
     cdef MessageAssemblerC _assembler
     cdef Py_ssize_t _limit_of_message
     cdef bint _overflow_closes

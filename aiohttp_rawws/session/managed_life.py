@@ -14,6 +14,7 @@ from ..extensions.base import ExtensionPipeline
 from ..wire.codec import Frame
 from ..wire.codes import CloseCode, CloseReason
 from . import surface
+from .arriving import ArrivingMessage
 from .awaitables import wake
 from .backlog import Backlog
 from .closing import NO_CLOSE_FRAME, ClosingHandshake
@@ -34,14 +35,17 @@ class ManagedLife(surface.Surface):
     """The state of a managed session, its closing handshake and its keepalive."""
 
     __slots__ = (
+        "_arriving",
         "_assembler",
         "_backlog",
         "_closing",
         "_controls",
         "_controls_since",
+        "_defers",
         "_extensions",
         "_failure",
         "_failure_raised",
+        "_keeps_pieces",
         "_latency",
         "_limit_of_message",
         "_listener",
@@ -85,6 +89,10 @@ class ManagedLife(surface.Surface):
         self._queue = IncomingQueue(options.incoming.capacity, options.incoming.max_bytes)
         self._overflow_closes = options.incoming.on_overflow == "close"
         self._assembler: MessageAssembler | None = None  # from the first frame on that is no whole message
+        self._arriving: ArrivingMessage | None = None  # from the first message on that waited in pieces
+        # A message waits in pieces until it is known who takes it: before the first ``receive()``, or always.
+        self._defers = True
+        self._keeps_pieces = options.frame_streaming_threshold is not None
         self._limit_of_message = -1  # max_message_size; -1: none
         self._messages_ended = False  # no further message will come: the receiving phase is CLOSING or DONE
         self._failure: BaseException | None = None
@@ -125,8 +133,10 @@ class ManagedLife(surface.Surface):
             self._stop_pinger()
             closing = self._closing_handshake()
             closing.settle(connection.close_sent or NO_CLOSE_FRAME)
-            if self._queue.full:  # the peer's Close must be seen, whether or not the messages before it are taken
+            if self.incoming_full:  # the peer's Close must be seen, whether or not the messages before it are taken
                 self._queue.full = False
+                if self._arriving is not None and self._arriving.paused:
+                    self._arriving.abandon()
                 connection.set_paused(False)
             closing.go_on(failed=self._failure is not None)
         elif event is Event.ALL_TAKEN or event is Event.LISTENER_FAILED:
@@ -175,11 +185,18 @@ class ManagedLife(surface.Surface):
         closing.settle(reason)
         if self._failure is None:
             self._failure = error
+        if self._arriving is not None:
+            self._arriving.abandon()
         self._end_messages()
         if self._connection.close_sent is not None:
             closing.go_on(failed=True)
         else:
             closing.answer(Frame.close(reason), now=not self._queue.count())
+
+    @property
+    def incoming_full(self) -> bool:
+        """True if reading is paused because ``incoming`` has reached its limits."""
+        return self._queue.full or (self._arriving is not None and self._arriving.paused)
 
     def _end_messages(self) -> None:
         self._messages_ended = True
@@ -187,6 +204,8 @@ class ManagedLife(surface.Surface):
         self._assembler = None
         if self._queue.waiter is not None:
             wake(self._queue)
+        if self._arriving is not None:
+            self._arriving.wake()
 
     # ---- keepalive --------------------------------------------------------------------
 

@@ -9,13 +9,16 @@ from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ChannelOverflow, PeerError, PolicyViolation
+from ..errors import PeerError, PolicyViolation
 from ..extensions.base import ExtensionPipeline
 from ..wire.codec import Frame, FrameChunk, is_control, is_whole_message
 from ..wire.codes import CloseCode, CloseReason, Opcode
-from . import managed_life, surface
+from . import managed_messages, surface
 from .awaitables import receiving
-from .messages import MessageAssembler, check_whole
+from .incoming_stream import IncomingStream
+from .message_source import MessageSource
+from .messages import check_whole
+from .options import check_size
 from .reasons import checked_reason, reason_for, to_raise
 from .surface import Listening, check_receiver, checked_listener, mark_coroutine_functions
 
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 NO_EXTENSIONS = ExtensionPipeline()  # one for all sessions: it keeps nothing
 
 
-class ManagedReceiving(managed_life.ManagedLife):
+class ManagedReceiving(managed_messages.ManagedMessages):
     """The receiving part of a managed session."""
 
     __slots__ = ()
@@ -50,10 +53,13 @@ class ManagedReceiving(managed_life.ManagedLife):
         size = self._options.max_message_size
         self._limit_of_message = -1 if size is None else size
         raw, connection = self._raw, self._connection
-        raw.frame_streaming_threshold = 0
-        raw.on_violation = "raise"  # the Close is ours to send, after the answers to what came before
         if connection.queue.has_listener:
             raise RuntimeError("the raw session has a listener already")
+        raw.frame_streaming_threshold = 0
+        if not connection.receive_phase:
+            connection.want_chunks()  # of a frame that has begun to arrive
+            connection.want_frames()
+        raw.on_violation = "raise"  # the Close is ours to send, after the answers to what came before
         happened = connection.happened()  # before anybody observed
         connection.observer = self._on_event
         self._restart_pinger()
@@ -75,6 +81,8 @@ class ManagedReceiving(managed_life.ManagedLife):
             if is_control(item):
                 self._on_control(item)
             elif not self._messages_ended:
+                if self._defers and self._waits_in_pieces(item):
+                    return
                 if self._assembler is None and is_whole_message(item) and not self._extensions:
                     check_whole(item, self._limit_of_message)
                     self._deliver(item)
@@ -85,32 +93,6 @@ class ManagedReceiving(managed_life.ManagedLife):
         except PeerError as exc:
             self._connection.own(exc)
             self.fail(exc, reason_for(exc))
-
-    def _assembled(self, item: Frame | FrameChunk) -> Frame | None:
-        assembler = self._assembler
-        if assembler is None:
-            limit = None if self._limit_of_message < 0 else self._limit_of_message
-            assembler = MessageAssembler(limit, self._pipeline, self._options.max_fragments)
-            self._assembler = assembler
-        return assembler.add(item)
-
-    def _deliver(self, message: Frame) -> None:
-        queue = self._queue
-        if self._listener is not None:
-            self._call(self._listener, message)
-            return
-        if self._overflow_closes and queue.is_full():
-            text = f"incoming overflowed: {queue.count()} messages, {queue.size} bytes wait"
-            reason = CloseReason(CloseCode.VIOLATED_POLICY, "Too many messages wait to be taken")
-            self.fail(self._connection.own(ChannelOverflow(text)), reason)
-            return
-        closing = self._connection.close_sent is not None
-        if closing and queue.is_full():
-            return  # behind our Close: dropped, so that reading goes on to the peer's Close
-        queue.put_one(message)
-        if not queue.full and not self._overflow_closes and not closing and queue.is_full():
-            queue.full = True
-            self._connection.set_paused(True)
 
     # ---- control frames ---------------------------------------------------------------
 
@@ -187,11 +169,61 @@ class ManagedReceiving(managed_life.ManagedLife):
     def receive_nowait(self) -> Frame | None:
         """The next message if one waits, else None."""
         self.begin()
+        if self._defers and not self._queue.count() and not self._queue.has_stream:
+            self._join_pieces()
         return surface.Surface.receive_nowait(self)
+
+    def receive_stream(self, *, max_size: int | None = None) -> IncomingStream:
+        """Receive the next message while it arrives: ``async with session.receive_stream() as incoming``.
+
+        Fragments are joined, compressed data is inflated in steps, text is checked, and control frames are served
+        meanwhile. A message of any size passes in constant memory: while nobody reads, ``incoming`` limits what waits.
+        ``max_message_size`` does not limit it; ``max_frame_size`` does, since it is checked when a header arrives.
+
+        A message waits in pieces for this call until the first ``receive()``. After that messages are joined as they
+        arrive, up to ``max_message_size``, unless the option ``frame_streaming_threshold`` is set, or this was called
+        before.
+
+        Args:
+            max_size: Bytes that the stream may have when it is inflated. More are refused as a message above
+                ``max_message_size`` is, with a FrameTooBig and a Close with 1009. Default: None (no limit).
+
+        Returns:
+            The stream. Entering its block waits for the header, and raises what ``receive()`` raises.
+        """
+        check_size("max_size", max_size)
+        return IncomingStream(MessageSource(self, self._queue, self._loop), max_size)
+
+    def check_receiver(self) -> None:
+        """Raise RuntimeError if somebody receives. For layers of this package, like the next four."""
+        check_receiver(self._queue)
+
+    def has_ended(self) -> bool:
+        """True if no further message will come."""
+        return self._messages_ended
+
+    def end_error(self) -> BaseException:
+        """The error to raise at the end. The end counts as reported then."""
+        self._connection.end_reported = True
+        if self._failure is None:
+            return self._connection.closed_error()
+        self._failure_raised = True
+        return to_raise(self._failure, self._connection.failure_traceback)
+
+    def after_taking(self) -> None:
+        """Note that a message was taken from the queue."""
+        if self._queue.full or self._queue.ending:
+            self._on_taken()
 
     def _before_waiting(self) -> None:
         self.begin()
         check_receiver(self._queue)
+        if self._defers:
+            self._join_pieces()
+        self.before_waiting()
+
+    def before_waiting(self) -> None:
+        """Send what a task that waits must not hold up."""
         if self._closing is not None:
             self._closing.send_pending()
         connection = self._connection
@@ -212,7 +244,7 @@ class ManagedReceiving(managed_life.ManagedLife):
         queue = self._queue
         if queue.full and queue.is_half_empty():
             queue.full = False
-            self._connection.set_paused(False)
+            self._connection.set_paused(self._arriving is not None and self._arriving.paused)
 
     def listen(self, on_message: Callable[[Frame], object]) -> Listening:
         """Have ``on_message(message)`` called for every message from now on, straight from the transport's callback.
@@ -231,6 +263,8 @@ class ManagedReceiving(managed_life.ManagedLife):
             raise RuntimeError("this session has a listener already")
         check_receiver(self._queue)
         self.begin()
+        self._keeps_pieces = False
+        self._join_pieces()
         connection = self._connection
         self._listener = on_message
         self._queue.has_listener = True
@@ -239,7 +273,7 @@ class ManagedReceiving(managed_life.ManagedLife):
             self._deliver(self._queue.take())
         self._queue.take_all()
         connection.in_place = True
-        connection.set_paused(False)
+        connection.set_paused(self._arriving is not None and self._arriving.paused)
         if self._messages_ended and self._closing is not None:
             self._closing.send_pending()
         return Listening(self._until_heard)
@@ -266,11 +300,6 @@ class ManagedReceiving(managed_life.ManagedLife):
     def incoming_ended(self) -> bool:
         """True if no further message will arrive. Some may still wait."""
         return self._messages_ended
-
-    @property
-    def incoming_full(self) -> bool:
-        """True if reading is paused because ``incoming`` has reached its limits."""
-        return self._queue.full
 
 
 mark_coroutine_functions(ManagedReceiving, "receive")

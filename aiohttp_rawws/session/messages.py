@@ -6,11 +6,14 @@ One source, two builds: as it stands, and compiled with the types that ``message
 from __future__ import annotations
 
 import codecs
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import FrameTooBig, InvalidPayload, PeerError, PolicyViolation
 from ..wire.codec import Frame, FrameChunk, is_text, is_whole_message, payload_size
 from ..wire.codes import Opcode
+
+if TYPE_CHECKING:
+    from .arriving import ArrivingMessage
 
 # Every bytes object takes 41 bytes more than its content, which is a lot for small parts. So parts with fewer bytes
 # than SMALL_PART are joined, JOINED_PARTS at a time. (A bytearray that grows with each part was three times slower.)
@@ -70,6 +73,42 @@ class MessageAssembler:
     @max_message_size.setter
     def max_message_size(self, value: int | None) -> None:
         self._limit = -1 if value is None else value
+
+    @property
+    def is_open(self) -> bool:
+        """True if a message was begun and is not complete."""
+        return self._kind is not None or self._fragments > 0
+
+    def adopt(self, arriving: ArrivingMessage) -> Frame | None:
+        """Go on with a message that was begun elsewhere.
+
+        Args:
+            arriving: The message. It is reset.
+
+        Returns:
+            The message, if it is complete now, or None.
+
+        Raises:
+            FrameTooBig: The message exceeds ``max_message_size``.
+            PeerError: The peer sent something invalid.
+        """
+        message: Frame | None = None
+        rest, announced = arriving.rest, arriving.announced
+        self._fragments, self._mid_frame = arriving.fragments, arriving.mid_frame
+        self._kind, self._decoder = arriving.kind, arriving.decoder
+        payloads = arriving.take_all()
+        try:
+            self._check_size(announced)
+            for payload in payloads:
+                self._size += len(payload)
+                self._kept(payload)
+            self._check_size(self._size)
+            for piece in rest or ():
+                message = self._join(piece)
+        except PeerError:
+            self._parts = None
+            raise
+        return message
 
     def add(self, item: Frame | FrameChunk) -> Frame | None:
         """Add the next frame, or piece of a frame.

@@ -149,7 +149,7 @@ class Call(NamedTuple):
 CALLS: tuple[Call, ...] = (
     Call("receive()", "both", ReceivePhase, WAITS, RETURNS, RAISES),
     Call("async for", "both", ReceivePhase, WAITS, RETURNS, ENDS),
-    Call("receive_stream()", "raw", ReceivePhase, WAITS, RETURNS, RAISES, "at the start of its block"),
+    Call("receive_stream()", "both", ReceivePhase, WAITS, RETURNS, RAISES, "at the start of its block"),
     Call("receive_nowait()", "both", ReceivePhase, RETURNS, RETURNS, RETURNS, "a frame, or None"),
     Call("receive_json()", "both", ReceivePhase, WAITS, RETURNS, RAISES),
     Call("receive_deserialized()", "both", ReceivePhase, WAITS, RETURNS, RAISES),
@@ -240,6 +240,10 @@ ALWAYS: tuple[str, ...] = (
 )
 # These belong to the start of a session, or to other layers of this package.
 INTERNAL: tuple[str, ...] = (
+    "after_pieces()",
+    "after_taking()",
+    "arriving()",
+    "before_waiting()",
     "begin()",
     "check_receiver()",
     "end_error()",

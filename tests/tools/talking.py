@@ -273,11 +273,13 @@ class Line(asyncio.Transport):
 
 
 @asynccontextmanager
-async def on_a_line(kind: str, line: Line | None = None, **options: Any) -> AsyncIterator[tuple[Any, Line]]:
+async def on_a_line(
+    kind: str, line: Line | None = None, config: PerMessageDeflate | None = None, **options: Any
+) -> AsyncIterator[tuple[Any, Line]]:
     """A session over a ``Line``."""
     line = Line() if line is None else line
     raw = WebSocketSession(line, options=SessionOptions(**options))
-    session = over(kind, raw, None, None)
+    session = over(kind, raw, None, config)
     raw.start()
     try:
         yield session, line
