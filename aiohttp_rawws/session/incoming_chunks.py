@@ -1,7 +1,7 @@
 """The receiving side of a connection, as streams inside a frame need it: frames in chunks, and the rest of one skipped.
 
-One source, two builds: as it stands, and compiled with the types in ``incoming_chunks.pxd``. ``incoming_stream.py`` calls
-it.
+One source, two builds: as it stands, and compiled with the types in ``incoming_chunks.pxd``. ``incoming_stream.py``
+calls it.
 """
 
 from __future__ import annotations

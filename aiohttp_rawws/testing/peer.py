@@ -1,0 +1,281 @@
+"""The other end of a connection in a test: a raw session that accepts and sends anything, and never waits long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..errors import RawWSError
+from ..session.options import SessionOptionsDict
+from ..session.streams import RawWebSocket
+from ..wire.codec import Frame, encode_header
+from ..wire.codes import CloseReason, Opcode
+from ..wire.masking import apply_mask
+from .handshake import HandshakeRequest, HandshakeResponse
+from .transcript import End, TapReader, TapWriter, Transcript
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+WITHIN = 5.0  # seconds
+MAX_FRAME_SIZE = 64 * 2**20
+KEY = b"\x0a\x0b\x0c\x0d"  # of frames that are sent in part
+
+Wanted: TypeAlias = Frame | int | Callable[[Frame], object]
+Script: TypeAlias = Callable[["Peer"], Awaitable[object]]
+
+_probes = count(1)
+
+
+class Peer(RawWebSocket):
+    """One end of a connection, for a script of a test. It is a raw session that accepts what breaks RFC 6455.
+
+    *You receive control frames, fragments stay separate, and you do the closing handshake.* ``send()`` takes frames,
+    ``send_raw()`` and ``write_bytes()`` send anything, ``masking`` can be changed at any time. Every wait has a limit
+    of 5 seconds unless the call says otherwise.
+
+    Attributes:
+        request: The request of the handshake.
+        response: The response. None on the side of a server.
+        transcript: All that was on the wire.
+        probes: The result of each ``probe()`` so far.
+        was_reset: ``reset()`` was called.
+    """
+
+    request: HandshakeRequest
+    response: HandshakeResponse | None
+    transcript: Transcript
+    probes: list[bool]
+
+    def __init__(
+        self,
+        reader: TapReader,
+        writer: TapWriter,
+        transcript: Transcript,
+        request: HandshakeRequest,
+        response: HandshakeResponse | None = None,
+        *,
+        server: bool = True,
+        **options: Unpack[SessionOptionsDict],
+    ) -> None:
+        """
+        Args:
+            reader: The reader.
+            writer: The writer.
+            transcript: The record of both.
+            request: The request of the handshake.
+            response: The response, for the client's side. Default: None.
+            server: This is the server's side. Default: True.
+            options: Options of ``SessionOptions``. By default it is not ``strict``, takes frames of up to 64 MiB, and
+                ``close_timeout`` is 5.
+        """
+        self.request = request
+        self.response = response
+        self.transcript = transcript
+        self.probes = []
+        self._writer = writer
+        self.was_reset: bool = False
+        self._server = server
+        options.setdefault("strict", False)
+        options.setdefault("on_violation", "raise")
+        options.setdefault("max_frame_size", MAX_FRAME_SIZE)
+        options.setdefault("close_timeout", WITHIN)
+        super().__init__(reader, writer, server=server, **options)
+
+    # ---- receiving --------------------------------------------------------------------
+
+    def receive(self, timeout: float | timedelta | None = WITHIN) -> Coroutine[Any, Any, Frame]:
+        """``WebSocketSession.receive()``, with a limit of 5 seconds by default."""
+        return super().receive(timeout)
+
+    async def expect(self, want: Wanted, *, within: float = WITHIN, skip: bool = False) -> Frame:
+        """Receive a frame that must be the one that is wanted.
+
+        Args:
+            want: A frame, an opcode, or a function that returns True for the right frame.
+            within: Seconds that it may take. Default: 5.
+            skip: Pass over other frames. False: the next frame must be the one. Default: False.
+
+        Returns:
+            The frame.
+
+        Raises:
+            AssertionError: Another frame came, none came in time, or the connection ended. The text has all that was on
+                the wire.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + within
+        while True:
+            try:
+                frame = await super().receive(max(until - loop.time(), 0.001))
+            except asyncio.TimeoutError:
+                raise self._failed(want, f"nothing came within {within:g} seconds") from None
+            except RawWSError as exc:
+                raise self._failed(want, str(exc) or type(exc).__name__) from None
+            if _matches(frame, want):
+                return frame
+            if not skip:
+                raise self._failed(want, f"{frame!r} came")
+
+    async def expect_close(self, *codes: int, within: float = WITHIN, skip: bool = False) -> CloseReason:
+        """Receive a Close frame.
+
+        Args:
+            codes: The codes that it may have; 1005 stands for a Close without a code. Default: any.
+            within: See ``expect()``. Default: 5.
+            skip: See ``expect()``. Default: False.
+
+        Returns:
+            Its code and message.
+
+        Raises:
+            AssertionError: See ``expect()``, or it has another code.
+        """
+        frame = await self.expect(Opcode.CLOSE, within=within, skip=skip)
+        reason = frame.close_reason or CloseReason(1005)
+        if codes and reason.code not in codes:
+            raise self._failed(f"a Close with {' or '.join(map(str, codes))}", f"one with {reason.code} came")
+        return reason
+
+    async def expect_end(self, how: End | None = None, *, within: float = WITHIN) -> None:
+        """Wait until the other side has ended the connection. Frames that come before are passed over.
+
+        Args:
+            how: "eof" or "reset". Default: None (either).
+            within: Seconds that it may take. Default: 5.
+
+        Raises:
+            AssertionError: The connection is still open, or ended in the other way.
+        """
+        if not await self.ends(within):
+            raise self._failed("the end of the connection", f"it is open after {within:g} seconds")
+        if how is not None and self.transcript.end != how:
+            raise self._failed(f"the end of the connection by {how}", f"it ended by {self.transcript.end}")
+
+    async def ends(self, within: float = WITHIN) -> bool:
+        """Wait until the other side has ended the connection.
+
+        Args:
+            within: Seconds that it may take. Default: 5.
+
+        Returns:
+            True if it has.
+        """
+        try:
+            await asyncio.wait_for(self.transcript.ended.wait(), within)
+        except asyncio.TimeoutError:
+            return False
+        return True
+
+    async def probe(self, within: float = WITHIN) -> bool:
+        """Send a Ping, and wait for its Pong. Pings that come before are answered, other frames are passed over.
+
+        Args:
+            within: Seconds that it may take. Default: 5.
+
+        Returns:
+            True if the Pong came; False if a Close or the end of the connection came, or nothing in time.
+        """
+        payload = b"probe %d" % next(_probes)
+        try:
+            await self.send(Frame.ping(payload))
+            until = asyncio.get_running_loop().time() + within
+            while True:
+                left = max(until - asyncio.get_running_loop().time(), 0.001)
+                frame = await self.expect(_is_ping_or_pong, within=left, skip=True)
+                if frame.opcode is Opcode.PING:
+                    await self.send(Frame.pong(frame.payload))
+                elif frame.payload == payload:
+                    break
+        except (AssertionError, RawWSError):
+            self.probes.append(False)
+        else:
+            self.probes.append(True)
+        return self.probes[-1]
+
+    def _failed(self, want: Any, instead: str) -> AssertionError:
+        if isinstance(want, int):
+            want = f"a frame {Opcode(want).name}"
+        elif callable(want):
+            want = "a certain frame"
+        return AssertionError(f"{want} was expected, but {instead}. On the wire:\n{self.transcript}")
+
+    # ---- faults -----------------------------------------------------------------------
+
+    def encode(self, frame: Frame) -> bytes:
+        """Return the bytes of a frame as this side sends it: masked if ``masking`` is True."""
+        key = KEY if self.masking else None
+        header = encode_header(
+            frame.opcode,
+            len(frame.payload),
+            fin=frame.fin,
+            rsv1=frame.rsv1,
+            rsv2=frame.rsv2,
+            rsv3=frame.rsv3,
+            masking_key=key,
+        )
+        return header + (frame.payload if key is None else apply_mask(frame.payload, key))
+
+    async def drip(self, data: bytes | Frame, every: float, size: int = 1) -> None:
+        """Send data in small pieces. Stops if the connection ends.
+
+        Args:
+            data: Bytes, or a frame.
+            every: Seconds between two pieces.
+            size: Bytes in each piece. Default: 1.
+        """
+        octets = self.encode(data) if isinstance(data, Frame) else data
+        for position in range(0, len(octets), size):
+            if self._writer.is_closing():
+                return
+            self.write_bytes(octets[position : position + size])
+            await self.flush()
+            await asyncio.sleep(every)
+
+    def send_part(self, frame: Frame, missing: int = 1) -> None:
+        """Send a frame without its last bytes.
+
+        Args:
+            frame: The frame.
+            missing: Bytes to leave out. Default: 1.
+        """
+        self.write_bytes(self.encode(frame)[:-missing])
+
+    async def half_close(self) -> None:
+        """End our direction, and go on receiving. TLS cannot do that: there the connection is closed in order."""
+        await self.flush()
+        if self._writer.is_closing():
+            return
+        if self._writer.can_write_eof():
+            try:
+                self._writer.write_eof()
+            except (OSError, RuntimeError):
+                pass  # the other side was first
+            return
+        self.transport.close()
+        try:
+            await asyncio.wait_for(self.wait_closed(), WITHIN)
+        except asyncio.TimeoutError:
+            return
+        self.transcript.finish("eof")  # its part of the end of TLS
+
+    def reset(self) -> None:
+        """End the connection with a TCP reset."""
+        self.was_reset = True
+        self.transcript.note("> reset")
+        self.abort(reset=True)
+
+
+def _is_ping_or_pong(frame: Frame) -> bool:
+    return frame.opcode in (Opcode.PING, Opcode.PONG)
+
+
+def _matches(frame: Frame, want: Wanted) -> bool:
+    if isinstance(want, Frame):
+        return frame == want
+    if isinstance(want, int):
+        return frame.opcode == want
+    return bool(want(frame))

@@ -1,0 +1,121 @@
+"""A server that follows a script, for tests of clients."""
+
+from __future__ import annotations
+
+import asyncio
+from ssl import SSLContext
+from typing import TYPE_CHECKING
+
+from ..errors import ConnectionLost, SessionClosed
+from ..session.options import check_seconds
+from .handshake import Handshake, HandshakeOf, HandshakeRequest, read_head
+from .listener import Listener
+from .peer import WITHIN, Peer, Script
+from .transcript import TapReader, TapWriter, Transcript
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+HOST = "127.0.0.1"
+RIGHT = Handshake()
+
+
+class ScriptedServer:
+    """A server that follows a script on each connection. ``scripted_server()`` makes it; use it with ``async with``.
+
+    Attributes:
+        transcripts: All that was on the wire, one for each connection.
+        errors: The exceptions that scripts raised. The first one is raised at the end of the block.
+    """
+
+    def __init__(self, script: Script, handshake: HandshakeOf | None, ssl: SSLContext | None, limit: float) -> None:
+        """See ``scripted_server()``."""
+        self._script = script
+        self._handshake = handshake
+        self._scheme = "ws" if ssl is None else "wss"
+        self._limit = limit
+        self._listener = Listener(self._serve, HOST, 0, ssl)
+        self.transcripts: list[Transcript] = []
+        self.errors: list[Exception] = []
+
+    @property
+    def url(self) -> str:
+        """Its URL, such as ``ws://127.0.0.1:4711/``."""
+        return f"{self._scheme}://{self._listener.origin}/"
+
+    @property
+    def port(self) -> int:
+        """Its port."""
+        return self._listener.port
+
+    @property
+    def connections(self) -> int:
+        """The number of connections so far."""
+        return self._listener.connections
+
+    async def __aenter__(self) -> Self:
+        await self._listener.start()
+        return self
+
+    async def __aexit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
+        """Stop listening, wait for the scripts that still run, and raise what one of them raised."""
+        await self._listener.stop(wait=self._limit + WITHIN if exc is None else 0.0)
+        if self.errors and exc is None:
+            raise self.errors[0]
+
+    async def _serve(self, reader: TapReader, writer: TapWriter, transcript: Transcript) -> None:
+        self.transcripts.append(transcript)
+        try:
+            await asyncio.wait_for(self._run(reader, writer, transcript), self._limit)
+        except asyncio.TimeoutError:
+            text = f"the script did not end within {self._limit:g} seconds. On the wire:\n{transcript}"
+            self.errors.append(AssertionError(text))
+        except (SessionClosed, ConnectionLost):
+            pass  # the client has left
+        except Exception as exc:
+            self.errors.append(exc)
+
+    async def _run(self, reader: TapReader, writer: TapWriter, transcript: Transcript) -> None:
+        request = HandshakeRequest(await read_head(reader, WITHIN))
+        handshake = self._handshake
+        if handshake is not None:
+            answer = handshake if isinstance(handshake, Handshake) else handshake(request)
+            await answer.send(writer, request)
+        transcript.begin_frames()
+        peer = Peer(reader, writer, transcript, request)
+        try:
+            await self._script(peer)
+            await peer.end()
+        finally:
+            peer.abort()
+
+
+def scripted_server(
+    script: Script,
+    *,
+    handshake: HandshakeOf | None = RIGHT,
+    ssl: SSLContext | None = None,
+    limit: float = 30.0,
+) -> ScriptedServer:
+    """Serve a script: ``async with scripted_server(script) as server: await my_client(server.url)``.
+
+    The script is called for each connection, after the handshake. When it returns, the connection is ended in order. If
+    it raises, so does the end of the block, unless it was the loss of the connection.
+
+    Args:
+        script: ``async def script(peer)``. See ``Peer``.
+        handshake: The answer to the request, or a function that makes it from the request. None: the request is read
+            and nothing is sent, the script has to do it. Default: ``Handshake()``, the right answer.
+        ssl: A TLS context of a server. Default: None (no TLS).
+        limit: Seconds that the script may take. Default: 30.
+
+    Returns:
+        The server.
+
+    Raises:
+        TypeError: ``limit`` is no number.
+        ValueError: ``limit`` is not more than 0.
+    """
+    seconds = check_seconds("limit", limit, needed=True)
+    assert seconds is not None
+    return ScriptedServer(script, handshake, ssl, seconds)
