@@ -3,13 +3,19 @@
 Import it as ``from aiohttp_rawws import testing``.
 """
 
+from .agents import Agent, MisbehavingServer, Visit, misbehaving_server
 from .handshake import Fields, Handshake, HandshakeOf, HandshakeRequest, HandshakeResponse, Head
+from .misbehaviours import MISBEHAVIOURS
+from .misbehaviours.entry import Misbehaviour
 from .peer import Peer, Script, Wanted
 from .server import ScriptedServer, scripted_server
 from .sessions import ManagedServerPair, ServerPair, managed_server_pair, server_pair
 from .transcript import End, Line, TapReader, TapWriter, Transcript
+from .verdicts import How, Judgement, Outcome, Reaction, Verdict
 
 __all__ = [
+    "MISBEHAVIOURS",
+    "Agent",
     "End",
     "Fields",
     "Handshake",
@@ -17,17 +23,26 @@ __all__ = [
     "HandshakeRequest",
     "HandshakeResponse",
     "Head",
+    "How",
+    "Judgement",
     "Line",
     "ManagedServerPair",
+    "MisbehavingServer",
+    "Misbehaviour",
+    "Outcome",
     "Peer",
+    "Reaction",
     "Script",
     "ScriptedServer",
     "ServerPair",
     "TapReader",
     "TapWriter",
     "Transcript",
+    "Verdict",
+    "Visit",
     "Wanted",
     "managed_server_pair",
+    "misbehaving_server",
     "scripted_server",
     "server_pair",
 ]

@@ -1,0 +1,135 @@
+"""``python -m aiohttp_rawws.testing``: a server that misbehaves, one URL for each misbehaviour."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .agents import Agent, MisbehavingServer, misbehaving_server
+from .misbehaviours import MISBEHAVIOURS
+from .verdicts import Verdict
+
+FAILED, NON_STRICT, INCOMPLETE = 1, 3, 4  # exit codes; argparse uses 2
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m aiohttp_rawws.testing",
+        description="A server that misbehaves, for tests of WebSocket clients. It has a URL for each misbehaviour, and "
+        "keeps a verdict on each client: OK, NON-STRICT, FAILED, or UNIMPLEMENTED.",
+        epilog="Exit codes with --once: 0, 1 (something has FAILED), 3 (something is NON-STRICT, with --strict), "
+        "4 (--timeout was reached).",
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help='misbehaviours to serve, such as rsv1 or "utf8-*" (all)'
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=9100, help="port, 0 for a free one (%(default)s)")
+    parser.add_argument("--agent", metavar="NAME", help="the client to report on at the end")
+    parser.add_argument("--once", action="store_true", help="exit when the agent has visited everything")
+    parser.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="with --once, exit after so long at the latest"
+    )
+    parser.add_argument("--strict", action="store_true", help="with --once, NON-STRICT is a failure, too")
+    parser.add_argument("--quick", action="store_true", help="leave out what takes more than a few seconds")
+    parser.add_argument("--patience", type=float, metavar="SECONDS", help="time that a client has to react")
+    parser.add_argument("--report", metavar="FILE", help="write the report on the agent to this file at the end")
+    parser.add_argument("--list", action="store_true", help="list the misbehaviours, and exit")
+    found = parser.parse_args(argv)
+    if (found.once or found.report) and not found.agent:
+        parser.error("--once and --report need --agent NAME")
+    return found
+
+
+def summary(agent: Agent) -> str:
+    """Return the verdicts on an agent as text: the counts, and a line for all that is not OK."""
+    verdicts = agent.verdicts()
+    counts = ", ".join(f"{list(verdicts.values()).count(each)} {each}" for each in Verdict if each in verdicts.values())
+    lines = [f"{agent.name}: {counts or 'no visit'}"]
+    for name, verdict in verdicts.items():
+        if verdict not in (Verdict.OK, Verdict.UNIMPLEMENTED):
+            seen = agent.visits[name]
+            lines.append(f"  {verdict} {name} ({seen.misbehaviour.section}): {seen.outcome}")
+    lines += [f"  not visited: {name}" for name in agent.missing()]
+    return "\n".join(lines)
+
+
+def exit_code(agent: Agent, strict: bool) -> int:
+    """Return the exit code for the verdicts on an agent."""
+    verdicts = set(agent.verdicts().values())
+    if Verdict.FAILED in verdicts:
+        return FAILED
+    if agent.missing():
+        return INCOMPLETE
+    return NON_STRICT if strict and Verdict.NON_STRICT in verdicts else 0
+
+
+async def serve(options: argparse.Namespace, server: MisbehavingServer) -> int:
+    """Serve until a signal, or until the agent was everywhere."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, stop.set)
+        except NotImplementedError:
+            pass  # not on Windows, where SIGINT raises KeyboardInterrupt
+    async with server:
+        print(f"http://{server.origin}/ has {len(server.misbehaviours)} misbehaviours", flush=True)
+        tasks = [loop.create_task(stop.wait())]
+        if options.once:
+            tasks.append(loop.create_task(server.agent(options.agent).complete.wait()))
+        try:
+            await asyncio.wait(tasks, timeout=options.timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+    if not options.agent:
+        return 0
+    agent = server.agent(options.agent)
+    print(summary(agent))
+    return exit_code(agent, options.strict) if options.once else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: The arguments. Default: None (those of the process).
+
+    Returns:
+        The exit code.
+    """
+    options = arguments(argv)
+    if options.list:
+        for each in MISBEHAVIOURS.values():
+            print(f"{each.name:34} {each.section:18} {each.summary}")
+        return 0
+    try:
+        server = misbehaving_server(
+            options.names or None,
+            slow=not options.quick,
+            host=options.host,
+            port=options.port,
+            patience=options.patience,
+        )
+    except KeyError as exc:
+        print(f"There is no misbehaviour {exc}. --list has their names.", file=sys.stderr)
+        return 2
+    try:
+        code = asyncio.run(serve(options, server))
+    except KeyboardInterrupt:
+        code = 0
+    if options.report:
+        report = server.agent(options.agent).as_json()
+        Path(options.report).write_text(json.dumps(report, indent=1), encoding="utf-8")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

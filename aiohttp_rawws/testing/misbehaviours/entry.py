@@ -1,0 +1,129 @@
+"""One entry of the catalogue of misbehaviours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...wire.codec import Frame
+from ..handshake import Handshake, HandshakeOf, HandshakeRequest
+from ..peer import Peer, Script
+from ..verdicts import GOES_ON, PROTOCOL, REFUSES, Judgement, Verdict
+
+PATIENCE = 5.0  # seconds
+ENDS = "Fails the connection: sends a Close with 1002, and ends TCP."
+REFUSAL = "Fails the handshake: sends no frame, and ends TCP."
+ORDINARY = "Goes on as if nothing were special. Nothing is wrong."
+
+
+class NotOffered(Exception):
+    """The misbehaviour cannot be done to this client."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Misbehaviour:
+    """A server that does one thing wrong, or one thing that is legal and rare.
+
+    Args:
+        name: Its name, as in URLs.
+        section: The section of RFC 6455, or of another RFC that is named.
+        summary: The thing that the server does.
+        good: The reaction of a good client.
+        judgement: The table of verdicts.
+        handshake: The answer to the request, or a function that makes it. None: nothing is sent.
+            Default: ``Handshake()``.
+        script: The misbehaviour behind the handshake. Default: None.
+        echo: The messages that a client which echoes sends back. Default: none.
+        probe: Send a Ping behind it. False: the client would not see it as one. Default: True.
+        server_ends: The server closes in order, in the end. False: it leaves this to the client. Default: True.
+        patience: Seconds that the client has to react. Default: 5.
+        slow: It takes more than a few seconds. Default: False.
+    """
+
+    name: str
+    section: str
+    summary: str
+    good: str
+    judgement: Judgement
+    handshake: HandshakeOf | None = Handshake()
+    script: Script | None = None
+    echo: Sequence[str | bytes] = ()
+    probe: bool = True
+    server_ends: bool = True
+    patience: float = PATIENCE
+    slow: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Misbehaviour {self.name}: {self.summary}>"
+
+
+def sends(*items: bytes | Frame) -> Script:
+    """Make a script that sends bytes and frames."""
+
+    async def script(peer: Peer) -> None:
+        for item in items:
+            peer.write_bytes(item if isinstance(item, bytes) else peer.encode(item))
+        await peer.flush()
+
+    return script
+
+
+def violation(
+    name: str,
+    section: str,
+    summary: str,
+    *items: bytes | Frame,
+    judgement: Judgement = PROTOCOL,
+    good: str = ENDS,
+    probe: bool = True,
+    patience: float = PATIENCE,
+) -> Misbehaviour:
+    """Make an entry whose script sends bytes that break the RFC."""
+    return Misbehaviour(
+        name=name,
+        section=section,
+        summary=summary,
+        good=good,
+        judgement=judgement,
+        script=sends(*items),
+        probe=probe,
+        patience=patience,
+    )
+
+
+def legal(
+    name: str, section: str, summary: str, *items: bytes | Frame, echo: Sequence[str | bytes] = (), good: str = ORDINARY
+) -> Misbehaviour:
+    """Make an entry whose script sends what is legal."""
+    return Misbehaviour(
+        name=name, section=section, summary=summary, good=good, judgement=GOES_ON, script=sends(*items), echo=echo
+    )
+
+
+def refusal(
+    name: str,
+    section: str,
+    summary: str,
+    handshake: HandshakeOf,
+    *,
+    judgement: Judgement = REFUSES,
+    good: str = REFUSAL,
+    probe: bool = True,
+) -> Misbehaviour:
+    """Make an entry whose handshake must not open a WebSocket."""
+    return Misbehaviour(
+        name=name, section=section, summary=summary, good=good, judgement=judgement, handshake=handshake, probe=probe
+    )
+
+
+__all__ = [
+    "Handshake",
+    "HandshakeRequest",
+    "Misbehaviour",
+    "NotOffered",
+    "Verdict",
+    "legal",
+    "refusal",
+    "sends",
+    "violation",
+]

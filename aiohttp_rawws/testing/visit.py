@@ -1,0 +1,147 @@
+"""One visit of a client: a misbehaviour is done to it, and what it does then is the outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Iterable, Sequence
+
+from ..errors import RawWSError
+from ..wire.codec import Frame
+from ..wire.codes import Opcode
+from .handshake import Handshake, HandshakeRequest
+from .misbehaviours.entry import Misbehaviour, NotOffered
+from .peer import Peer
+from .transcript import TapReader, TapWriter, Transcript
+from .verdicts import Outcome, breaches_of
+
+TAIL = b"\x00\x00\xff\xff"  # RFC 7692, section 7.2.2
+
+
+def messages_of(frames: Iterable[Frame]) -> list[str | bytes]:
+    """Return the messages that data frames make up. Compressed ones are inflated, each on its own."""
+    found: list[str | bytes] = []
+    parts: list[Frame] = []
+    for frame in frames:
+        parts.append(frame)
+        if not frame.fin:
+            continue
+        payload = b"".join(part.payload for part in parts)
+        if parts[0].rsv1:
+            try:
+                payload = zlib.decompressobj(-15).decompress(payload + TAIL)
+            except zlib.error:
+                pass
+        found.append(payload.decode(errors="replace") if parts[0].kind is Opcode.TEXT else payload)
+        parts = []
+    return found
+
+
+def has_echoed(received: Sequence[str | bytes], echo: Sequence[str | bytes]) -> bool:
+    """Return True if the messages of ``echo`` are among those received, in this order."""
+    rest = iter(received)
+    return all(wanted in rest for wanted in echo)
+
+
+async def visit(
+    misbehaviour: Misbehaviour,
+    request: HandshakeRequest,
+    reader: TapReader,
+    writer: TapWriter,
+    transcript: Transcript,
+    patience: float | None = None,
+) -> Outcome:
+    """Misbehave towards a client whose request was read, and watch it until the connection is over.
+
+    Args:
+        misbehaviour: The misbehaviour.
+        request: The request.
+        reader: The reader.
+        writer: The writer.
+        transcript: The record of both.
+        patience: Seconds to wait for a reaction. Default: None (those of the misbehaviour).
+
+    Returns:
+        The outcome.
+    """
+    seconds = misbehaviour.patience if patience is None else patience
+    answer = misbehaviour.handshake
+    if answer is not None and not isinstance(answer, Handshake):
+        try:
+            answer = answer(request)
+        except NotOffered:
+            await Handshake().send(writer, request)
+            transcript.begin_frames()
+            await _finish(Peer(reader, writer, transcript, request), min(seconds, 5.0))
+            return Outcome(how="not offered")
+    began = transcript.now()
+    if answer is not None:
+        await answer.send(writer, request)
+    transcript.begin_frames()
+    peer = Peer(reader, writer, transcript, request, close_timeout=max(2 * seconds, 10.0))
+    try:
+        if misbehaviour.script is not None:
+            began = transcript.now()
+            await misbehaviour.script(peer)
+        return await _watched(peer, misbehaviour, seconds, began)
+    except NotOffered:
+        await _finish(peer, min(seconds, 5.0))
+        return Outcome(how="not offered")
+    finally:
+        peer.abort()
+
+
+async def _watched(peer: Peer, misbehaviour: Misbehaviour, seconds: float, began: float) -> Outcome:
+    transcript = peer.transcript
+    if peer.was_reset:
+        return Outcome(how="gone", echoed=True)
+    if misbehaviour.probe and transcript.close is None and transcript.end is None:
+        await peer.probe(seconds)
+    else:
+        await _closed_or_ended(peer, seconds)
+    reacted = min((at for at in (transcript.closed_at, transcript.ended_at) if at is not None), default=None)
+    if transcript.close is not None:
+        outcome = Outcome(how="closed")
+    elif transcript.end is not None:
+        outcome = Outcome(how="ended" if transcript.end == "eof" else "reset")
+    elif peer.probes and peer.probes[-1]:
+        outcome = Outcome(how="went on")
+    else:
+        outcome = Outcome(how="silent")
+    if outcome.how in ("closed", "went on") and misbehaviour.server_ends:
+        await _finish(peer, seconds)
+    elif outcome.how == "closed":
+        await peer.ends(seconds)
+    code = None if transcript.close is None else transcript.close.code
+    if outcome.how == "went on" and code not in (None, 1000, 1005):  # no answer to our Close: it closed by itself
+        outcome = Outcome(how="closed")
+    return Outcome(
+        how=outcome.how,
+        code=code,
+        end=transcript.end,
+        late=outcome.how != "went on" and any(peer.probes),
+        echoed=has_echoed(messages_of(transcript.messages), misbehaviour.echo),
+        breaches=breaches_of(transcript),
+        seconds=None if reacted is None else round(max(reacted - began, 0.0), 3),
+    )
+
+
+async def _closed_or_ended(peer: Peer, seconds: float) -> None:
+    """Wait for a Close or the end of the connection."""
+    try:
+        await peer.expect_close(within=seconds, skip=True)
+    except AssertionError:
+        pass
+
+
+async def _finish(peer: Peer, seconds: float) -> None:
+    """Close in order, as the server, and wait until the client has ended TCP."""
+    try:
+        if not peer.transcript.close_sent:
+            await asyncio.wait_for(peer.close(1000), seconds)
+        if peer.transcript.close is None:
+            await peer.expect_close(within=seconds, skip=True)
+        await asyncio.wait_for(peer.half_close(), seconds)
+    except (AssertionError, RawWSError, asyncio.TimeoutError):
+        pass
+    await peer.ends(seconds)

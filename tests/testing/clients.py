@@ -1,0 +1,275 @@
+"""Two clients made by hand, to test the verdicts: one that does what RFC 6455 says, and one that checks nothing.
+
+They share nothing with the package. Both echo every message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+import struct
+import zlib
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+LIMIT = 2**20
+PATIENCE = 2.0  # seconds for the handshake, and for the end of TCP behind a Close
+CODES = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}
+OFFER = "permessage-deflate; client_no_context_takeover"
+
+
+class Violation(Exception):
+    """Its first argument is the code of the Close."""
+
+
+class Stream:
+    """The bytes of a connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def read(self, count: int) -> bytes:
+        return await self.reader.readexactly(count)
+
+    async def send(self, opcode: int, payload: bytes, masked: bool = True) -> None:
+        head = bytes([0x80 | opcode])
+        bit = 0x80 if masked else 0
+        if len(payload) < 126:
+            head += bytes([bit | len(payload)])
+        elif len(payload) < 65536:
+            head += bytes([bit | 126]) + struct.pack("!H", len(payload))
+        else:
+            head += bytes([bit | 127]) + struct.pack("!Q", len(payload))
+        if masked:
+            key = os.urandom(4)
+            stream = (key * (len(payload) // 4 + 1))[: len(payload)]
+            payload = (int.from_bytes(payload, "big") ^ int.from_bytes(stream, "big")).to_bytes(len(payload), "big")
+            head += key
+        self.writer.write(head + payload)
+        await self.writer.drain()
+
+    async def header(self) -> tuple[int, bool, int]:
+        """First octet, masked, length."""
+        first, second = await self.read(2)
+        length = second & 0x7F
+        if length == 126:
+            (length,) = struct.unpack("!H", await self.read(2))
+        elif length == 127:
+            (length,) = struct.unpack("!Q", await self.read(8))
+        return first, bool(second & 0x80), length
+
+
+def request(url: str, key: str, offer: bool) -> bytes:
+    parts = urlsplit(url)
+    more = f"Sec-WebSocket-Extensions: {OFFER}\r\n" if offer else ""
+    return (
+        f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\n"
+        f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n{more}\r\n"
+    ).encode()
+
+
+async def opened(url: str, key: str, offer: bool) -> Stream:
+    parts = urlsplit(url)
+    stream = Stream(*await asyncio.open_connection(parts.hostname, parts.port, limit=64 * 1024))
+    stream.writer.write(request(url, key, offer))
+    return stream
+
+
+# ---- by the book --------------------------------------------------------------------------
+
+
+def tokens(fields: list[tuple[str, str]], name: str) -> list[str]:
+    return [token.strip().lower() for found, value in fields if found == name for token in value.split(",")]
+
+
+def agreed(fields: list[tuple[str, str]]) -> bool:
+    """True if the answer to the offer of the extension is right and yes, False if it is no."""
+    values = [value for name, value in fields if name == "sec-websocket-extensions"]
+    if not values:
+        return False
+    if len(values) > 1 or "," in values[0]:
+        raise Violation(0, "more than one extension")
+    name, *parameters = (part.strip() for part in values[0].split(";"))
+    if name != "permessage-deflate" or len(parameters) != len({part.partition("=")[0] for part in parameters}):
+        raise Violation(0, f"not offered: {values[0]}")
+    bits = {f"server_max_window_bits={number}" for number in range(8, 16)}
+    if not set(parameters) <= {"server_no_context_takeover", "client_no_context_takeover", *bits}:
+        raise Violation(0, f"bad parameters: {values[0]}")
+    return True
+
+
+async def checked_handshake(stream: Stream, key: str) -> bool:
+    while True:
+        head = await stream.reader.readuntil(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
+        if not first.startswith(("HTTP/1.1 100 ", "HTTP/1.1 103 ")):
+            break
+    if not first.startswith(("HTTP/1.1 101 ", "HTTP/1.0 101 ")):
+        raise Violation(0, first)
+    fields = [(name.strip().lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+    accept = base64.b64encode(hashlib.sha1(key.encode() + GUID).digest()).decode()
+    if [value for name, value in fields if name == "sec-websocket-accept"] != [accept]:
+        raise Violation(0, "Sec-WebSocket-Accept")
+    if tokens(fields, "upgrade") != ["websocket"] or "upgrade" not in tokens(fields, "connection"):
+        raise Violation(0, "Upgrade or Connection")
+    if any(name == "sec-websocket-protocol" for name, _ in fields):
+        raise Violation(0, "Sec-WebSocket-Protocol")
+    return agreed(fields)
+
+
+class Messages:
+    """Frames put together, with all that RFC 6455 and RFC 7692 check."""
+
+    def __init__(self, deflate: bool) -> None:
+        self.deflate = deflate
+        self.inflater = zlib.decompressobj(-15)
+        self.kind = 0
+        self.compressed = False
+        self.size = 0
+        self.data = b""
+        self.fragments = 0
+
+    async def next_frame(self, stream: Stream) -> tuple[int, bytes]:
+        """(opcode, payload) of the next control frame or whole message."""
+        while True:
+            first, second = await stream.read(2)
+            opcode, fin, rsv1 = first & 15, bool(first & 0x80), bool(first & 0x40)
+            if first & 0x30 or second & 0x80 or opcode in (*range(3, 8), *range(11, 16)):
+                raise Violation(1002, "reserved bits, a mask or an opcode")
+            if rsv1 and (not self.deflate or opcode not in (TEXT, BINARY)):
+                raise Violation(1002, "RSV1")
+            length = second & 0x7F
+            if opcode >= 8 and (not fin or length > 125):
+                raise Violation(1002, "a control frame")
+            if length == 126:
+                (length,) = struct.unpack("!H", await stream.read(2))
+                if length < 126:
+                    raise Violation(1002, "length")
+            elif length == 127:
+                (length,) = struct.unpack("!Q", await stream.read(8))
+                if length < 2**16 or length >= 2**63:
+                    raise Violation(1002, "length")
+            if opcode < 8 and bool(opcode) == bool(self.kind):
+                raise Violation(1002, "fragmentation")
+            if self.size + length > LIMIT:
+                raise Violation(1009, "too big")
+            payload = await stream.read(length)
+            if opcode >= 8:
+                return opcode, payload
+            if opcode:
+                self.kind, self.compressed, self.data, self.size, self.fragments = opcode, rsv1, b"", 0, 0
+            self.size += length
+            self.fragments += 1
+            self.data += self.inflated(payload, fin) if self.compressed else payload
+            self.check_text(fin)
+            if fin:
+                kind, self.kind = self.kind, 0
+                return kind, self.data
+
+    def inflated(self, payload: bytes, fin: bool) -> bytes:
+        data = payload + b"\x00\x00\xff\xff" * fin
+        try:
+            found = self.inflater.decompress(data, LIMIT - len(self.data) + 1)
+            if self.inflater.eof:
+                self.inflater = zlib.decompressobj(-15)
+        except zlib.error as exc:
+            raise Violation(1007, str(exc)) from None
+        if len(found) + len(self.data) > LIMIT:
+            raise Violation(1009, "too big")
+        return found
+
+    def check_text(self, fin: bool) -> None:
+        if self.kind == TEXT:
+            try:
+                self.data.decode()
+            except UnicodeDecodeError as exc:
+                if fin or exc.reason != "unexpected end of data":
+                    raise Violation(1007, "text") from None
+
+
+def answer_to_close(payload: bytes) -> bytes:
+    if not payload:
+        return b""
+    if len(payload) == 1 or int.from_bytes(payload[:2], "big") not in CODES:
+        raise Violation(1002, "close code")
+    try:
+        payload[2:].decode()
+    except UnicodeDecodeError:
+        raise Violation(1007, "reason") from None
+    return payload[:2]
+
+
+async def conversation(stream: Stream, deflate: bool) -> None:
+    messages = Messages(deflate)
+    while True:
+        opcode, payload = await messages.next_frame(stream)
+        if opcode == PING:
+            await stream.send(PONG, payload)
+        elif opcode == CLOSE:
+            await stream.send(CLOSE, answer_to_close(payload))
+            return
+        elif opcode in (TEXT, BINARY):
+            await stream.send(opcode, payload)
+
+
+async def careful(url: str) -> None:
+    """The client that does what RFC 6455 says."""
+    key = base64.b64encode(os.urandom(16)).decode()
+    stream = await opened(url, key, offer=True)
+    try:
+        deflate = await asyncio.wait_for(checked_handshake(stream, key), PATIENCE)
+        try:
+            await conversation(stream, deflate)
+        except Violation as exc:
+            await stream.send(CLOSE, struct.pack("!H", exc.args[0]))
+        while await asyncio.wait_for(stream.reader.read(2**16), PATIENCE):
+            pass  # the server ends TCP first
+    except (Violation, asyncio.TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
+        pass
+    finally:
+        stream.writer.close()
+
+
+# ---- and not ------------------------------------------------------------------------------
+
+
+async def sloppy(url: str, masked: bool = True, behind: bytes = b"") -> None:
+    """A client that checks nothing: whatever the server answers is a 101, and whatever comes is a message. It does not
+    notice the end of a connection without a Close."""
+    stream = await opened(url, "dGhlIHNhbXBsZSBub25jZQ==", offer=True)
+    try:
+        with suppress(asyncio.LimitOverrunError):
+            await stream.reader.readuntil(b"\r\n\r\n")
+        while True:
+            first, has_mask, length = await stream.header()
+            key = await stream.read(4 * has_mask)
+            payload = await stream.read(min(length, 2**24))
+            opcode = first & 15
+            if opcode == PING:
+                await stream.send(PONG, payload, masked)
+            elif opcode == CLOSE:
+                await stream.send(CLOSE, payload, masked)
+                if behind:
+                    await stream.send(TEXT, behind, masked)
+                await stream.reader.read()
+                return
+            elif opcode != PONG:
+                await stream.send(TEXT, payload or key, masked)
+    except (asyncio.IncompleteReadError, OSError):
+        await asyncio.sleep(60)
+    finally:
+        stream.writer.close()
+
+
+async def unmasked(url: str) -> None:
+    """A client that does not mask."""
+    await sloppy(url, masked=False)
+
+
+async def talkative(url: str) -> None:
+    """A client that goes on behind its Close."""
+    await sloppy(url, behind=b"and another thing")

@@ -1,0 +1,111 @@
+"""The catalogue, against clients made by hand: verdicts are right both ways. Clients of others: tests/clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from aiohttp_rawws import testing
+from aiohttp_rawws.testing import MISBEHAVIOURS, Verdict
+from aiohttp_rawws.testing.verdicts import GOES_ON, SURVIVES
+
+from ..clients.python import of_connect
+from ..tools.waiting import eventually
+from .clients import careful, sloppy, talkative, unmasked
+
+QUICK = [name for name, each in MISBEHAVIOURS.items() if not each.slow]
+SLOW = [name for name, each in MISBEHAVIOURS.items() if each.slow]
+
+Client = Callable[[str], Awaitable[None]]
+
+
+async def verdicts(client: Client, names: list[str], at_once: int = 10, patience: float | None = None) -> testing.Agent:
+    """Visit misbehaviours, some of them at the same time."""
+    room = asyncio.Semaphore(at_once)
+
+    async with testing.misbehaving_server(names, patience=patience) as server:
+        agent = server.agent("test")
+
+        async def visit(name: str) -> None:
+            async with room:
+                talk = asyncio.ensure_future(client(server.url(name, "test")))
+                await eventually(lambda: name in agent.visits, 25)
+                talk.cancel()
+                await asyncio.gather(talk, return_exceptions=True)
+
+        await asyncio.gather(*map(visit, names))
+        agent.came()
+        assert not agent.missing()
+        assert agent.complete.is_set()
+        return agent
+
+
+def but(agent: testing.Agent, *wanted: Verdict) -> dict[str, str]:
+    """The visits with other verdicts."""
+    return {
+        name: f"{verdict}: {agent.visits[name].outcome}\n{agent.visits[name].transcript}"
+        for name, verdict in agent.verdicts().items()
+        if verdict not in wanted
+    }
+
+
+def test_the_catalogue_is_one() -> None:
+    assert len(MISBEHAVIOURS) > 150
+    for name, each in MISBEHAVIOURS.items():
+        assert name == each.name
+        assert name == name.lower() and " " not in name
+        for text in (each.summary, each.good):
+            assert text.endswith(".") and text[0].isupper()
+        assert each.section[0].isdigit() or each.section.startswith("RFC ")
+    assert len({each.summary for each in MISBEHAVIOURS.values()}) == len(MISBEHAVIOURS)
+
+
+@pytest.mark.loops("asyncio")
+async def test_a_client_by_the_book_is_ok_everywhere() -> None:
+    agent = await verdicts(careful, QUICK)
+    assert not but(agent, Verdict.OK, Verdict.UNIMPLEMENTED)
+    tried = [name for name, verdict in agent.verdicts().items() if verdict is Verdict.OK]
+    assert set(QUICK) - set(tried) == set()
+
+
+@pytest.mark.loops("asyncio")
+async def test_connect_is_ok_everywhere() -> None:
+    """``aiohttp_rawws.connect()``. tests/clients has it with what is slow, too."""
+    agent = await verdicts(of_connect, QUICK)
+    assert not but(agent, Verdict.OK, Verdict.UNIMPLEMENTED)
+    # It offers client_max_window_bits, so the server may say them.
+    assert [name for name, each in agent.verdicts().items() if each is Verdict.UNIMPLEMENTED] == [
+        "deflate-client-bits-unoffered"
+    ]
+
+
+# Whoever checks nothing does these right: nothing is wrong with a Close, or the RFC leaves it open.
+NOT_HARMED = {
+    *(f"close-{code}" for code in (1000, 1001, 1011, 1012, 1014, 3000, 4999)),
+    *("close-empty", "close-reason-123", "close-inside-message", "close-and-eof", "close-twice"),
+    *("data-behind-close", "garbage-behind-close", "close-fragmented", "close-rsv1"),
+    *("ping-flood", "pong-flood", "fragment-flood", "deflate-bomb", "length-2-62", "http-1.0"),
+}
+
+
+@pytest.mark.loops("asyncio")
+async def test_a_client_that_checks_nothing_fails() -> None:
+    wrong = [name for name in QUICK if MISBEHAVIOURS[name].judgement not in (GOES_ON, SURVIVES)]
+    agent = await verdicts(sloppy, wrong, at_once=20, patience=1.0)
+    assert set(but(agent, Verdict.FAILED)) == NOT_HARMED
+
+
+@pytest.mark.loops("asyncio")
+async def test_a_client_that_does_not_mask_fails() -> None:
+    agent = await verdicts(unmasked, ["nothing-wrong", "fragments", "ping-125"], patience=1.0)
+    assert set(agent.verdicts().values()) == {Verdict.FAILED}
+    assert "no mask" in str(agent.visits["nothing-wrong"].outcome)
+
+
+@pytest.mark.loops("asyncio")
+async def test_a_client_that_goes_on_behind_its_close_fails() -> None:
+    agent = await verdicts(talkative, ["close-1000", "nothing-wrong"], patience=1.0)
+    assert set(agent.verdicts().values()) == {Verdict.FAILED}
+    assert "bytes behind its Close" in str(agent.visits["close-1000"].outcome)
