@@ -4,6 +4,7 @@ Import it as ``from aiohttp_rawws import testing``.
 """
 
 from .agents import Agent, MisbehavingServer, Visit, misbehaving_server
+from .client import handshake_request, scripted_client
 from .handshake import Fields, Handshake, HandshakeOf, HandshakeRequest, HandshakeResponse, Head
 from .misbehaviours import MISBEHAVIOURS
 from .misbehaviours.entry import Misbehaviour
@@ -41,8 +42,10 @@ __all__ = [
     "Verdict",
     "Visit",
     "Wanted",
+    "handshake_request",
     "managed_server_pair",
     "misbehaving_server",
+    "scripted_client",
     "scripted_server",
     "server_pair",
 ]

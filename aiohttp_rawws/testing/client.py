@@ -1,0 +1,123 @@
+"""A client that follows a script, for tests of servers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from collections.abc import Collection, Mapping
+from ssl import SSLContext, create_default_context
+
+from aiohttp.typedefs import StrOrURL
+from yarl import URL
+
+from ..session.options import check_seconds
+from .handshake import MAX_HEAD, Fields, HandshakeRequest, HandshakeResponse, read_head
+from .peer import WITHIN, Peer, Script
+from .transcript import TapReader, TapWriter, Transcript
+
+
+def handshake_request(url: StrOrURL, *, headers: Fields = (), drop: Collection[str] = (), method: str = "GET") -> bytes:
+    """Make the request of an opening handshake (section 4.1).
+
+    Args:
+        url: The URL.
+        headers: More fields. One that has the name of a field of the handshake replaces it. Default: none.
+        drop: Names of fields of the handshake to leave out. Default: none.
+        method: The method. Default: "GET".
+
+    Returns:
+        The bytes, with the empty line.
+    """
+    address = URL(url)
+    usual = {
+        "Host": address.host_port_subcomponent or "",
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": base64.b64encode(secrets.token_bytes(16)).decode(),
+    }
+    given = list(headers.items() if isinstance(headers, Mapping) else headers)
+    without = {name.lower() for name in drop} | {name.lower() for name, _ in given}
+    fields = [(name, value) for name, value in usual.items() if name.lower() not in without] + given
+    lines = [f"{method} {address.raw_path_qs} HTTP/1.1", *(f"{name}: {value}" for name, value in fields)]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+async def scripted_client(
+    url: StrOrURL,
+    script: Script,
+    *,
+    request: bytes | None = None,
+    wait: bool = True,
+    ssl: SSLContext | None = None,
+    limit: float = 30.0,
+) -> None:
+    """Open a connection and follow a script: ``await scripted_client(url, script)``.
+
+    The script gets a ``Peer`` with the client's role, whose ``response`` is the answer to the request. When it returns,
+    the connection is ended in order.
+
+    Args:
+        url: The URL, ``ws:``, ``wss:``, ``http:`` or ``https:``.
+        script: ``async def script(peer)``. See ``Peer``.
+        request: The bytes to send first, such as those of ``handshake_request()`` with frames behind them.
+            Default: None (an opening handshake).
+        wait: Wait for the response before the script runs. False: it runs at once, ``peer.response`` is None, and the
+            response is not read. Default: True.
+        ssl: A TLS context, for ``wss:`` and ``https:``. Default: None (that of ``ssl.create_default_context()``).
+        limit: Seconds that all of it may take. Default: 30.
+
+    Raises:
+        AssertionError: The response or the end of the script did not come in time.
+        OSError: There is no connection to the server.
+        ValueError: ``limit`` is not more than 0.
+        TypeError: ``limit`` is no number.
+    """
+    seconds = check_seconds("limit", limit, needed=True)
+    assert seconds is not None
+    address = URL(url)
+    data = handshake_request(address) if request is None else request
+    context = (ssl or create_default_context()) if address.scheme in ("wss", "https") else None
+    transcript = Transcript()
+    try:
+        await asyncio.wait_for(_follow(address, context, data, wait, script, transcript), seconds)
+    except asyncio.TimeoutError:
+        text = f"the script did not end within {seconds:g} seconds. On the wire:\n{transcript}"
+        raise AssertionError(text) from None
+
+
+async def _follow(
+    address: URL, context: SSLContext | None, data: bytes, wait: bool, script: Script, transcript: Transcript
+) -> None:
+    reader, writer = await asyncio.open_connection(address.host, address.port, ssl=context, limit=MAX_HEAD)
+    tapped_reader, tapped_writer = TapReader(reader, transcript), TapWriter(writer, transcript)
+    try:
+        tapped_writer.write(data)
+        await tapped_writer.drain()
+        response = await _response(tapped_reader) if wait else None
+        transcript.begin_frames()
+        request = HandshakeRequest(data.partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
+        peer = Peer(tapped_reader, tapped_writer, transcript, request, response, server=False)
+        try:
+            await script(peer)
+            await peer.end()
+        finally:
+            peer.abort()
+    finally:
+        writer.transport.abort()
+
+
+async def _response(reader: TapReader) -> HandshakeResponse:
+    response = HandshakeResponse(await read_head(reader, WITHIN))
+    length = response.headers.get("Content-Length", "0")
+    if response.status != 101 and length.isdigit() and int(length) <= MAX_HEAD:
+        while len(response.body) < int(length):
+            try:
+                data = await asyncio.wait_for(reader.read(int(length) - len(response.body)), WITHIN)
+            except asyncio.TimeoutError:
+                raise AssertionError(f"the body of {response!r} is not complete after {WITHIN:g} seconds") from None
+            if not data:
+                break
+            response.body += data
+    return response
