@@ -223,6 +223,7 @@ class MisbehavingServer:
             catalogue = [
                 {
                     "name": each.name,
+                    "group": each.group,
                     "section": each.section,
                     "server": each.summary,
                     "good": each.good,

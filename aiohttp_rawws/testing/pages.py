@@ -38,11 +38,15 @@ def answer(status: int, kind: str, body: str) -> bytes:
 
 def index_page(misbehaviours: Mapping[str, Misbehaviour], reports: Iterable[Mapping[str, Any]]) -> str:
     """Return the page that lists everything."""
-    rows = [
-        f'<tr><td><a href="/m/{each.name}"><code>{each.name}</code></a><td>{escape(each.section)}'
-        f"<td>{escape(each.summary)}<td>{escape(each.good)}"
-        for each in misbehaviours.values()
-    ]
+    rows, group = [], ""
+    for each in misbehaviours.values():
+        if each.group != group:
+            group = each.group
+            rows.append(f'<tr><th colspan="4">{escape(group)}')
+        rows.append(
+            f'<tr><td><a href="/m/{each.name}"><code>{each.name}</code></a><td>{escape(each.section)}'
+            f"<td>{escape(each.summary)}<td>{escape(each.good)}"
+        )
     agents = [
         f'<li><a href="/agents/{escape(report["agent"], quote=True)}.json">{escape(report["agent"])}</a>: '
         + ", ".join(f"{count} {verdict}" for verdict, count in report["counts"].items() if count)
@@ -53,7 +57,7 @@ def index_page(misbehaviours: Mapping[str, Misbehaviour], reports: Iterable[Mapp
         "the connection ends. <code>/agents/YOURS.json</code> has the verdicts, and "
         "<code>/catalogue.json</code> this list.</p>"
         f"<h2>Agents</h2><ul>{''.join(agents) or '<li>none so far'}</ul>"
-        f"<h2>{len(rows)} misbehaviours</h2>"
+        f"<h2>{len(misbehaviours)} misbehaviours</h2>"
         "<table><tr><th>name<th>RFC 6455<th>the server<th>a good client" + "".join(rows) + "</table>"
     )
     return PAGE.format(title="A server that misbehaves", body=body)

@@ -8,7 +8,7 @@ from ...wire.codec import Frame, encode_header
 from ...wire.codes import Opcode
 from ..peer import Peer
 from ..verdicts import LEFT, PROTOCOL, SURVIVES, Judgement, Reaction, closes, fails, how
-from .entry import Misbehaviour, sends, violation
+from .entry import Misbehaviour, grouped, sends, violation
 
 ANSWERS = "Answers with a Close, sends nothing more, and ends TCP when the server has."
 ENDS_ITSELF = Judgement(
@@ -161,4 +161,4 @@ def unfinished() -> Iterator[Misbehaviour]:
     )
 
 
-ENTRIES = (*right(), *wrong(), *unfinished())
+ENTRIES = grouped("closing", right(), wrong(), unfinished())

@@ -9,7 +9,7 @@ from ...wire.codec import Frame, encode_header
 from ...wire.codes import Opcode
 from ..handshake import Handshake, HandshakeRequest
 from ..verdicts import GOES_ON, PAYLOAD, PROTOCOL, REFUSES, Judgement, Reaction, fails, how
-from .entry import ENDS, ORDINARY, REFUSAL, Misbehaviour, NotOffered, sends
+from .entry import ENDS, ORDINARY, REFUSAL, Misbehaviour, NotOffered, grouped, sends
 
 NAME = "permessage-deflate"
 FIELD = "Sec-WebSocket-Extensions"
@@ -254,4 +254,7 @@ def parameters() -> Iterator[Misbehaviour]:
     )
 
 
-ENTRIES = (*legal(), *illegal(), *parameters())
+ENTRIES = (
+    *grouped("deflate: messages", legal(), illegal()),
+    *grouped("deflate: parameters", parameters()),
+)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from ...wire.codec import Frame
-from ..handshake import Handshake, HandshakeOf, HandshakeRequest
+from ..handshake import Handshake, HandshakeOf
 from ..peer import Peer, Script
-from ..verdicts import GOES_ON, PROTOCOL, REFUSES, Judgement, Verdict
+from ..verdicts import GOES_ON, PROTOCOL, REFUSES, Judgement
 
 PATIENCE = 5.0  # seconds
 ENDS = "Fails the connection: sends a Close with 1002, and ends TCP."
@@ -38,6 +38,7 @@ class Misbehaviour:
         server_ends: The server closes in order, in the end. False: it leaves this to the client. Default: True.
         patience: Seconds that the client has to react. Default: 5.
         slow: It takes more than a few seconds. Default: False.
+        group: The part of the catalogue. Default: empty.
     """
 
     name: str
@@ -52,17 +53,22 @@ class Misbehaviour:
     server_ends: bool = True
     patience: float = PATIENCE
     slow: bool = False
+    group: str = ""
 
     def __repr__(self) -> str:
         return f"<Misbehaviour {self.name}: {self.summary}>"
+
+
+def grouped(group: str, *entries: Iterable[Misbehaviour]) -> tuple[Misbehaviour, ...]:
+    """Put entries into a group."""
+    return tuple(replace(entry, group=group) for each in entries for entry in each)
 
 
 def sends(*items: bytes | Frame) -> Script:
     """Make a script that sends bytes and frames."""
 
     async def script(peer: Peer) -> None:
-        for item in items:
-            peer.write_bytes(item if isinstance(item, bytes) else peer.encode(item))
+        peer.write_bytes(b"".join(item if isinstance(item, bytes) else peer.encode(item) for item in items))
         await peer.flush()
 
     return script
@@ -114,16 +120,3 @@ def refusal(
     return Misbehaviour(
         name=name, section=section, summary=summary, good=good, judgement=judgement, handshake=handshake, probe=probe
     )
-
-
-__all__ = [
-    "Handshake",
-    "HandshakeRequest",
-    "Misbehaviour",
-    "NotOffered",
-    "Verdict",
-    "legal",
-    "refusal",
-    "sends",
-    "violation",
-]

@@ -8,7 +8,7 @@ from ...wire.codec import Frame, apply_mask, encode_header
 from ...wire.codes import Opcode
 from ..peer import KEY, Peer
 from ..verdicts import GOES_ON, LEAVES, PAYLOAD, SURVIVES, TOO_BIG
-from .entry import ORDINARY, Misbehaviour, legal, violation
+from .entry import ORDINARY, Misbehaviour, grouped, legal, violation
 
 TEXT, BINARY, CLOSE, PING, PONG = Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE, Opcode.PING, Opcode.PONG
 CONTINUATION = Opcode.CONTINUATION
@@ -301,4 +301,10 @@ def text() -> Iterator[Misbehaviour]:
     )
 
 
-ENTRIES = (*masks(), *headers(), *control(), *fragments(), *broken_off(), *text())
+ENTRIES = (
+    *grouped("headers of frames", masks(), headers()),
+    *grouped("control frames", control()),
+    *grouped("fragments", fragments()),
+    *grouped("text", text()),
+    *grouped("ends of TCP", broken_off()),
+)

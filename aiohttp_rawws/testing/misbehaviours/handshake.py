@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...wire.codec import Frame, PreparedFrame
-from ..handshake import Handshake, HandshakeRequest, accept_of
+from ..handshake import Handshake, accept_of
 from ..peer import Peer
 from ..verdicts import GOES_ON, LEAVES, REFUSES, REFUSES_LATE, REFUSES_OR_GOES_ON, SURVIVES
-from .entry import ORDINARY, REFUSAL, Misbehaviour, refusal
+from .entry import ORDINARY, REFUSAL, Misbehaviour, grouped, refusal
 
 EARLY = PreparedFrame(Frame.text("early")).wire
 LANDED = "/landed"  # a page that is a WebSocket: the aim of redirects
@@ -278,6 +278,9 @@ def broken() -> Iterator[Misbehaviour]:
         )
 
 
-__all__ = ["ENTRIES", "LANDED", "HandshakeRequest"]
-
-ENTRIES = (*rare(), *fields(), *statuses(), *broken())
+ENTRIES = (
+    *grouped("handshake: right, though rare", rare()),
+    *grouped("handshake: fields", fields()),
+    *grouped("handshake: statuses", statuses()),
+    *grouped("handshake: no response", broken()),
+)

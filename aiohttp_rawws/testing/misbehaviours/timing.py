@@ -10,7 +10,7 @@ from ...wire.codes import Opcode
 from ..handshake import Handshake
 from ..peer import Peer
 from ..verdicts import GOES_ON, LEFT, REFUSES_LATE, Judgement, Reaction, how
-from .entry import ORDINARY, Misbehaviour, NotOffered, sends
+from .entry import ORDINARY, Misbehaviour, NotOffered, grouped, sends
 
 FLOOD = Judgement(
     ok=(
@@ -213,4 +213,8 @@ def pongs() -> Iterator[Misbehaviour]:
     )
 
 
-ENTRIES = (*answers(), *slow(), *floods(), *pongs())
+ENTRIES = (
+    *grouped("time", answers(), slow()),
+    *grouped("floods", floods()),
+    *grouped("pongs", pongs()),
+)
