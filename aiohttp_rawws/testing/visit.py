@@ -13,8 +13,9 @@ from .handshake import Handshake, HandshakeRequest
 from .misbehaviours.entry import Misbehaviour, NotOffered
 from .peer import Peer
 from .transcript import TapReader, TapWriter, Transcript
-from .verdicts import Outcome, breaches_of
+from .verdicts import Outcome, Verdict, breaches_of
 
+GRACE = 0.25  # seconds
 TAIL = b"\x00\x00\xff\xff"  # RFC 7692, section 7.2.2
 
 
@@ -96,7 +97,8 @@ async def _watched(peer: Peer, misbehaviour: Misbehaviour, seconds: float, began
     if peer.was_reset:
         return Outcome(how="gone", echoed=True)
     if misbehaviour.probe and transcript.close is None and transcript.end is None:
-        await peer.probe(seconds)
+        if await peer.probe(seconds):
+            await _afterwards(peer, misbehaviour, seconds)
     else:
         await _closed_or_ended(peer, seconds)
     reacted = min((at for at in (transcript.closed_at, transcript.ended_at) if at is not None), default=None)
@@ -124,6 +126,24 @@ async def _watched(peer: Peer, misbehaviour: Misbehaviour, seconds: float, began
         breaches=breaches_of(transcript),
         seconds=None if reacted is None else round(max(reacted - began, 0.0), 3),
     )
+
+
+async def _afterwards(peer: Peer, misbehaviour: Misbehaviour, seconds: float) -> None:
+    """Wait for the echo, or for a client that answers Pings in one place, and looks at messages later in another."""
+    loop = asyncio.get_running_loop()
+    transcript, echo = peer.transcript, misbehaviour.echo
+    may_go_on = misbehaviour.judgement.verdict(Outcome(how="went on", code=1000, end="eof")) is Verdict.OK
+    until = loop.time() + (seconds if may_go_on else GRACE)
+    while (left := until - loop.time()) > 0 and transcript.close is None and transcript.end is None:
+        echoed = len(transcript.messages) >= len(echo) and has_echoed(messages_of(transcript.messages), echo)
+        if may_go_on and echoed:
+            break
+        try:
+            frame = await peer.receive(left)
+        except (RawWSError, asyncio.TimeoutError):
+            break
+        if frame.opcode is Opcode.PING:
+            await peer.send(Frame.pong(frame.payload))
 
 
 async def _closed_or_ended(peer: Peer, seconds: float) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 LIMIT = 2**20
-PATIENCE = 2.0  # seconds for the handshake, and for the end of TCP behind a Close
+PATIENCE = 4.0  # seconds for the handshake, and for the end of TCP behind a Close
 CODES = {*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)}
 OFFER = "permessage-deflate; client_no_context_takeover"
 
