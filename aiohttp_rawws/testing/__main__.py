@@ -74,11 +74,9 @@ async def serve(options: argparse.Namespace, server: MisbehavingServer) -> int:
     """Serve until a signal, or until the agent was everywhere."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            loop.add_signal_handler(number, stop.set)
-        except NotImplementedError:
-            pass  # not on Windows, where SIGINT raises KeyboardInterrupt
+    handled = (signal.SIGINT, signal.SIGTERM) if sys.platform != "win32" else ()  # there SIGINT raises
+    for number in handled:
+        loop.add_signal_handler(number, stop.set)
     async with server:
         print(f"http://{server.origin}/ has {len(server.misbehaviours)} misbehaviours", flush=True)
         tasks = [loop.create_task(stop.wait())]
@@ -89,6 +87,8 @@ async def serve(options: argparse.Namespace, server: MisbehavingServer) -> int:
         finally:
             for task in tasks:
                 task.cancel()
+            for number in handled:
+                loop.remove_signal_handler(number)
     if not options.agent:
         return 0
     agent = server.agent(options.agent)

@@ -16,7 +16,7 @@ import pytest
 
 from aiohttp_rawws import testing
 from aiohttp_rawws.testing import MISBEHAVIOURS, Verdict
-from aiohttp_rawws.testing.__main__ import main
+from aiohttp_rawws.testing.__main__ import arguments, main, serve
 
 from ..tools.waiting import eventually
 from .clients import careful, sloppy, unmasked
@@ -95,53 +95,62 @@ async def test_agents_have_a_limit() -> None:
 # ---- the command --------------------------------------------------------------------------
 
 
-async def command(client: Client | None, names: list[str], *options: str) -> tuple[int, str]:
-    """Run the command, visit ``names``, and wait for its end."""
-    arguments = [sys.executable, "-m", "aiohttp_rawws.testing", "--port", "0", "--agent", "me & mine", *options, *names]
-    process = await asyncio.create_subprocess_exec(*arguments, stdout=PIPE, stderr=PIPE)
+async def started(server: testing.MisbehavingServer, client: Client | None, *options: str) -> int:
+    """Run the command in this process, visit everything, and wait for its end."""
+    running = asyncio.ensure_future(serve(arguments(["--agent", "me & mine", *options]), server))
+    await eventually(lambda: server.port)
+    for name in server.misbehaviours if client is not None else ():
+        assert client is not None
+        await asyncio.wait_for(client(server.url(name, "me & mine")), 20)
+    return await asyncio.wait_for(running, 20)
+
+
+async def test_the_command(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    options = ["--port", "0", "--agent", "me", "--once", "--strict", "--report", str(report), "rsv1", "nothing-wrong"]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "aiohttp_rawws.testing", *options), stdout=PIPE, stderr=PIPE
+    )
     assert process.stdout is not None
     try:
         line = (await asyncio.wait_for(process.stdout.readline(), 20)).decode()
-        match = re.fullmatch(r"(http://127\.0\.0\.1:\d+)/ has \d+ misbehaviours\n", line)
+        match = re.fullmatch(r"http:(//127\.0\.0\.1:\d+)/ has 2 misbehaviours\n", line)
         assert match is not None, line
-        if client is not None:
-            for name in names:
-                address = match[1].replace("http", "ws")
-                await asyncio.wait_for(client(f"{address}/m/{name}?agent=me%20%26%20mine"), 20)
+        for name in ("rsv1", "nothing-wrong"):
+            await asyncio.wait_for(careful(f"ws:{match[1]}/m/{name}?agent=me"), 20)
         output, errors = await asyncio.wait_for(process.communicate(), 20)
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert not errors, errors
-    return process.returncode or 0, output.decode()
-
-
-async def test_once(tmp_path: Path) -> None:
-    report = tmp_path / "report.json"
-    code, output = await command(careful, ["rsv1", "nothing-wrong"], "--once", "--strict", "--report", str(report))
-    assert (code, output) == (0, "me & mine: 2 OK\n")
+    assert (process.returncode, output, errors) == (0, b"me: 2 OK\n", b"")
     found: dict[str, Any] = json.loads(report.read_text())
     assert list(found["misbehaviours"]) == ["nothing-wrong", "rsv1"]
 
 
-async def test_once_with_a_client_that_fails() -> None:
-    code, output = await command(sloppy, ["rsv1"], "--once", "--patience", "1")
-    assert code == 1
-    assert output == "me & mine: 1 FAILED\n  FAILED rsv1 (5.2): went on, Close 1000, end of TCP\n"
+async def test_once_with_a_client_that_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    assert await started(testing.misbehaving_server(["rsv1"]), sloppy, "--once") == 1
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert lines == ["me & mine: 1 FAILED", "  FAILED rsv1 (5.2): went on, Close 1000, end of TCP"]
 
 
 @pytest.mark.parametrize(("strict", "expected"), [([], 0), (["--strict"], 3)])
-async def test_once_with_a_client_that_is_not_strict(strict: list[str], expected: int) -> None:
-    code, output = await command(sloppy, ["close-rsv1"], "--once", *strict)
-    assert code == expected
-    assert "1 NON-STRICT" in output
+async def test_once_with_a_client_that_is_not_strict(
+    capsys: pytest.CaptureFixture[str], strict: list[str], expected: int
+) -> None:
+    assert await started(testing.misbehaving_server(["close-rsv1"]), sloppy, "--once", *strict) == expected
+    assert "1 NON-STRICT" in capsys.readouterr().out
 
 
-async def test_once_with_a_time_limit() -> None:
-    code, output = await command(None, ["rsv1"], "--once", "--timeout", "0.1")
-    assert code == 4
-    assert output == "me & mine: no visit\n  not visited: rsv1\n"
+async def test_once_with_a_time_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert await started(testing.misbehaving_server(["rsv1"]), None, "--once", "--timeout", "0.1") == 4
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert lines == ["me & mine: no visit", "  not visited: rsv1"]
+
+
+async def test_a_breach_is_in_the_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    assert await started(testing.misbehaving_server(["nothing-wrong"], patience=1), unmasked, "--once") == 1
+    assert "no mask (section 5.1)" in capsys.readouterr().out
 
 
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,9 +160,3 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no misbehaviour 'rsv9'" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["--once"])
-
-
-async def test_a_breach_is_in_the_summary() -> None:
-    code, output = await command(unmasked, ["nothing-wrong"], "--once", "--patience", "1")
-    assert code == 1
-    assert "no mask (section 5.1)" in output

@@ -143,6 +143,7 @@ def floods() -> Iterator[Misbehaviour]:
         judgement=FLOOD,
         script=sends(FIRST + NEXT * 149_998 + LAST),
         patience=15.0,
+        slow=True,
     )
     yield Misbehaviour(
         name="message-flood",
