@@ -67,7 +67,9 @@ def follow(session: Session, callback: Callable[[Record], object], number: int, 
     if connection.is_lost():
         return _nothing
     waiting, missing = connection.parser.held()
-    trace = Trace(raw, callback, number, max_payload, missing)
+    encoder = connection.encoder
+    unsent = 0 if encoder.size or raw.frames_unsent else encoder.missing  # of a frame that is sent in pieces
+    trace = Trace(raw, callback, number, max_payload, (missing, unsent))
     before = (connection.bytes_received - len(waiting), connection.bytes_sent)
     try:
         trace.open(raw, before)
@@ -94,7 +96,12 @@ class Trace(Observer):
     __slots__ = ("_callback", "_connection", "_ends", "_epoch", "_lookers", "_loop", "_number", "_own")
 
     def __init__(
-        self, raw: WebSocketSession, callback: Callable[[Record], object], number: int, keep: int | None, skip: int
+        self,
+        raw: WebSocketSession,
+        callback: Callable[[Record], object],
+        number: int,
+        keep: int | None,
+        skip: tuple[int, int],
     ) -> None:
         """
         Args:
@@ -102,13 +109,17 @@ class Trace(Observer):
             callback: Gets the records.
             number: The number of the connection.
             keep: Bytes to keep of each payload, or None.
-            skip: Bytes that are missing of the frame that is just being received.
+            skip: Bytes that are missing of the frame that is just being received, and of the one that is being sent.
         """
         self._callback = callback
         self._connection = number
         self._number = 0
         self._own: Source = "client" if raw.connection.is_client else "server"
-        self._lookers: dict[Source, Onlooker] = {self._own: Onlooker(keep), other(self._own): Onlooker(keep, skip)}
+        received, sent = skip
+        self._lookers: dict[Source, Onlooker] = {
+            self._own: Onlooker(keep, sent),
+            other(self._own): Onlooker(keep, received),
+        }
         self._ends: dict[Source, End] = {}
         self._loop = asyncio.get_running_loop()
         self._epoch = time.time() - self._loop.time()

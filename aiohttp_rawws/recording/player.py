@@ -232,11 +232,9 @@ class Player:
         if session.connection.is_lost():
             return
         if step.how == "eof":
-            await asyncio.wait_for(session.flush(), self._timeout)
-            transport = session.transport
-            if transport.can_write_eof() and not transport.is_closing():
-                transport.write_eof()
-            else:  # TLS ends both directions at once
+            try:
+                await asyncio.wait_for(session.write_eof(), self._timeout)
+            except NotImplementedError:  # TLS ends both directions at once
                 await session.end()
         else:
             self._has_dropped = True

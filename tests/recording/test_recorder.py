@@ -367,6 +367,20 @@ async def test_a_session_that_is_open_already(kind: str, path: Path) -> None:
 
 
 @pytest.mark.loops("clock")
+async def test_a_session_that_is_sending_a_frame_in_pieces(path: Path) -> None:
+    async with talking("raw") as (session, raw, _):
+        encoder = raw.connection.encoder
+        session.write_bytes(encoder.begin(Frame.binary(b""), 10))
+        session.write_bytes(encoder.piece(b"12345"))
+        with Recorder(path) as recorder:
+            recorder.attach(session)
+            session.write_bytes(encoder.piece(b"67890"))
+            await session.send("seen")
+    frames = [record for record in read(path) if isinstance(record, FrameRecord)]
+    assert [record.payload for record in frames] == [b"seen"]
+
+
+@pytest.mark.loops("clock")
 async def test_bytes_that_the_session_has_not_parsed_yet(path: Path) -> None:
     """They are seen, since the handler has not seen them: here those behind a full queue."""
     async with talking("raw", incoming=rawws.bounded(2)) as (session, _, peer):
