@@ -8,6 +8,7 @@ import socket
 import ssl as tls
 from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Literal, TypeVar
 
 from yarl import URL
@@ -37,7 +38,7 @@ async def replay(
     connection: int | None = None,
     ignore: Collection[Part] = IGNORED,
     incomplete: Literal["refuse", "pad"] = "refuse",
-    timeout: float = 10.0,
+    timeout: float | timedelta = 10.0,
     headers: Mapping[str, str] | None = None,
     ssl: tls.SSLContext | None = None,
 ) -> Sequence[Step]:
@@ -49,7 +50,7 @@ async def replay(
 
     Args:
         records: The records of ``read()``, or the file.
-        target: A raw session, whose role should be ``source``. Or the address of the other side: the URL of a server if
+        target: A raw session with the role ``source``. Or the address of the other side: the URL of a server if
             ``source`` is "client", host and port or a listening socket to wait for a client if it is "server".
         source: The side to play. Default: "client".
         pace: "lockstep": play a frame when the other side has sent all that came before it in the recording. Stop at
@@ -60,7 +61,7 @@ async def replay(
             that of the length), "payload", "end". Default: ``("masking_key",)``.
         incomplete: The reaction to a frame to play whose payload was truncated or redacted. "refuse": raise
             ValueError. "pad": send what there is, with zeros up to its length. Default: "refuse".
-        timeout: Seconds to wait for each frame. Default: 10.
+        timeout: Seconds to wait for each frame, for the connection and for the handshake. Default: 10.
         headers: Header fields to set in the handshake that is played, such as those that the recording hides. Default:
             None.
         ssl: The TLS settings for a URL with ``wss``, or for the client to wait for. Default: None.
@@ -73,10 +74,13 @@ async def replay(
         HandshakeError: The server refused the handshake, or the connection ended in it.
         TimeoutError: The connection or the handshake took too long. Before Python 3.11 ``asyncio.TimeoutError``.
         OSError: There is no connection.
-        ValueError: The recording has several connections, or none, or an argument is wrong.
+        ValueError: The recording has several connections, or none; the session has the other role; or an argument is
+            wrong.
         TypeError: The target is not one.
     """
-    check_seconds("timeout", timeout, needed=True)
+    seconds = check_seconds("timeout", timeout, needed=True)
+    if seconds is None:
+        raise TypeError("timeout cannot be None: a replay must not wait forever")
     if source not in ("client", "server"):
         raise ValueError(f'source must be "client" or "server", not {source!r}')
     if pace not in PACES:
@@ -86,15 +90,17 @@ async def replay(
     found = list(read(records) if isinstance(records, (str, os.PathLike)) else records)
     opened, steps = of_connection(found, connection)
     steps = [playable(step, incomplete) if step.source == source else step for step in steps]
-    player = Player(steps, source, pace, ignore, timeout)
+    player = Player(steps, source, pace, ignore, seconds)
     if isinstance(target, WebSocketSession):
+        if target.connection.is_client != (source == "client"):
+            raise ValueError(f"target must be a session of a {source}, to play the {source}, not {target!r}")
         player.watch(target)
         return await player.play()
     fields = headers or {}
     if source == "client" and isinstance(target, (str, URL)):
-        return await _play_client(player, opened, early_steps(steps, source), URL(target), fields, ssl, timeout)
+        return await _play_client(player, opened, early_steps(steps, source), URL(target), fields, ssl, seconds)
     if source == "server" and isinstance(target, (tuple, socket.socket)):
-        return await _play_server(player, opened, early_steps(steps, source), target, fields, ssl, timeout)
+        return await _play_server(player, opened, early_steps(steps, source), target, fields, ssl, seconds)
     kinds = "the URL of a server" if source == "client" else "host and port, or a listening socket"
     raise TypeError(f"target must be a raw session or {kinds}, not {target!r}")
 

@@ -665,6 +665,7 @@ async def test_which_connection() -> None:
         (5, {"ignore": "payload"}, ValueError),
         (5, {"ignore": ["mask"]}, ValueError),
         (5, {"timeout": 0}, ValueError),
+        (5, {"timeout": None}, TypeError),
     ],
     ids=str,
 )
@@ -673,8 +674,11 @@ async def test_arguments(target: Any, how: dict[str, Any], error: type[Exception
         await replay(made(CLIENT), target, **how)
 
 
-async def test_managed_sessions_are_refused() -> None:
+async def test_managed_sessions_and_the_other_role_are_refused() -> None:
     server, client = memory_pair()
+    for session, source in ((server, "client"), (client, "server")):
+        with pytest.raises(ValueError, match=f"must be a session of a {source}"):
+            await replay(made(CLIENT), session, source=source)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="target must be a raw session or the URL of a server"):
         await replay(made(CLIENT), rawws.DefaultWebSocketSession(client))  # type: ignore[arg-type]
     await end(server, client)
