@@ -166,7 +166,7 @@ class Exchange:
     def failed(self, side: RelayCore, error: RawWSError) -> None:
         connection = side.connection
         self._note_first(side)
-        side.is_over = True
+        side.end_direction()
         self._report(side, limit_of(error), error)
         connection.end_input(Event.INPUT_FAILED, connection.own(error))
         if isinstance(error, PeerError):
@@ -177,7 +177,7 @@ class Exchange:
     def lost(self, side: RelayCore, exc: BaseException | None) -> None:
         connection, target = side.connection, self._other(side)
         self._note_first(side)
-        side.is_over = True
+        side.end_direction()
         target.stop_holding()
         if connection.limit is not None:
             self._report(side, connection.limit, connection.limit_text)
@@ -213,7 +213,7 @@ class Exchange:
 
     def _over(self, side: RelayCore) -> None:
         self._note_first(side)
-        side.is_over = True
+        side.end_direction()
         if self._other(side).is_over:
             self._finish()
         else:
@@ -225,7 +225,8 @@ class Exchange:
             self._disconnect(side)
 
     def _disconnect(self, side: RelayCore) -> None:
-        side.is_over = True
+        side.end_direction()
+        side.connection.give_up_relayed()
         side.connection.disconnect()
 
     def _send_close(self, side: RelayCore, reason: CloseReason | None) -> bool:
@@ -234,7 +235,8 @@ class Exchange:
         connection = side.connection
         if connection.send_phase:
             return connection.close_sent is not None
-        if self._other(side).is_inside_frame():
+        other = self._other(side)
+        if other.is_over and other.is_inside_frame():
             return False
         sendable = reason is not None and may_be_sent(reason.code)
         was_closing, self._is_closing = self._is_closing, True  # ``observed()`` is called

@@ -70,6 +70,13 @@ def check_on_loss(value: object) -> None:
         raise ValueError(f"on_loss cannot be {value!r}: this code may not be sent")
 
 
+def check_high_water(value: object) -> None:
+    """Raise TypeError or ValueError if ``value`` is no number of bytes."""
+    if value is None:
+        raise TypeError("high_water must be a number of bytes, not None")
+    check_size("high_water", value)
+
+
 def stats_of(side: RelayCore) -> SessionStats:
     return SessionStats(side.frames_received, side.bytes_received, side.frames_sent, side.bytes_sent)
 
@@ -84,13 +91,55 @@ async def pump(
     half_open_timeout: float | None = None,
     idle_timeout: float | None = None,
 ) -> PumpReport:
-    """Send what comes on ``a`` to ``b``, and what comes on ``b`` to ``a``, until both connections are lost."""
+    """Send what comes on ``a`` to ``b`` and what comes on ``b`` to ``a``, until both connections are lost.
+
+    Without ``on_frame`` bytes pass as they came, masking keys included, in one write for each read. Only headers and
+    Close frames are looked at. With ``on_frame`` the callback sees each frame, and frames to a server are masked anew.
+    Either way control frames keep their place among the others, and nothing is answered. Frames that were received and
+    not taken pass first.
+
+    A Close passes to the other side and ends its direction; data may pass the other way until the Close of that side.
+    The end of a stream becomes an end of our stream on the other side, a reset becomes a reset. When both directions
+    are over, both connections are ended in order.
+
+    The rules of the option ``strict`` and the limit ``max_frame_size`` of each session hold for what its peer sends. A
+    frame that they refuse does not pass: its sender gets a Close with 1002 or 1009, and the other connection is ended.
+    Meanwhile nobody else may receive from the two sessions, or send on them anything but a Close. A Close that somebody
+    sends on one of them, such as a server that shuts down, goes to the other side, too.
+
+    If the call is cancelled, both peers get a Close with 1001. They have ``close_timeout`` seconds to answer it.
+
+    Args:
+        a: A raw session, started, without ``apply_extensions()``. Usually the server's: the client is its peer.
+        b: Another one, of the opposite role. Either may have ended before.
+        on_frame: A function that is called with each Frame, or FrameChunk (option ``frame_streaming_threshold``), and
+            the session that it came from. It returns what is sent in its place: the same or another one, None for
+            nothing, an iterable of several, or an awaitable of any of these, which holds that direction only. What it
+            raises closes both sides with 1011. Default: None.
+        on_loss: A CloseReason is sent to the other side if a connection ends without a Close, and then that side is
+            ended. "mirror": the end of a stream, or a reset, is repeated there, without a Close. Default: "mirror".
+        high_water: Bytes that may wait for each peer before reading from the other stops. One read may come on top,
+            which is at most 256 KiB. Default: 256 KiB.
+        half_open_timeout: Seconds in which at least one byte must move while one direction is over and the other is
+            not, else both sides are closed with 1001. May be up to 25 % late. Default: None (no limit).
+        idle_timeout: Seconds in which at least one byte must move in either direction, else both sides are closed with
+            1001. May be up to 25 % late. Default: None (no limit).
+
+    Returns:
+        A report. The end of either side, whatever its kind, is not an error.
+
+    Raises:
+        Exception: What ``on_frame`` raised.
+        TypeError: An argument has a wrong type, or a session is a managed one.
+        ValueError: An argument is out of range, the two sessions have the same role, or extensions are applied.
+        RuntimeError: A session was not started, has a listener, or a task receives from it.
+    """
     check_session("a", a)
     check_session("b", b)
     if a.connection.parser.masked == b.connection.parser.masked:
         raise ValueError(f"one session must have the role of a server, and one that of a client: {a!r}, {b!r}")
     check_on_loss(on_loss)
-    check_size("high_water", high_water)
+    check_high_water(high_water)
     if on_frame is not None and not callable(on_frame):
         raise TypeError(f"on_frame must be a function or None, not {on_frame!r}")
     loop = asyncio.get_running_loop()

@@ -44,9 +44,9 @@ cdef class FrameRelayCore(relay.RelayCore):
     cdef void _put_chunk(self, chunk) except *
     @cython.locals(encoder=FrameEncoderC, head=int)
     cdef void _begin(self, header) except *
-    cdef void _append(self, bytes data) except *
+    cdef void _append(self, bytes data, long long missing=*) except *
     @cython.locals(target=ConnectionCore)
-    cdef void _write(self) except *
+    cdef void _write(self, long long missing=*) except *
     cdef void _hold(self, awaitable, list rest) except *
     @cython.locals(connection=ConnectionCore)
     cdef void _all_passed(self) except *

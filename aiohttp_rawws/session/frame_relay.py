@@ -168,7 +168,7 @@ class FrameRelayCore(relay.RelayCore):
         try:
             for item in items:
                 count += 1
-                if target.send_phase:  # a Close was sent: nothing may follow
+                if target.send_phase and not self._to_come:  # a Close was sent: nothing may follow
                     break
                 result = on_frame(item, session)
                 if result is item:
@@ -176,7 +176,7 @@ class FrameRelayCore(relay.RelayCore):
                 elif result is not None and not self._put_result(result):
                     self._hold(result, items[count:])
                     break
-            self._write()
+            self._write(self._to_come)
         except Exception as exc:
             self._callback_failed(exc)
 
@@ -196,7 +196,7 @@ class FrameRelayCore(relay.RelayCore):
     def _put(self, item: Any) -> None:
         """Put one item behind those before it."""
         target = self.other.connection  # type: ignore[union-attr]
-        if target.send_phase:
+        if target.send_phase and not self._to_come:
             return
         if isinstance(item, FrameChunk):
             self._put_chunk(item)
@@ -217,7 +217,8 @@ class FrameRelayCore(relay.RelayCore):
         elif len(payload) < UNJOINED:
             encoder.append(frame)
         elif encoder.masking:
-            self._append(encoder.encode(frame))
+            self._write()
+            self.pass_bytes(encoder.encode(frame), 0, 0)
         else:
             encoder.append_header(frame)
             self._append(payload)
@@ -237,14 +238,14 @@ class FrameRelayCore(relay.RelayCore):
         size = len(payload)
         if size > self._to_come or chunk.last != (size == self._to_come):
             raise ValueError("on_frame returned a FrameChunk of another size than its header says")
-        self._append(payload if self._key is None else apply_mask(payload, self._key, self._written))
-        self._written += size
         self._to_come -= size
+        self._append(payload if self._key is None else apply_mask(payload, self._key, self._written), self._to_come)
+        self._written += size
         if not self._to_come:
             self._written = 0
             self._passed += 1
         if encoder.size >= BATCH:
-            self._write()
+            self._write(self._to_come)
 
     def _begin(self, header: FrameHeader) -> None:
         """Begin a frame that goes out in chunks."""
@@ -254,19 +255,23 @@ class FrameRelayCore(relay.RelayCore):
         encoder.append_bytes(header_bytes(head, header.length, self._key))
         self._written, self._to_come = 0, header.length
 
-    def _append(self, data: bytes) -> None:
-        """Put bytes into the batch. If there are many, write them without a copy."""
+    def _append(self, data: bytes, missing: int = 0) -> None:
+        """Put bytes into the batch. If there are many, write them without a copy.
+
+        Args:
+            missing: Bytes by which the frame is not complete then. Default: 0.
+        """
         if len(data) < UNJOINED:
             self.other.connection.encoder.append_bytes(data)  # type: ignore[union-attr]
         else:
-            self._write()
-            self.pass_bytes(data, 0)
+            self._write(len(data) + missing)
+            self.pass_bytes(data, 0, missing)
 
-    def _write(self) -> None:
-        """Write what was put since the last call."""
+    def _write(self, missing: int = 0) -> None:
+        """Write what was put since the last call. ``missing``: bytes by which the last frame is not complete."""
         passed, self._passed = self._passed, 0
         target = self.other.connection  # type: ignore[union-attr]
-        self.pass_bytes(target.encoder.take(), 0)
+        self.pass_bytes(target.encoder.take(), 0, missing)
         if not target.send_phase:
             target.frames_sent += passed
             self.frames_sent += passed

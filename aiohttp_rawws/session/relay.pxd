@@ -22,15 +22,16 @@ cdef class RelayCore:
 
     @cython.locals(connection=ConnectionCore)
     cpdef object take_over(self, RelayCore other)
-    @cython.locals(connection=ConnectionCore, other=RelayCore, items=list, wire=bytes, frames=cython.longlong)
+    @cython.locals(connection=ConnectionCore, other=RelayCore, items=list, wire=bytes, missing=cython.longlong, frames=cython.longlong)
     cpdef object pass_held(self)
     cpdef object leave(self)
     cpdef object connection_lost(self, exc)
     cpdef object eof_received(self)
     @cython.locals(connection=ConnectionCore, watcher=FrameWatcherC, before=cython.longlong, frames=cython.longlong, wire=bytes)
     cpdef object take(self, data, Py_ssize_t nbytes)
-    @cython.locals(target=ConnectionCore)
-    cdef int pass_bytes(self, bytes wire, long long frames) except -1
+    @cython.locals(target=ConnectionCore, owed=cython.longlong)
+    cdef void pass_bytes(self, bytes wire, long long frames, long long missing) except *
+    cpdef object end_direction(self)
     cpdef object pass_rest(self)
     @cython.locals(watcher=FrameWatcherC)
     cpdef bint is_inside_frame(self) except -1

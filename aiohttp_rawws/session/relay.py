@@ -109,7 +109,7 @@ class RelayCore:
             frames += not isinstance(item, FrameChunk) or item.last
         self.frames_received += frames
         self.bytes_received += len(wire)
-        self.pass_bytes(wire, frames)
+        self.pass_bytes(wire, frames, missing)
         if items and is_close(items[len(items) - 1]):
             self.is_over = True
             other.note_close_sent(connection.close_received)  # type: ignore[union-attr]
@@ -138,7 +138,7 @@ class RelayCore:
         self.bytes_received += nbytes
         self.frames_received += frames
         connection.frames_received += frames
-        self.pass_bytes(wire, frames)
+        self.pass_bytes(wire, frames, watcher.missing)  # type: ignore[union-attr]
         if watcher.closed:  # type: ignore[union-attr]
             self.is_over = True
             reason = CloseReason.from_payload(watcher.close_payload)  # type: ignore[union-attr]
@@ -152,18 +152,33 @@ class RelayCore:
                 connection.tap.violated(watcher.error)  # type: ignore[union-attr]
             self.endings.failed(self, watcher.error)  # type: ignore[union-attr]
 
-    def pass_bytes(self, wire: bytes, frames: int) -> None:
-        """Send ``wire``, in which ``frames`` frames end, to the other side, unless a Close was sent there."""
+    def pass_bytes(self, wire: bytes, frames: int, missing: int) -> None:
+        """Send ``wire`` to the other side. ``frames`` frames end in it, and ``missing`` bytes of the last do not come
+        yet. If a Close was sent there, only the rest of a frame passes that had begun: that Close waits for it."""
         target = self.other.connection  # type: ignore[union-attr]
-        if wire and not target.send_phase:
-            target.send_bytes(wire)
-            target.frames_sent += frames
-            self.frames_sent += frames
-            self.bytes_sent += len(wire)
+        if not wire or target.connection_phase:
+            return
+        if target.send_phase:
+            owed = target.encoder.missing
+            if not owed:
+                return
+            wire = wire[:owed]
+            missing = owed - len(wire)
+            frames = 0 if missing else 1
+        target.send_relayed(wire, missing)
+        target.frames_sent += frames
+        self.frames_sent += frames
+        self.bytes_sent += len(wire)
 
     def pass_rest(self) -> None:
         """The stream ends: pass on the part of a header that is held back."""
-        self.pass_bytes(self.watcher.rest(), 0)  # type: ignore[union-attr]
+        self.pass_bytes(self.watcher.rest(), 0, 0)  # type: ignore[union-attr]
+
+    def end_direction(self) -> None:
+        """Nothing more passes from here."""
+        self.is_over = True
+        if self.other is not None and self.is_inside_frame():
+            self.other.connection.give_up_relayed()
 
     def is_inside_frame(self) -> bool:
         """True if a part of a frame has passed, and its rest has not: nothing else may be sent to the other side."""

@@ -18,3 +18,6 @@ cdef class StreamingHalf(EndingHalf):
     cdef void _wake_parts(self) except *
     @cython.locals(encoder=FrameEncoderC)
     cdef void _write_piece(self, bytes header, bytes data) except *
+    @cython.locals(encoder=FrameEncoderC, wire=bytes)
+    cdef void send_relayed(self, bytes data, long long missing) except *
+    cpdef object give_up_relayed(self)

@@ -191,3 +191,32 @@ class StreamingHalf(EndingHalf):
     def is_inside_frame(self) -> bool:
         """True while a frame of ours is sent in pieces, so that a Ping would have to wait for its end."""
         return self.encoder.missing > 0
+
+    # ---- frames of another connection ---------------------------------------------------
+
+    def send_relayed(self, data: bytes, missing: int) -> None:
+        """Write bytes that another connection has received, even if the transport is paused: the caller stops reading.
+
+        Whatever else is sent inside of a frame waits in the queue for its end.
+
+        Args:
+            missing: Bytes by which the last frame in ``data`` is not complete.
+        """
+        encoder = self.encoder
+        if self._queue_out is not None and not encoder.missing:
+            while (wire := self._queue_out.take()) is not None:
+                encoder.append_bytes(wire)
+            self._queue_out = None
+            self.write_batch()
+        encoder.missing = missing
+        self._write(data)
+        if missing:
+            self._waiting_frames()
+        elif self._queue_out is not None:
+            self.drain()
+
+    def give_up_relayed(self) -> None:
+        """The rest of the frame will not come. Nothing else can be sent any more."""
+        if self.encoder.missing:
+            self.encoder.give_up()
+            self._queue_out = None

@@ -346,3 +346,37 @@ async def test_half_open_timeout(how: dict[str, Any]) -> None:
         await on.client.close()
         await on.server.close()
         assert (await on.report()).limit == "half_open_timeout"
+
+
+@both
+async def test_a_close_of_ours_waits_for_the_end_of_a_frame(how: dict[str, Any]) -> None:
+    """As when a server shuts down while a large frame passes. Nothing else may be inside of that."""
+    options = {"frame_streaming_threshold": 1000, "max_frame_size": None}
+    data = from_server(BINARY, b"x" * 200_000)
+    async with pumped(a=options, b=options, **how) as on:
+        await on.server.send(data[:50_000])
+        assert await on.client.read(50_000) == data[:50_000]
+        on.a.close_nowait(1001)
+        assert await read_frame(on.server) == (FIN | CLOSE, b"\x03\xe9")
+        await on.server.send(data[50_000:], from_server(TEXT, b"too late"), from_server(CLOSE, b"\x03\xe9"))
+        assert await on.client.read(150_010) == data[50_000:]
+        assert await read_frame(on.client) == (FIN | CLOSE, b"\x03\xe9")
+        await on.client.send(close_frame(1001))
+        assert await on.client.read_to_end() == b""
+        await on.client.close()
+        await on.server.close()
+        report = await on.report()
+    assert report.a.clean and report.b.clean
+
+
+@both
+async def test_a_frame_that_is_never_complete_does_not_keep_the_other_side(how: dict[str, Any]) -> None:
+    options = {"frame_streaming_threshold": 1000, "max_frame_size": None}
+    async with pumped(a=options, b=options, **how) as on:
+        await on.server.send(from_server(BINARY, b"x" * 200_000)[:50_000])
+        await on.client.read(50_000)
+        on.server.writer.write_eof()
+        assert await on.client.read_to_end() == b""
+        await on.client.close()
+        assert await on.server.read_to_end() == b""
+        await on.report()

@@ -1,4 +1,4 @@
-"""The common part of the gateways: what they pass on, and a server behind them that echoes it in another process."""
+"""The common part of the gateways: the server behind them, an echo in a process of its own."""
 
 from __future__ import annotations
 
