@@ -43,6 +43,7 @@ MODULES = (
     "session.streaming",
     "session.connection",
     "session.relay",
+    "session.frame_passing",
     "session.frame_relay",
     "session.surface",
     "session.raw_sending",

@@ -27,7 +27,7 @@ MakeRelay = Callable[[WebSocketSession, "Exchange"], RelayCore]
 
 
 class Exchange:
-    """Two sessions that are pumped into each other, and what becomes of the one when the other ends.
+    """Two sessions that are pumped into each other, and how the one ends when the other does.
 
     It is the ``Endings`` of two relays. A direction is over when the Close of its peer has passed, and when its peer
     has ended its stream, was refused or is lost. When both are over, both connections are ended in order.
@@ -36,7 +36,7 @@ class Exchange:
         a, b: The relays.
         first: The side whose peer was the first to end its direction. None: we did, or nobody has yet.
         limit: The option whose limit ended the two, or None.
-        failure: What the callback has raised, or None.
+        failure: The exception of the callback, or None.
     """
 
     def __init__(

@@ -11,23 +11,17 @@ from collections.abc import Callable, Iterable
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
-from ..wire.codec import Frame, FrameChunk, apply_mask, new_masking_key
-from ..wire.header_bits import CLOSE, CONTROL, FIN, OPCODE
-from ..wire.headers import head_byte, header_bytes
-from . import relay
+from ..wire.codec import Frame, FrameChunk
+from . import frame_passing
 from .connection import Connection
 from .phases import Event
 from .reasons import reason_of
 
 if TYPE_CHECKING:
-    from ..wire.chunks import FrameHeader
-
-# As in outgoing.py, which has them as numbers of C.
-BATCH = 64 * 1024  # bytes at which a batch is written
-UNJOINED = 32 * 1024  # a payload of this size or more is written by itself
+    from .relay import Endings
 
 
-class FrameRelayCore(relay.RelayCore):
+class FrameRelayCore(frame_passing.FramePassing):
     """One side of a pump with a callback.
 
     Args:
@@ -44,21 +38,17 @@ class FrameRelayCore(relay.RelayCore):
         "_held",
         "_high_water",
         "_is_lost_later",
-        "_key",
         "_on_frame",
-        "_passed",
         "_session",
         "_target",
-        "_to_come",
         "_waiting",
-        "_written",
         "cancelled",
     )
 
     def __init__(
         self,
         connection: Connection,
-        endings: relay.Endings,
+        endings: Endings,
         session: Any,
         on_frame: Callable[[Any, Any], Any],
         high_water: int,
@@ -74,11 +64,6 @@ class FrameRelayCore(relay.RelayCore):
         self._before_hold = 0  # bytes that came before
         self._ends_later = False  # the peer's stream ended behind what waits
         self._is_lost_later = False  # and the connection, too
-        self._passed = 0  # frames that are complete since the last write
-        # Of the frame that goes out in chunks:
-        self._key: bytes | None = None
-        self._written = 0
-        self._to_come = 0
 
     # ---- start and end ----------------------------------------------------------------
 
@@ -94,7 +79,7 @@ class FrameRelayCore(relay.RelayCore):
         self.update_reading()
 
     def leave(self) -> None:
-        relay.RelayCore.leave(self)
+        frame_passing.FramePassing.leave(self)
         self._session = self._on_frame = None
 
     def stop_holding(self) -> None:
@@ -121,7 +106,7 @@ class FrameRelayCore(relay.RelayCore):
     def buffer_updated(self, nbytes: int) -> None:
         connection = self.connection
         if self._target is None:
-            relay.RelayCore.buffer_updated(self, nbytes)
+            frame_passing.FramePassing.buffer_updated(self, nbytes)
             return
         if connection.tap is not None:  # before the parser, which unmasks in place
             connection.tap.received(self._target[:nbytes])
@@ -168,116 +153,30 @@ class FrameRelayCore(relay.RelayCore):
         try:
             for item in items:
                 count += 1
-                if target.send_phase and not self._to_come:  # a Close was sent: nothing may follow
+                if target.send_phase and not self.to_come:  # a Close was sent: nothing may follow
                     break
                 result = on_frame(item, session)
                 if result is item:
-                    self._put(item)
+                    self.put(item)
                 elif result is not None and not self._put_result(result):
                     self._hold(result, items[count:])
                     break
-            self._write(self._to_come)
+            self.write(self.to_come)
         except Exception as exc:
             self._callback_failed(exc)
 
     def _put_result(self, result: Any) -> bool:
         """Send what the callback returned. Returns False if that has to be waited for."""
         if isinstance(result, (Frame, FrameChunk)):
-            self._put(result)
+            self.put(result)
         elif isawaitable(result):
             return False
         elif isinstance(result, Iterable) and not isinstance(result, (str, bytes)):
             for item in result:
-                self._put(item)
+                self.put(item)
         else:
             raise TypeError(f"on_frame must return Frames, FrameChunks, None or an awaitable, not {result!r}")
         return True
-
-    def _put(self, item: Any) -> None:
-        """Put one item behind those before it."""
-        target = self.other.connection  # type: ignore[union-attr]
-        if target.send_phase and not self._to_come:
-            return
-        if isinstance(item, FrameChunk):
-            self._put_chunk(item)
-            return
-        if not isinstance(item, Frame):
-            raise TypeError(f"on_frame must return Frames, FrameChunks, None or an awaitable, not {item!r}")
-        if self._to_come:
-            raise ValueError("on_frame returned a Frame inside of a frame that goes out in FrameChunks")
-        frame = item
-        encoder = target.encoder
-        payload = frame.payload  # raises if the frame was not made
-        head = frame._head
-        is_whole = (head & CONTROL or (head & FIN and head & OPCODE)) and not encoder.mid_message
-        if not is_whole:  # the encoder would change it to what fits behind the frames before it
-            key = new_masking_key() if encoder.masking else None
-            encoder.append_bytes(header_bytes(head, len(payload), key))
-            self._append(payload if key is None else apply_mask(payload, key))
-        elif len(payload) < UNJOINED:
-            encoder.append(frame)
-        elif encoder.masking:
-            self._write()
-            self.pass_bytes(encoder.encode(frame), 0, 0)
-        else:
-            encoder.append_header(frame)
-            self._append(payload)
-        self._passed += 1
-        if encoder.size >= BATCH:
-            self._write()
-        if head & OPCODE == CLOSE:
-            self._write()
-            self.other.note_close_sent(reason_of(frame))  # type: ignore[union-attr]
-
-    def _put_chunk(self, chunk: FrameChunk) -> None:
-        encoder, header, payload = self.other.connection.encoder, chunk.header, chunk.payload  # type: ignore[union-attr]
-        if chunk.offset == 0 and not self._to_come:
-            self._begin(header)
-        elif chunk.offset != self._written or header.length != self._written + self._to_come:
-            raise ValueError("on_frame returned a FrameChunk that does not continue the frame that goes out in chunks")
-        size = len(payload)
-        if size > self._to_come or chunk.last != (size == self._to_come):
-            raise ValueError("on_frame returned a FrameChunk of another size than its header says")
-        self._to_come -= size
-        self._append(payload if self._key is None else apply_mask(payload, self._key, self._written), self._to_come)
-        self._written += size
-        if not self._to_come:
-            self._written = 0
-            self._passed += 1
-        if encoder.size >= BATCH:
-            self._write(self._to_come)
-
-    def _begin(self, header: FrameHeader) -> None:
-        """Begin a frame that goes out in chunks."""
-        encoder = self.other.connection.encoder  # type: ignore[union-attr]
-        head = head_byte(header.opcode, header.fin, header.rsv1, header.rsv2, header.rsv3)
-        self._key = new_masking_key() if encoder.masking else None
-        encoder.append_bytes(header_bytes(head, header.length, self._key))
-        self._written, self._to_come = 0, header.length
-
-    def _append(self, data: bytes, missing: int = 0) -> None:
-        """Put bytes into the batch. If there are many, write them without a copy.
-
-        Args:
-            missing: Bytes by which the frame is not complete then. Default: 0.
-        """
-        if len(data) < UNJOINED:
-            self.other.connection.encoder.append_bytes(data)  # type: ignore[union-attr]
-        else:
-            self._write(len(data) + missing)
-            self.pass_bytes(data, 0, missing)
-
-    def _write(self, missing: int = 0) -> None:
-        """Write what was put since the last call. ``missing``: bytes by which the last frame is not complete."""
-        passed, self._passed = self._passed, 0
-        target = self.other.connection  # type: ignore[union-attr]
-        self.pass_bytes(target.encoder.take(), 0, missing)
-        if not target.send_phase:
-            target.frames_sent += passed
-            self.frames_sent += passed
-
-    def is_inside_frame(self) -> bool:
-        return self._to_come > 0
 
     # ---- waiting for the callback -----------------------------------------------------
 
@@ -338,7 +237,7 @@ class FrameRelayCore(relay.RelayCore):
     def eof_received(self) -> bool:
         connection = self.connection
         if self._held is None or connection.connection_phase:
-            return relay.RelayCore.eof_received(self)
+            return frame_passing.FramePassing.eof_received(self)
         self._ends_later = True
         connection.eof = True
         connection.end_input(Event.STREAM_ENDED)
@@ -348,7 +247,7 @@ class FrameRelayCore(relay.RelayCore):
         connection = self.connection
         if self._held is None or exc is not None or connection.connection_phase:
             self.stop_holding()
-            relay.RelayCore.connection_lost(self, exc)
+            frame_passing.FramePassing.connection_lost(self, exc)
         else:  # in order: what waits may still pass
             self._is_lost_later = True
             connection.connection_lost(exc)

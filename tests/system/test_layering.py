@@ -224,6 +224,7 @@ FRIENDS = {
     "aiohttp_rawws.wire.encoder": FRAME,
     "aiohttp_rawws.wire.parser": FRAME,
     "aiohttp_rawws.session.outgoing": FRAME,
+    "aiohttp_rawws.session.frame_passing": FRAME,
     "aiohttp_rawws.session.awaitables": ENDPOINT | {"_asyncio_future_blocking", "_callbacks"},  # of asyncio's futures
     "aiohttp_rawws.session.surface": {"_is_coroutine"},  # of asyncio's, before Python 3.12
 }
