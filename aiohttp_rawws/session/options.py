@@ -225,8 +225,10 @@ class SessionOptions:
         max_frame_size: Payload bytes that a received frame may have. A larger one is refused when its header arrives.
             None: no limit. Default: 4 MiB.
         frame_streaming_threshold: Payload bytes above which a raw session delivers a data frame that does not arrive at
-            once as FrameChunks, while it arrives. ``max_frame_size`` limits the frame all the same. None: all frames
-            are whole. Default: None.
+            once as FrameChunks, while it arrives. ``max_frame_size`` limits the frame all the same. On a managed
+            session any number makes a message that does not arrive at once wait in pieces, until ``receive()`` or
+            ``receive_stream()`` takes it. None: all frames are whole, and messages wait in pieces only for streams.
+            Default: None.
         max_message_size: Payload bytes that a received message may have, on a managed session. None: no limit.
             Default: 4 MiB.
         masking: Mask the frames that are sent. None: as RFC 6455 demands, so clients do and servers do not.

@@ -473,6 +473,21 @@ async def test_s15_max_frame_size_holds_at_the_header() -> None:
         assert raised.value.option == "max_frame_size"
 
 
+@pytest.mark.parametrize("managed", [False, True], ids=["raw", "managed"])
+async def test_s15_max_size_is_counted(managed: bool) -> None:
+    async def take(session: Any) -> None:
+        await whole(session, max_size=1000)
+
+    app = web.Application()
+    rawws.setup(app)
+    app.add_routes([rawws.websocket("/", take) if managed else rawws.websocket_raw("/", take)])
+    async with peers.serving(app) as served, served.peer() as peer:
+        await peer.open()
+        await peer.send(WIRE[:2000])
+        assert b"\x03\xf1" in await peer.read_to_end()
+    assert app[rawws.WEBSOCKETS].refused == {"max_size": 1}
+
+
 @pytest.mark.parametrize("value", [-1, 0, "1", 1.5, True])
 async def test_max_size_is_checked(value: Any) -> None:
     async with on_a_line("raw") as (session, _):
