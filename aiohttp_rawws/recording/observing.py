@@ -67,9 +67,8 @@ def follow(session: Session, callback: Callable[[Record], object], number: int, 
     if connection.is_lost():
         return _nothing
     waiting, missing = connection.parser.held()
-    encoder = connection.encoder
-    unsent = 0 if encoder.size or raw.frames_unsent else encoder.missing  # of a frame that is sent in pieces
-    trace = Trace(raw, callback, number, max_payload, (missing, unsent))
+    # The pieces of a frame never wait for the transport, so what is not encoded yet is what is not written yet.
+    trace = Trace(raw, callback, number, max_payload, (missing, connection.encoder.missing))
     before = (connection.bytes_received - len(waiting), connection.bytes_sent)
     try:
         trace.open(raw, before)

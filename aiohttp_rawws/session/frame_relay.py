@@ -240,6 +240,8 @@ class FrameRelayCore(frame_passing.FramePassing):
             return frame_passing.FramePassing.eof_received(self)
         self._ends_later = True
         connection.eof = True
+        if connection.tap is not None:
+            connection.tap.ended("peer", "eof")
         connection.end_input(Event.STREAM_ENDED)
         return connection.transport.can_write_eof()
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -368,13 +369,21 @@ async def test_a_session_that_is_open_already(kind: str, path: Path) -> None:
 
 @pytest.mark.loops("clock")
 async def test_a_session_that_is_sending_a_frame_in_pieces(path: Path) -> None:
-    async with talking("raw") as (session, raw, _):
-        encoder = raw.connection.encoder
-        session.write_bytes(encoder.begin(Frame.binary(b""), 10))
-        session.write_bytes(encoder.piece(b"12345"))
+    """The rest of that frame is left out."""
+    gate = asyncio.Event()
+
+    async def source() -> AsyncIterator[bytes]:
+        yield b"12345"
+        await gate.wait()
+        yield b"67890"
+
+    async with talking("raw") as (session, _, _peer):
+        sending = asyncio.get_running_loop().create_task(session.send_stream(source(), length=10))
+        await settle()
         with Recorder(path) as recorder:
             recorder.attach(session)
-            session.write_bytes(encoder.piece(b"67890"))
+            gate.set()
+            await bounded_wait(sending)
             await session.send("seen")
     frames = [record for record in read(path) if isinstance(record, FrameRecord)]
     assert [record.payload for record in frames] == [b"seen"]
@@ -565,3 +574,65 @@ async def test_a_callback_that_raises(when: int, caplog: pytest.LogCaptureFixtur
             assert (await bounded_wait(session.receive())).text == "x"
     assert calls == when + 1
     assert len([record for record in caplog.records if record.exc_info is not None]) == 1
+
+
+# ---- gateways -----------------------------------------------------------------------------
+
+
+@pytest.mark.loops("clock")
+@pytest.mark.parametrize("on_frame", [None, lambda item, source: item], ids=["bytes", "frames"])
+@pytest.mark.parametrize("observed", ["before", "meanwhile"])
+async def test_a_pump(on_frame: Any, observed: str, path: Path) -> None:
+    """Both hops are recorded, with what passes byte for byte or frame by frame, and the ends of the streams."""
+    options: Any = {"max_frame_size": None, "incoming": rawws.UNLIMITED, "outgoing": rawws.UNLIMITED}
+    (a, client), (upstream, b) = memory_pair(**options), memory_pair(**options)
+    with Recorder(path) as recorder:
+        if observed == "before":
+            recorder.attach(a)
+            recorder.attach(b)
+        pumping = asyncio.get_running_loop().create_task(rawws.pump(a, b, on_frame=on_frame))
+        await settle()
+        if observed == "meanwhile":
+            recorder.attach(a)
+            recorder.attach(b)
+        for item in ("hi", Frame.ping(b"p"), b"x" * 300_000, Frame.text("a", fin=False), Frame.text("b")):
+            await client.send(item)
+            await upstream.send(item)
+        await asyncio.sleep(1)
+        await hang_up(client)
+        await settle()
+        await upstream.end()
+        await bounded_wait(pumping)
+        stats = a.stats, b.stats
+        await end(client, a, b)
+    records = list(read(path))
+    for number, (own, peer, counted) in enumerate((("server", "client", stats[0]), ("client", "server", stats[1])), 1):
+        hop = of(records, number)
+        assert len(wire(hop, peer)) == counted.bytes_received > 300_000
+        assert len(wire(hop, own)) == counted.bytes_sent > 300_000
+        frames = [record for record in hop if isinstance(record, FrameRecord)]
+        assert all((record.masking_key is not None) == (record.source == "client") for record in frames)
+        sent = [(record.opcode, record.kind, record.payload) for record in frames if record.source == own]
+        came = [(record.opcode, record.kind, record.payload) for record in frames if record.source == peer]
+        assert len(sent) == len(came) == 5 and sent == came
+        assert shapes(hop)[-1] == "CloseRecord"
+        assert {f"{peer} eof", f"{own} eof"} <= set(shapes(hop))
+
+
+@pytest.mark.loops("clock")
+async def test_a_stream_that_ends_while_a_pump_waits_for_its_callback(path: Path) -> None:
+    (a, client), (upstream, b) = memory_pair(), memory_pair()
+    held: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    with Recorder(path) as recorder:
+        recorder.attach(a)
+        pumping = asyncio.get_running_loop().create_task(rawws.pump(a, b, on_frame=lambda item, source: held))
+        await settle()
+        await client.send("hi")
+        await hang_up(client)
+        await settle()
+        recorder.flush()
+        assert shapes(list(read(path))) == ["OpenRecord", "client TEXT", "client eof"]
+        held.set_result(None)
+        await upstream.end()
+        await bounded_wait(pumping)
+        await end(client, a, b)
