@@ -71,8 +71,10 @@ bench-quick: $(DONE)/peers $(DONE)/core codec ## measure for two minutes, write 
 	@$(BIN)/python tests/benchmarks/run.py --quick $(BENCH_ARGS)
 
 soak: SECONDS ?= 120
-soak: $(DONE)/tools $(DONE)/core codec ## run thousands of mixed sessions, check every byte (SECONDS=120 SESSIONS=50)
+soak: PUMPS ?= 100000
+soak: $(DONE)/tools $(DONE)/core codec ## run thousands of mixed sessions, check every byte (SECONDS=120 SESSIONS=50 PUMPS=100000)
 	@$(BIN)/python -m tests.soak --seconds $(SECONDS) --sessions $(SESSIONS)
+	@$(BIN)/python -m tests.soak.pumps --sessions $(PUMPS)
 
 fuzz: SECONDS ?= 60
 fuzz: $(DONE)/tools $(DONE)/core codec ## fuzz what reads from the network (SECONDS=60 for each target)

@@ -80,7 +80,9 @@ cdef class FrameWatcher:
         cdef Py_ssize_t total = self._held + size, passed
         cdef bytes received
         cdef unsigned char* start
-        if self.closed or self.error is not None or total == 0 or self._parser is None:
+        if self._parser is None:
+            raise shared.not_made(self)
+        if self.closed or self.error is not None or total == 0:
             return b""
         received = <bytes>(new_payload(total) if total >= POOLED else PyBytes_FromStringAndSize(NULL, total))
         start = <unsigned char*>PyBytes_AS_STRING(received)

@@ -180,10 +180,14 @@ class Soak:
 
     def behaviours(self) -> list[tuple[Callable[[str], Awaitable[None]], str]]:
         plain = [self.one_by_one, self.pipelined, self.slow_peer, self.trickle, self.vanishing]
-        paths = ["/raw", "/listen", "/managed"]
+        paths = ["/raw", "/listen", "/managed", "/pump", "/pump-frames"]
         return [
             *itertools.product(plain, paths),
             (self.half_closing, "/raw"),
+            (self.half_closing, "/pump"),
+            (self.half_closing, "/pump-frames"),
+            (self.pipelined, "/pump-later"),
+            (self.vanishing, "/pump-later"),
             (self.vanishing, "/slow"),
             (self.one_by_one, "/slow"),
             (self.pipelined, "/slow"),

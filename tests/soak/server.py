@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+import aiohttp
 from aiohttp import web
 
 import aiohttp_rawws as rawws
@@ -23,14 +25,41 @@ async def slow_reader(session: Any) -> None:
         await session.send(rawws.Frame.pong(item.payload) if item.opcode is rawws.Opcode.PING else item)
 
 
+def pumping(port: Callable[[], int], **how: Any) -> Callable[[rawws.WebSocketServerSession], Awaitable[None]]:
+    """A handler that is a gateway to ``/raw``."""
+
+    async def handler(session: rawws.WebSocketServerSession) -> None:
+        async with aiohttp.ClientSession() as http:
+            behind = await rawws.connect_raw(http, f"ws://127.0.0.1:{port()}/raw", close_timeout=2.0)
+            await rawws.pump(session, behind, **how)
+
+    return handler
+
+
+def same(item: Any, source: object) -> Any:
+    return item
+
+
+async def later(item: Any, source: object) -> Any:
+    await asyncio.sleep(0)
+    return item
+
+
 async def main() -> None:
     app = web.Application()
+
+    def port() -> int:
+        return int(runner.addresses[0][1])
+
     rawws.setup(app, close_timeout=2.0)
     app.add_routes(
         [
             rawws.websocket_raw("/raw", echo),
             rawws.websocket_raw("/listen", listening_echo),
             rawws.websocket_raw("/slow", slow_reader),
+            rawws.websocket_raw("/pump", pumping(port)),
+            rawws.websocket_raw("/pump-frames", pumping(port, on_frame=same)),
+            rawws.websocket_raw("/pump-later", pumping(port, on_frame=later)),
             rawws.websocket("/managed", managed_echo),
             rawws.websocket("/deflate", managed_echo, extensions=[rawws.PerMessageDeflate()]),
         ]
