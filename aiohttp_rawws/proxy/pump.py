@@ -28,7 +28,7 @@ INTERNAL_ERROR = CloseReason(CloseCode.INTERNAL_ERROR)
 
 @dataclass(frozen=True)
 class PumpReport:
-    """What ``pump()`` has done, and how it ended.
+    """The work of one ``pump()``, and how it ended.
 
     Attributes:
         first: The side whose peer was the first to end its direction: "a", "b", or None if this side of the network
@@ -114,8 +114,8 @@ async def pump(
         b: Another one, of the opposite role. Either may have ended before.
         on_frame: A function that is called with each Frame, or FrameChunk (option ``frame_streaming_threshold``), and
             the session that it came from. It returns what is sent in its place: the same or another one, None for
-            nothing, an iterable of several, or an awaitable of any of these, which holds that direction only. What it
-            raises closes both sides with 1011. Default: None.
+            nothing, an iterable of several, or an awaitable of any of these, which holds that direction only. If it
+            raises, both sides are closed with 1011. Default: None.
         on_loss: A CloseReason is sent to the other side if a connection ends without a Close, and then that side is
             ended. "mirror": the end of a stream, or a reset, is repeated there, without a Close. Default: "mirror".
         high_water: Bytes that may wait for each peer before reading from the other stops. One read may come on top,
@@ -129,7 +129,7 @@ async def pump(
         A report. The end of either side, whatever its kind, is not an error.
 
     Raises:
-        Exception: What ``on_frame`` raised.
+        Exception: ``on_frame`` raised it.
         TypeError: An argument has a wrong type, or a session is a managed one.
         ValueError: An argument is out of range, the two sessions have the same role, or extensions are applied.
         RuntimeError: A session was not started, has a listener, or a task receives from it.

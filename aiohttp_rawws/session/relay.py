@@ -1,8 +1,8 @@
 """One side of a pump: it reads from its connection, and writes what came to that of the other side.
 
 One source, two builds: as it stands, and compiled with the types in ``relay.pxd``. It takes the place of the connection
-as the protocol of the transport, so that nothing but a look at the frames lies between a read and a write. What ends a
-direction is decided by ``Endings``, which ``proxy/`` implements.
+as the protocol of the transport, so that nothing but a look at the frames lies between a read and a write. ``Endings``,
+which ``proxy/`` implements, decides how a direction ends.
 """
 
 from __future__ import annotations

@@ -197,7 +197,7 @@ class StreamingHalf(EndingHalf):
     def send_relayed(self, data: bytes, missing: int) -> None:
         """Write bytes that another connection has received, even if the transport is paused: the caller stops reading.
 
-        Whatever else is sent inside of a frame waits in the queue for its end.
+        Anything else that is sent inside of a frame waits in the queue for its end.
 
         Args:
             missing: Bytes by which the last frame in ``data`` is not complete.
