@@ -56,7 +56,7 @@ class Exchange:
         self.a: RelayCore = make_relay(a, self)
         self.b: RelayCore = make_relay(b, self)
         self._sessions: dict[RelayCore, WebSocketSession] = {self.a: a, self.b: b}
-        self._aborted: set[RelayCore] = set()  # by this side of the network
+        self.aborted: set[RelayCore] = set()  # by this side of the network
         self._is_closing = False  # this side of the network ends both
         self._timer: asyncio.TimerHandle | None = None
         self._close_timer: asyncio.TimerHandle | None = None
@@ -88,14 +88,14 @@ class Exchange:
         connection = side.connection
         if connection.close_received is not None:
             self.close_passed(side)
-        elif isinstance(connection.failure, RawWSError):
+        elif isinstance(connection.failure, RawWSError) and not side.is_over:
             self.failed(side, connection.failure)
         if connection.eof and not connection.connection_phase:
             self.stream_ended(side)
-        if connection.close_sent is not None and not side.is_close_passed:
+        if connection.close_sent is not None and self._is_ours(side):
             self.close_both(connection.close_sent)
         if connection.is_lost():
-            self.lost(side, connection.error)
+            self.lost(side, connection.error if isinstance(connection.error, OSError) else None)
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait until both connections are lost. Returns False if that takes more than ``timeout`` seconds."""
@@ -108,7 +108,7 @@ class Exchange:
         try:
             await self.wait()
         finally:
-            self._abort()  # if this was cancelled
+            self.abort()  # if this was cancelled
 
     def close_both(self, reason: CloseReason | None) -> None:
         """Send a Close to each peer that may still get one. The connections end when both peers have answered, and are
@@ -121,9 +121,10 @@ class Exchange:
             self._finish()
         if self._close_timer is None:
             timeout = max(session.options.close_timeout for session in self._sessions.values())
-            self._close_timer = self._loop.call_later(timeout, self._abort)
+            self._close_timer = self._loop.call_later(timeout, self.abort)
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
+        """Drop both connections."""
         for side in self._sessions:
             side.connection.abort()
 
@@ -134,7 +135,7 @@ class Exchange:
                 timer.cancel()
         sides = list(self._sessions)
         self._sessions.clear()
-        self._aborted.clear()
+        self.aborted.clear()
         for side in sides:
             side.leave()
             side.stop_holding()
@@ -187,7 +188,7 @@ class Exchange:
             if not self._done.done():
                 self._done.set_result(None)
         else:
-            was_dropped = exc is not None or side in self._aborted
+            was_dropped = exc is not None or side in self.aborted
             was_dropped = was_dropped and not self._is_closing and connection.close_received is None
             self._end_for_loss(target, reset=was_dropped)
 
@@ -198,9 +199,13 @@ class Exchange:
 
     def observed(self, side: RelayCore, event: Event) -> None:
         if event is Event.ABORT:
-            self._aborted.add(side)
-        elif event is Event.CLOSE_SENT and not side.is_close_passed and not self._is_closing:
+            self.aborted.add(side)
+        elif event is Event.CLOSE_SENT and self._is_ours(side):
             self.close_both(side.connection.close_sent)  # by somebody else, such as a server that shuts down
+
+    def _is_ours(self, side: RelayCore) -> bool:
+        """True if the Close that was sent there is for both sides: not that of the other peer, not for a violation."""
+        return not (side.is_close_passed or self._is_closing or side.connection.failure is not None)
 
     # ---- what to do about it ----------------------------------------------------------
 

@@ -164,6 +164,9 @@ async def pump(
     except asyncio.CancelledError:
         await exchange.stop(GOING_AWAY)
         raise
+    except BaseException:
+        exchange.abort()
+        raise
     finally:
         await exchange.leave()
     if exchange.failure is not None:

@@ -122,7 +122,7 @@ class FramePassing(relay.RelayCore):
         self.pass_bytes(target.encoder.take(), 0, missing)
         if not target.send_phase:
             target.frames_sent += passed
-            self.frames_sent += passed
+            self.frames_sent: int = self.frames_sent + passed
 
     def is_inside_frame(self) -> bool:
         return self.to_come > 0

@@ -113,7 +113,7 @@ class FrameRelayCore(frame_passing.FramePassing):
         self._target = None
         connection.bytes_received += nbytes
         if not self.is_over and not connection.connection_phase:
-            self.bytes_received += nbytes
+            self.bytes_received: int = self.bytes_received + nbytes
             self._parsed(connection.parser.advance(nbytes))
 
     def take(self, data: Any, nbytes: int) -> None:
@@ -131,7 +131,7 @@ class FrameRelayCore(frame_passing.FramePassing):
     def _count(self, items: list[Any]) -> None:
         for item in items:
             if not isinstance(item, FrameChunk) or item.last:
-                self.frames_received += 1
+                self.frames_received: int = self.frames_received + 1
 
     # ---- frames -----------------------------------------------------------------------
 
@@ -208,7 +208,7 @@ class FrameRelayCore(frame_passing.FramePassing):
         """Nothing waits: act on what ended behind it."""
         connection = self.connection
         if not self.is_over and connection.parser.error is not None:
-            self.is_over = True
+            self.is_over: bool = True
             if connection.tap is not None:
                 connection.tap.violated(connection.parser.error)
             self.endings.failed(self, connection.parser.error)  # type: ignore[union-attr]

@@ -91,6 +91,9 @@ class RelayCore:
         connection = self.connection
         connection.queue.has_listener = True
         connection.observer = self.observed
+        connection.end_reported = True  # to whoever awaits the pump
+        if not connection.connection_phase:
+            connection.stop_timers()  # those of a stream that has ended on one side: it may stay so here
         if connection.encoder.size:
             connection.write_batch()
         if not connection.is_lost():

@@ -380,3 +380,46 @@ async def test_a_frame_that_is_never_complete_does_not_keep_the_other_side(how: 
         await on.client.close()
         assert await on.server.read_to_end() == b""
         await on.report()
+
+
+@both
+async def test_g41_a_stream_that_ended_before_is_half_closed(how: dict[str, Any]) -> None:
+    """The timer of a half-open connection has begun by then, and does not end this one."""
+    async with unpumped(a={"close_timeout": 0.3}) as on:
+        await on.client.send(frame(TEXT, b"last"))
+        on.client.writer.write_eof()
+        await eventually(lambda: on.a.close_state.eof)
+        on.begin(**how)
+        assert await read_frame(on.server) == (FIN | TEXT, b"last")
+        assert await on.server.read_to_end() == b""
+        await asyncio.sleep(1)
+        await on.server.send(from_server(TEXT, b"answer"))
+        assert await read_frame(on.client) == (FIN | TEXT, b"answer")
+
+
+@both
+async def test_a_violation_before_the_start(how: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "aiohttp_rawws")
+    async with unpumped() as on:
+        await on.client.send(frame(TEXT, b"good"), frame(TEXT, b"bad", mask=None))
+        await eventually(lambda: on.a.close_state.error)
+        on.begin(**how)
+        assert await read_frame(on.server) == (FIN | TEXT, b"good")
+        assert await on.server.read_to_end() == b""
+        head, payload = await read_frame(on.client)
+        assert (head, payload[:2]) == (FIN | CLOSE, b"\x03\xea")
+        await on.client.close()
+        await on.server.close()
+        assert (await on.report()).first == "a"
+    assert len([record for record in caplog.records if "pump" in record.getMessage()]) == 1
+
+
+@both
+async def test_a_peer_that_reads_nothing_is_left(how: dict[str, Any]) -> None:
+    async with pumped(a={"write_timeout": 0.5}, b={"write_timeout": 0.5}, high_water=10_000, **how) as on:
+        on.server.pause_reading()
+        sending = asyncio.create_task(on.client.send(frame(BINARY, b"x" * 60_000) * 1000))
+        report = await on.report()
+        with pytest.raises(ConnectionError):
+            await sending
+    assert report.limit == "write_timeout"
