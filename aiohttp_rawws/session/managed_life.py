@@ -171,6 +171,9 @@ class ManagedLife(surface.Surface):
         elif connection.close_received is None:
             self._closing_handshake().settle(NO_CLOSE_FRAME)
             self._end_messages()
+        elif not self._messages_ended:  # this side has ended: the Close was dropped with the frames before it
+            self._closing_handshake().settle(connection.close_received)
+            self._end_messages()
         self._fail_pings()
         if connection.close_sent is not None and not connection.connection_phase:
             self._closing_handshake().go_on()

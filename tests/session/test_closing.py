@@ -437,3 +437,18 @@ async def test_unlimited_outgoing_does_not_put_off_the_end() -> None:
         began = asyncio.get_running_loop().time()
         await bounded_wait(session.close(), 2 * T)
         assert is_time_of(T, began)
+
+
+async def test_a_close_that_waits_behind_a_full_incoming_ends_the_messages_all_the_same() -> None:
+    """This side closes, too, so what the raw session holds is dropped, the peer's Close with it."""
+    async with talking("managed", incoming=bounded(2)) as (session, _, peer):
+        session.begin()
+        with peer.cork():
+            for text in "012345":
+                peer.send_nowait(text)
+            peer.close_nowait(4000)
+        await settle()
+        session.close_nowait()
+        with pytest.raises(SessionClosed):
+            while True:
+                await bounded_wait(session.receive())
