@@ -29,6 +29,7 @@ from .proxy.pump import OnFrame, PumpReport, pump
 from .proxy.target import is_upgrade, upstream_url
 from .proxy.upgrade import EditHeaders, PairHandler, proxy_upgrade
 from .session.broadcast import Broadcast, BroadcastPolicy, broadcast
+from .session.byte_stream import FrameWriter
 from .session.channels import Incoming, Outgoing, Sendable
 from .session.converters import ContentConverter, DeserializeError, JSONConverter
 from .session.incoming_stream import IncomingStream
@@ -116,6 +117,7 @@ __all__ = [
     "FrameChunk",
     "FrameHeader",
     "FrameTooBig",
+    "FrameWriter",
     "HandshakeError",
     "HandshakeRefused",
     "Incoming",

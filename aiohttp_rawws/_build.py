@@ -46,6 +46,7 @@ MODULES = (
     "session.frame_passing",
     "session.frame_relay",
     "session.surface",
+    "session.part_surface",
     "session.raw_sending",
     "session.raw_receiving",
     "session.raw",

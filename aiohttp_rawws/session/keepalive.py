@@ -75,6 +75,8 @@ class Connection(Protocol):
     def bytes_received(self) -> int: ...
     @property
     def send_phase(self) -> int: ...
+    @property
+    def reading_paused(self) -> bool: ...
     def is_inside_frame(self) -> bool: ...
     @property
     def parser(self) -> Parser: ...
@@ -253,7 +255,7 @@ class Pinger:
         if self._held:  # it has left now, or waits on
             self._held = session.raw.connection.is_inside_frame()
             self._wait_for_pong(timeout)
-        elif session.incoming_full:
+        elif session.incoming_full or session.raw.connection.reading_paused:
             # While this side does not read, because the application is behind, a missing Pong says nothing.
             self._wait_for_pong(timeout)
         elif session.options.keepalive.any_data_is_alive and received != self._seen:

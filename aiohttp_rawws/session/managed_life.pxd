@@ -1,13 +1,13 @@
 # The types that make managed_life.py a compiled module; its behaviour is all in the .py.
 cimport cython
 
-from aiohttp_rawws.session cimport surface
+from aiohttp_rawws.session cimport part_surface
 from aiohttp_rawws.session.awaitables cimport wake
 from aiohttp_rawws.session.messages cimport MessageAssembler as MessageAssemblerC
 from aiohttp_rawws.session.raw cimport WebSocketSession as WebSocketSessionC
 
 
-cdef class ManagedLife(surface.Surface):
+cdef class ManagedLife(part_surface.PartSurface):
     cdef readonly WebSocketSessionC _raw
     cdef tuple _extensions
     cdef bint _started

@@ -13,7 +13,7 @@ from ..errors import ConnectionLost, PeerError, SessionClosed
 from ..extensions.base import ExtensionPipeline
 from ..wire.codec import Frame
 from ..wire.codes import CloseCode, CloseReason
-from . import surface
+from . import part_surface
 from .arriving import ArrivingMessage
 from .awaitables import wake
 from .backlog import Backlog
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..extensions.base import WebSocketExtension
 
 
-class ManagedLife(surface.Surface):
+class ManagedLife(part_surface.PartSurface):
     """The state of a managed session, its closing handshake and its keepalive."""
 
     __slots__ = (

@@ -157,6 +157,7 @@ CALLS: tuple[Call, ...] = (
     Call("incoming.try_receive()", "both", ReceivePhase, RETURNS, RETURNS, RETURNS, "a frame, or None"),
     Call("async for incoming", "both", ReceivePhase, WAITS, RETURNS, ENDS),
     Call("listen()", "both", ReceivePhase, WAITS, ENDS, ENDS, "awaited; it waits while the callback is held back"),
+    Call("as_stream()", "both", ReceivePhase, ACTS, ACTS, ACTS, "the streams report the end, too"),
     Call("pause_reading()", "raw", ReceivePhase, ACTS, ACTS, NOTHING),
     Call("resume_reading()", "raw", ReceivePhase, ACTS, ACTS, NOTHING),
     Call("on_end()", "raw", ReceivePhase, ACTS, ACTS, ACTS, "once DONE, it calls the callback at once"),

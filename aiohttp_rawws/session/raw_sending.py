@@ -12,14 +12,14 @@ from typing import Any
 from ..errors import ChannelOverflow
 from ..wire.codec import Frame, is_prepared
 from ..wire.codes import CloseReason
-from . import surface
+from . import part_surface
 from .awaitables import sending
 from .channels import Sendable
 from .gates import Gate
 from .surface import NORMAL, as_frame, close_frame, mark_coroutine_functions
 
 
-class RawSending(surface.Surface):
+class RawSending(part_surface.PartSurface):
     """The sending part of a raw session."""
 
     __slots__ = ()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from ..extensions.base import ExtensionOf, ExtensionPipeline, ExtensionT, WebSocketExtension
 from ..wire.codec import Frame, PreparedFrame
-from ..wire.codes import CloseCode, CloseReason, Opcode
+from ..wire.codes import CloseCode, CloseReason
 from ..wire.signatures import ConstructorSignature
 from . import endpoint
 from .awaitables import receiving
@@ -24,12 +24,10 @@ from .connection import Connection
 from .converters import JSONConverter, deserialized, require_converter, serialized
 from .logtext import address_of
 from .options import SessionOptions, check_seconds
-from .outgoing_stream import FRAGMENT_SIZE, OutgoingStream
 from .queues import IncomingQueue
 from .reasons import leaves_of, reason_for_exception
 from .receive_timeout import within
 from .state import CloseState, SessionStats
-from .stream_source import StreamSource, copy
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -131,90 +129,6 @@ class Surface(endpoint.Endpoint):
         """
         while (room := self._connection.room()) is not None:
             await self._connection.wait_for(room)
-
-    def open_stream(
-        self,
-        opcode: int = Opcode.BINARY,
-        *,
-        length: int | None = None,
-        rsv1: bool = False,
-        rsv2: bool = False,
-        rsv3: bool = False,
-        fragment_size: int = FRAGMENT_SIZE,
-        compress: bool | None = None,
-    ) -> OutgoingStream:
-        """Send one message in parts, while it is made: ``async with session.open_stream() as out: await out.write(x)``.
-
-        Other senders wait until the block is left; ``send_nowait()`` raises ChannelOverflow. Between fragments, control
-        frames leave as ever; inside a frame they wait for its end.
-
-        Args:
-            opcode: TEXT or BINARY, on a raw session any data opcode. Default: BINARY.
-            length: Bytes of the message, which is then one frame of that length. It is not compressed. Default: None
-                (fragments).
-            rsv1, rsv2, rsv3: The reserved bits of the first frame. Default: False.
-            fragment_size: Bytes of each fragment but the last. Default: 64 KiB.
-            compress: As for ``send()`` of a managed session. Default: None.
-
-        Raises:
-            ValueError: An argument is out of range, or does not go with another.
-            RuntimeError: There is a ``length``, and an extension that has to see whole frames.
-        """
-        return OutgoingStream(
-            self._stream_gate(),  # type: ignore[attr-defined]
-            self.close_nowait,  # type: ignore[attr-defined]
-            opcode=opcode,
-            length=length,
-            rsv=(rsv1, rsv2, rsv3),
-            fragment_size=fragment_size,
-            compress=compress,
-        )
-
-    async def send_stream(
-        self,
-        source: StreamSource,
-        *,
-        length: int | None = None,
-        opcode: int = Opcode.BINARY,
-        rsv1: bool = False,
-        rsv2: bool = False,
-        rsv3: bool = False,
-        fragment_size: int = FRAGMENT_SIZE,
-        compress: bool | None = None,
-    ) -> int:
-        """Send one message that is read from ``source`` meanwhile, in constant memory.
-
-        The other arguments, and what other senders do meanwhile, are those of ``open_stream()``. A file is read in a
-        thread, 64 KiB at a time. If this is cancelled, a frame of known length ends with an abort of the connection;
-        fragments end behind a whole one, so that a Close can follow.
-
-        Args:
-            source: An iterable or async iterable of bytes, a binary file, or an object with ``async read(n)``. For Text
-                also of str.
-
-        Returns:
-            Bytes of payload.
-
-        Raises:
-            ValueError: The source is longer than ``length``: so many bytes were sent, and the session goes on. Or it is
-                shorter: the connection was aborted.
-            SessionClosed: A Close frame was sent, or the session has ended.
-            RuntimeError: A message is open.
-            Exception: Any exception of the source. If the message was begun, the session was closed with 1011, or
-                aborted inside a frame of known length.
-        """
-        stream = self.open_stream(
-            opcode,
-            length=length,
-            rsv1=rsv1,
-            rsv2=rsv2,
-            rsv3=rsv3,
-            fragment_size=fragment_size,
-            compress=compress,
-        )
-        async with stream:
-            await copy(source, stream)
-        return stream.sent
 
     def _should_yield(self, size: int) -> bool:
         self._sent_since_yield += size

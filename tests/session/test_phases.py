@@ -83,6 +83,10 @@ def create_task(on: Setting) -> None:
     on.helpers.append(on.session.create_task(asyncio.sleep(3600)))
 
 
+def as_stream(on: Setting) -> None:
+    on.writers.append(on.session.as_stream()[1])  # which warns if it is dropped before it is closed
+
+
 def pause_and_resume(on: Setting) -> None:
     on.raw.pause_reading()
     on.raw.resume_reading()
@@ -108,6 +112,7 @@ OF_CALLS: dict[str, Callable[[Setting], Any]] = {
     "incoming.try_receive()": lambda on: on.session.incoming.try_receive(),
     "async for incoming": lambda on: anext(aiter(on.session.incoming)),
     "listen()": listen,
+    "as_stream()": as_stream,
     "pause_reading()": lambda on: on.session.pause_reading(),
     "resume_reading()": pause_and_resume,
     "on_end()": lambda on: on.session.on_end(ignore),
@@ -270,7 +275,7 @@ def end_error(on: Setting) -> type[BaseException]:
 def expected(on: Setting, name: str) -> list[Result] | None:
     """The results that are right. None: the call returns whatever it returns."""
     way = on.way
-    if way.listener and (name in RECEIVING or name == "listen()"):
+    if way.listener and (name in RECEIVING or name in ("listen()", "as_stream()")):
         return [Result("raised", RuntimeError)]
     if way.listener and name in ("receive_nowait()", "incoming.try_receive()"):
         return [Result("returned", None)]

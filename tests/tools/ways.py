@@ -103,6 +103,7 @@ class Setting:
         self.delivered: list[Frame] = []  # to the listener of the way
         self.threads: list[Callable[[], None]] = []  # calls in executors that are held
         self.helpers: list[asyncio.Task[Any]] = []
+        self.writers: list[asyncio.StreamWriter] = []
 
     @property
     def is_raw(self) -> bool:

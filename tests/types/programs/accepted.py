@@ -254,6 +254,11 @@ async def streams(session: rawws.WebSocketSession, managed: rawws.DefaultWebSock
         await out.write(memoryview(b"x"))
         await out.flush()
     assert_type(out.sent, int)
+    reader, writer = managed.as_stream(kind=Opcode.TEXT, other_kind="take")
+    assert_type(reader, asyncio.StreamReader)
+    assert_type(writer, rawws.FrameWriter)
+    assert_type(await reader.read(), bytes)
+    writer.write(b"x")
     await session.write_eof()
 
 

@@ -140,6 +140,7 @@ async def streams(session: rawws.WebSocketSession, managed: rawws.DefaultWebSock
     await session.send_stream([b"x"], size=1)  # refused
     session.open_stream(length="1")  # refused
     await managed.write_eof()  # refused
+    managed.as_stream(other_kind="drop")  # refused
 
 
 async def sessions_of_tests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
