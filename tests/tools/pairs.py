@@ -68,3 +68,6 @@ async def connected(
         yield server, client
     finally:
         await end(server, client)
+        if transport == "tls":  # asyncio's transport of Python 3.10 warns unless it was closed, even if it is gone
+            server.transport.close()
+            client.transport.close()
