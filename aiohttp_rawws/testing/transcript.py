@@ -259,8 +259,5 @@ class TapWriter:
         return self._writer.is_closing()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return information of the transport, or ``default`` if it is gone."""
-        try:
-            return self._writer.get_extra_info(name, default)
-        except AttributeError:  # a TLS transport of asyncio that is closed
-            return default
+        """Return information of the transport."""
+        return self._writer.get_extra_info(name, default)

@@ -251,3 +251,30 @@ async def test_a_reader_is_not_read_from_while_the_session_is_full(managed: bool
     assert len(reader.data) >= 40
     got = [message.text async for message in session]
     assert got == [str(number) for number in range(50)]
+
+
+class ClosedTransport:
+    """A TLS transport of asyncio before Python 3.12, once it is closed."""
+
+    def get_write_buffer_size(self) -> int:
+        raise AttributeError("'NoneType' object has no attribute 'get_write_buffer_size'")
+
+    def abort(self) -> None:
+        pass
+
+
+class ClosedWriter(Writer):
+    transport = ClosedTransport()
+
+    def get_extra_info(self, name: str, default: object = None) -> Any:
+        raise AttributeError("'NoneType' object has no attribute '_get_extra_info'")
+
+
+async def test_the_end_of_a_tls_stream_that_is_closed() -> None:
+    reader = Reader()
+    session = RawWebSocket(reader, ClosedWriter())
+    assert session.get_extra_info("socket") is None
+    await session.send("hello")
+    reader.failing.set()
+    await bounded_wait(session.end())
+    assert session.close_state.lost
