@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from .transports import socket_of
+
 if sys.platform == "linux":
     from fcntl import ioctl
     from termios import TIOCOUTQ
@@ -28,7 +30,7 @@ def kernel_queue(transport: asyncio.BaseTransport) -> int:
     """Bytes that the kernel holds for the peer: not sent, or not acknowledged. 0 if the system does not report it."""
     if sys.platform != "linux":
         return 0
-    sock = transport.get_extra_info("socket")
+    sock = socket_of(transport)
     if sock is None:
         return 0
     try:
@@ -41,7 +43,7 @@ def acknowledged(transport: asyncio.BaseTransport) -> int | None:
     """Bytes of this TCP connection that the peer has acknowledged so far. None if the system does not report it."""
     if sys.platform != "linux":
         return None
-    sock = transport.get_extra_info("socket")
+    sock = socket_of(transport)
     if sock is None:
         return None
     try:

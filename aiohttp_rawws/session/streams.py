@@ -79,7 +79,10 @@ class StreamTransport(asyncio.Transport):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         asked = getattr(self._writer, "get_extra_info", None)
-        return default if asked is None else asked(name, default)
+        try:
+            return default if asked is None else asked(name, default)
+        except AttributeError:  # of a closed TLS transport, before Python 3.12
+            return default
 
     def is_closing(self) -> bool:
         return self._closing

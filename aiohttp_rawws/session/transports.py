@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import sys
+from typing import Any
 from weakref import WeakSet
 
 # Not write_eof() and is_reading(), which the TLS transport of Python 3.10 does not have: the first is only called where
@@ -106,8 +107,8 @@ def can_gather(transport: asyncio.Transport) -> bool:
     return sys.version_info >= (3, 13, 2) or (3, 12, 9) <= sys.version_info < (3, 13)
 
 
-# The TLS transport of Python 3.10 drops its TCP transport one iteration of the loop before it reports the loss. In
-# between, some of its methods raise AttributeError.
+# The TLS transport of Python 3.10 drops its TCP transport one iteration of the loop before it reports the loss, and that
+# of 3.11 its protocol when it is closed twice. Then some of its methods raise AttributeError.
 
 
 def is_broken(transport: asyncio.Transport) -> bool:
@@ -125,6 +126,14 @@ def bytes_unsent(transport: asyncio.Transport) -> int:
         return transport.get_write_buffer_size()
     except AttributeError:
         return 0
+
+
+def socket_of(transport: asyncio.BaseTransport) -> Any:
+    """The socket of ``transport``, or whatever the loop shows of it; None if there is none any more."""
+    try:
+        return transport.get_extra_info("socket")
+    except AttributeError:
+        return None
 
 
 def set_reading(transport: asyncio.Transport, reading: bool) -> None:
@@ -148,7 +157,7 @@ def no_half_close(transport: asyncio.Transport) -> NotImplementedError:
 
 def reset_when_closed(transport: asyncio.Transport) -> None:
     """Have the TCP connection under ``transport`` end with a reset when it is closed. Others are left as they are."""
-    opened = transport.get_extra_info("socket")
+    opened = socket_of(transport)
     try:
         # A duplicate has the same options, and the objects that loops show instead of a socket cannot all set them.
         with socket.socket(fileno=os.dup(opened.fileno())) as duplicate:
