@@ -41,10 +41,10 @@ def answers() -> Iterator[Misbehaviour]:
     yield Misbehaviour(
         name="head-drips",
         section="4.1",
-        summary="Sends the head in pieces of 4 bytes, ten a second.",
+        summary="Sends the head in pieces of 8 bytes, ten a second.",
         good=ORDINARY,
         judgement=GOES_ON,
-        handshake=Handshake(cut=range(0, 400, 4), delay=0.1),
+        handshake=Handshake(cut=range(0, 400, 8), delay=0.1),
         slow=True,
     )
     yield Misbehaviour(
@@ -75,7 +75,7 @@ def slow() -> Iterator[Misbehaviour]:
     """Frames that take their time."""
 
     async def silent(peer: Peer) -> None:
-        await asyncio.sleep(2.0)
+        await wait(peer, 2.0)
         await peer.send("still here")
 
     async def drips(peer: Peer) -> None:
@@ -155,6 +155,18 @@ def floods() -> Iterator[Misbehaviour]:
         echo=["x"] * 2000,
         patience=10.0,
     )
+
+
+async def wait(peer: Peer, seconds: float) -> None:
+    """Do nothing for a time but answer Pings."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while (left := until - loop.time()) > 0:
+        try:
+            ping = await peer.expect(Opcode.PING, within=left, skip=True)
+        except AssertionError:
+            return
+        await peer.send(Frame.pong(ping.payload))
 
 
 async def ping_of(peer: Peer) -> Frame:
