@@ -22,7 +22,7 @@ def handshake_request(url: StrOrURL, *, headers: Fields = (), drop: Collection[s
 
     Args:
         url: The URL.
-        headers: More fields. One that has the name of a field of the handshake replaces it. Default: none.
+        headers: More fields, as UTF-8. One that has the name of a field of the handshake replaces it. Default: none.
         drop: Names of fields of the handshake to leave out. Default: none.
         method: The method. Default: "GET".
 
@@ -41,7 +41,7 @@ def handshake_request(url: StrOrURL, *, headers: Fields = (), drop: Collection[s
     without = {name.lower() for name in drop} | {name.lower() for name, _ in given}
     fields = [(name, value) for name, value in usual.items() if name.lower() not in without] + given
     lines = [f"{method} {address.raw_path_qs} HTTP/1.1", *(f"{name}: {value}" for name, value in fields)]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+    return "\r\n".join([*lines, "", ""]).encode(errors="surrogateescape")
 
 
 async def scripted_client(

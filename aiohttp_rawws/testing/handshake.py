@@ -116,7 +116,7 @@ class Handshake:
         reason: The text behind the code. Default: None (the usual one).
         version: The version of HTTP in the first line. Default: "1.1".
         accept: The value of ``Sec-WebSocket-Accept``. Default: None (the right one).
-        headers: More fields. One that has the name of a field of the handshake replaces it. Default: none.
+        headers: More fields, as UTF-8. One that has the name of a field of the handshake replaces it. Default: none.
         drop: Names of fields of the handshake to leave out. Default: none.
         interim: Bytes before the head, such as another response. Default: empty.
         body: Bytes behind the head. With another status than 101, ``Content-Length`` and ``Connection: close`` are
@@ -154,7 +154,7 @@ class Handshake:
         fields = [(name, value) for name, value in usual.items() if name.lower() not in without] + given
         lines = [f"HTTP/{self.version} {self.status} {phrase(self.status) if self.reason is None else self.reason}"]
         lines += [f"{name}: {value}" for name, value in fields]
-        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+        return "\r\n".join([*lines, "", ""]).encode(errors="surrogateescape")
 
     def encode(self, request: HandshakeRequest) -> bytes:
         """Return all bytes that answer ``request``."""

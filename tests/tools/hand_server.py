@@ -1,64 +1,69 @@
-"""A server made of bytes, for tests of clients. It knows nothing of the package or of aiohttp."""
+"""A server made of bytes, for tests of clients that need several requests on one connection, or bytes between them.
+
+All others use ``aiohttp_rawws.testing.scripted_server()``.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
-from multidict import CIMultiDict
+from multidict import CIMultiDictProxy
+
+from aiohttp_rawws.testing import Handshake, HandshakeRequest
 
 from .peers import Peer, certificates
 
 TIMEOUT = 20.0  # seconds; only a fault takes so long
-GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+Fields = Mapping[str, str | list[str] | None]
+
+
+def answering(fields: Fields | None = None, early: bytes = b"") -> Handshake:
+    """A 101 with other fields: None takes one out, a list has a line for each value."""
+    given = [(name, value if isinstance(value, list) else [value]) for name, value in (fields or {}).items()]
+    return Handshake(
+        headers=[(name, each) for name, values in given for each in values if each is not None],
+        drop=[name for name, values in given if values == [None]],
+        early=early,
+    )
 
 
 class HandPeer(Peer):
     """The server's end of one connection.
 
     Attributes:
-        line: The request line of the last request.
+        last: The last request.
+        line: Its request line.
         fields: Its header fields.
     """
 
-    line = ""
-    fields: CIMultiDict[str]
+    last: HandshakeRequest
+
+    @property
+    def line(self) -> str:
+        return self.last.line
+
+    @property
+    def fields(self) -> CIMultiDictProxy[str]:
+        return self.last.headers
 
     async def send(self, *data: bytes) -> None:
         if self.writer.transport.is_closing():
             raise ConnectionResetError("the client has gone")  # uvloop would raise a RuntimeError
         await super().send(*data)
 
-    async def request(self) -> CIMultiDict[str]:
+    async def request(self) -> CIMultiDictProxy[str]:
         """Read the head of the next request."""
-        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), TIMEOUT)
-        self.line, *lines = head.decode("latin-1").strip().split("\r\n")
-        self.fields = CIMultiDict()
-        for line in lines:
-            name, _, value = line.partition(": ")
-            self.fields.add(name, value)
+        self.last = HandshakeRequest(await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), TIMEOUT))
         return self.fields
 
-    def head(self, fields: Mapping[str, str | list[str] | None] | None = None) -> bytes:
+    def head(self, fields: Fields | None = None) -> bytes:
         """The 101 that answers the last request. ``fields`` override its fields; None takes one out."""
-        key = self.fields.get("Sec-WebSocket-Key", "")
-        all_fields: dict[str, str | list[str] | None] = {
-            "Upgrade": "websocket",
-            "Connection": "Upgrade",
-            "Sec-WebSocket-Accept": base64.b64encode(hashlib.sha1(key.encode() + GUID).digest()).decode(),
-        }
-        all_fields.update(fields or {})
-        lines = ["HTTP/1.1 101 Switching Protocols"]
-        for name, value in all_fields.items():
-            for each in value if isinstance(value, list) else [value]:
-                if each is not None:
-                    lines.append(f"{name}: {each}")
-        return "\r\n".join([*lines, "", ""]).encode()
+        return answering(fields).head(self.last)
 
-    async def accept(self, fields: Mapping[str, str | list[str] | None] | None = None, early: bytes = b"") -> None:
+    async def accept(self, fields: Fields | None = None, early: bytes = b"") -> None:
         """Read a request and answer it with ``head(fields)``, with ``early`` in the same segment."""
         await self.request()
         await self.send(self.head(fields), early)

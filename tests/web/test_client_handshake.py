@@ -16,9 +16,10 @@ from yarl import URL
 
 import aiohttp_rawws as rawws
 from aiohttp_rawws import Frame, HandshakeError, HandshakeRefused, Opcode, PerMessageDeflate, connect, connect_raw
+from aiohttp_rawws.testing import Handshake, HandshakeOf, HandshakeRequest, Peer, scripted_server
 from aiohttp_rawws.web import client_refusal
 
-from ..tools.hand_server import HandPeer, hand_server
+from ..tools.hand_server import HandPeer, answering, hand_server
 from ..tools.peers import BINARY, CLOSE, PING, TEXT, certificates, frame, serving
 from ..tools.waiting import eventually
 
@@ -49,21 +50,17 @@ def application() -> web.Application:
     return app
 
 
-async def refuse_to_open(http: aiohttp.ClientSession, script: Any, **options: Any) -> HandshakeError:
-    """Connect to ``script``, which must raise HandshakeError and leave nothing."""
-    async with hand_server(script) as server:
+async def to_the_end(peer: Peer) -> None:
+    """The client leaves."""
+    await peer.expect_end(within=RECEIVE)
+
+
+async def refuse_to_open(http: aiohttp.ClientSession, handshake: HandshakeOf, **options: Any) -> HandshakeError:
+    """Connect to a server that answers so, which must raise HandshakeError and leave nothing."""
+    async with scripted_server(to_the_end, handshake=handshake) as server:
         with pytest.raises(HandshakeError) as caught:
             await connect_raw(http, server.url, **options)
-        await eventually(lambda: not server.open)
     return caught.value
-
-
-def answering(fields: dict[str, Any]) -> Any:
-    async def script(peer: HandPeer) -> None:
-        await peer.accept(fields)
-        await peer.read_to_end()
-
-    return script
 
 
 # ---- first, that it works at all ----------------------------------------------------------
@@ -115,12 +112,12 @@ async def test_the_session_can_be_awaited(http: aiohttp.ClientSession) -> None:
 async def test_c01_frames_with_the_101(http: aiohttp.ClientSession, managed: bool) -> None:
     """Frames in the segment of the 101 arrive once and in order."""
 
-    async def script(peer: HandPeer) -> None:
-        await peer.accept(early=frame(TEXT, b"one", mask=None) + frame(TEXT, b"two", mask=None))
-        await peer.send(frame(TEXT, b"three", mask=None))
-        await peer.read_to_end()
+    async def script(peer: Peer) -> None:
+        await peer.send("three")
+        await to_the_end(peer)
 
-    async with hand_server(script) as server:
+    early = frame(TEXT, b"one", mask=None) + frame(TEXT, b"two", mask=None)
+    async with scripted_server(script, handshake=Handshake(early=early)) as server:
         async with (connect if managed else connect_raw)(http, server.url, close_timeout=0.5) as session:
             assert [(await session.receive(RECEIVE)).text for _ in range(3)] == ["one", "two", "three"]
 
@@ -128,18 +125,14 @@ async def test_c01_frames_with_the_101(http: aiohttp.ClientSession, managed: boo
 async def test_c01_cut_anywhere(http: aiohttp.ClientSession) -> None:
     """Wherever the bytes behind the 101 are cut, the frames arrive once and in order."""
     frames = frame(TEXT, b"one", mask=None) + frame(BINARY, b"x" * 200, mask=None) + frame(PING, mask=None)
-    cuts = [0, 1, 2, 4, 5, 6, 8, 100, len(frames) - 1, len(frames)]
-    cut = iter(cuts)
+    cuts = iter([0, 1, 2, 4, 5, 6, 8, 100, len(frames) - 1, len(frames)])
 
-    async def script(peer: HandPeer) -> None:
-        at = next(cut)
-        await peer.accept(early=frames[:at])
-        await asyncio.sleep(0.02)  # another segment; if not, the test shows less and passes
-        await peer.send(frames[at:])
-        await peer.read_to_end()
+    def handshake(request: HandshakeRequest) -> Handshake:
+        # The pause makes another segment; if not, the test shows less and passes.
+        return Handshake(early=frames, cut=[len(Handshake().head(request)) + next(cuts)])
 
-    async with hand_server(script) as server:
-        for _ in cuts:
+    async with scripted_server(to_the_end, handshake=handshake) as server:
+        for _ in range(10):
             async with connect_raw(http, server.url) as session:
                 opcodes = [(await session.receive(RECEIVE)).opcode for _ in range(3)]
                 assert opcodes == [Opcode.TEXT, Opcode.BINARY, Opcode.PING]
@@ -149,11 +142,7 @@ async def test_c01_a_large_frame_with_the_101(http: aiohttp.ClientSession) -> No
     """More early bytes than aiohttp reads at once arrive whole."""
     payload = bytes(range(256)) * 4096
 
-    async def script(peer: HandPeer) -> None:
-        await peer.accept(early=frame(BINARY, payload, mask=None))
-        await peer.read_to_end()
-
-    async with hand_server(script) as server:
+    async with scripted_server(to_the_end, handshake=Handshake(early=frame(BINARY, payload, mask=None))) as server:
         async with connect_raw(http, server.url) as session:
             assert (await session.receive(RECEIVE)).payload == payload
 
@@ -161,11 +150,11 @@ async def test_c01_a_large_frame_with_the_101(http: aiohttp.ClientSession) -> No
 async def test_c01_a_close_with_the_101(http: aiohttp.ClientSession) -> None:
     """A server may close at once."""
 
-    async def script(peer: HandPeer) -> None:
-        await peer.accept(early=frame(CLOSE, b"\x10\x02full", mask=None))
-        assert await peer.frame_of_client() == (0x80 | CLOSE, b"\x10\x02full")
+    async def script(peer: Peer) -> None:
+        assert await peer.expect_close(4098, within=RECEIVE) == rawws.CloseReason(4098, "full")
 
-    async with hand_server(script) as server:
+    early = frame(CLOSE, b"\x10\x02full", mask=None)
+    async with scripted_server(script, handshake=Handshake(early=early)) as server:
         session = await connect(http, server.url)
         with pytest.raises(rawws.SessionClosed) as caught:
             await session.receive(RECEIVE)
@@ -179,14 +168,8 @@ async def test_c01_a_close_with_the_101(http: aiohttp.ClientSession) -> None:
 async def test_c02_one_byte_a_segment(http: aiohttp.ClientSession) -> None:
     """A 101 that is split over many segments works."""
 
-    async def script(peer: HandPeer) -> None:
-        await peer.request()
-        for byte in peer.head() + frame(TEXT, b"hello", mask=None):
-            await peer.send(bytes([byte]))
-            await asyncio.sleep(0)
-        await peer.read_to_end()
-
-    async with hand_server(script) as server:
+    handshake = Handshake(early=frame(TEXT, b"hello", mask=None), cut=range(1000))
+    async with scripted_server(to_the_end, handshake=handshake) as server:
         async with connect_raw(http, server.url) as session:
             assert (await session.receive(RECEIVE)).text == "hello"
 
@@ -194,31 +177,20 @@ async def test_c02_one_byte_a_segment(http: aiohttp.ClientSession) -> None:
 async def test_c02_many_fields(http: aiohttp.ClientSession) -> None:
     """8 KiB of fields work."""
     fields = {f"X-Field-{number}": "x" * 100 for number in range(70)}
-
-    async def script(peer: HandPeer) -> None:
-        await peer.accept(fields)
-        await peer.read_to_end()
-
-    async with hand_server(script) as server:
+    async with scripted_server(to_the_end, handshake=Handshake(headers=fields)) as server:
         async with connect_raw(http, server.url) as session:
             assert session.response.headers["X-Field-69"] == "x" * 100
 
 
 async def test_c02_c33_limits_of_the_client_session() -> None:
     """The limits of the ClientSession hold for the 101, and reaching one is a clear error."""
-
-    async def script(peer: HandPeer) -> None:
-        await peer.accept({"X-Long": "x" * 9000})
-        await peer.read_to_end()
-
-    async with hand_server(script) as server:
+    async with scripted_server(to_the_end, handshake=Handshake(headers={"X-Long": "x" * 9000})) as server:
         async with aiohttp.ClientSession() as http:
             with pytest.raises(aiohttp.ClientError, match="more than"):
                 await connect_raw(http, server.url)
         async with aiohttp.ClientSession(max_field_size=16000, max_line_size=16000) as http:
             async with connect_raw(http, server.url) as session:
                 assert len(session.response.headers["X-Long"]) == 9000
-        await eventually(lambda: not server.open)
 
 
 # ---- C3 to C7: a 101 that breaks the rules ------------------------------------------------
@@ -241,14 +213,12 @@ async def test_c03_accept(http: aiohttp.ClientSession, fields: dict[str, Any], t
 async def test_c03_names_of_fields_in_any_case(http: aiohttp.ClientSession) -> None:
     """Field names are compared without case, and ours are spelt as in the RFC."""
 
-    async def script(peer: HandPeer) -> None:
-        await peer.request()
-        assert {"Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version"} <= set(map(str, peer.fields))
-        assert peer.fields["Sec-WebSocket-Version"] == "13"
-        await peer.send(peer.head().replace(b"Sec-WebSocket-Accept", b"sec-websocket-ACCEPT"))
-        await peer.read_to_end()
+    def handshake(request: HandshakeRequest) -> Handshake:
+        assert {"Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version"} <= set(map(str, request.headers))
+        assert request.headers["Sec-WebSocket-Version"] == "13"
+        return Handshake(raw=Handshake().head(request).replace(b"Sec-WebSocket-Accept", b"sec-websocket-ACCEPT"))
 
-    async with hand_server(script) as server:
+    async with scripted_server(to_the_end, handshake=handshake) as server:
         async with connect_raw(http, server.url):
             pass
 
@@ -258,12 +228,8 @@ async def test_c03_names_of_fields_in_any_case(http: aiohttp.ClientSession) -> N
 )
 async def test_c04_connection_is_a_list(http: aiohttp.ClientSession, connection: Any) -> None:
     """``Connection: keep-alive, Upgrade`` passes, with frames in the same segment."""
-
-    async def script(peer: HandPeer) -> None:
-        await peer.accept({"Connection": connection}, early=frame(TEXT, b"hello", mask=None))
-        await peer.read_to_end()
-
-    async with hand_server(script) as server:
+    handshake = answering({"Connection": connection}, early=frame(TEXT, b"hello", mask=None))
+    async with scripted_server(to_the_end, handshake=handshake) as server:
         async with connect_raw(http, server.url) as session:
             assert (await session.receive(RECEIVE)).text == "hello"
 
@@ -277,7 +243,7 @@ async def test_c04_connection_without_upgrade(http: aiohttp.ClientSession, conne
 
 async def test_c05_upgrade_in_any_case(http: aiohttp.ClientSession) -> None:
     """``Upgrade`` is compared without case."""
-    async with hand_server(answering({"Upgrade": "WebSocket"})) as server:
+    async with scripted_server(to_the_end, handshake=answering({"Upgrade": "WebSocket"})) as server:
         async with connect_raw(http, server.url, close_timeout=0.5):
             pass
 
@@ -308,7 +274,7 @@ async def test_c06_a_subprotocol_that_was_not_offered(http: aiohttp.ClientSessio
 
 async def test_c06_no_subprotocol(http: aiohttp.ClientSession) -> None:
     """None at all is accepted, unless one is required."""
-    async with hand_server(answering({})) as server:
+    async with scripted_server(to_the_end) as server:
         async with connect_raw(http, server.url, protocols=["v1"], close_timeout=0.5) as session:
             assert session.protocol is None
     error = await refuse_to_open(http, answering({}), protocols=["v1"], require_protocol=True)
@@ -335,13 +301,12 @@ async def test_c07_an_extension_that_was_not_offered(http: aiohttp.ClientSession
 async def test_c07_an_offer_as_it_is(http: aiohttp.ClientSession) -> None:
     """A gateway offers the lines that it got, and the answer is not checked."""
 
-    async def script(peer: HandPeer) -> None:
-        fields = await peer.request()
-        assert fields.getall("Sec-WebSocket-Extensions") == ["x-one; a=1,  x-two", "permessage-deflate"]
-        await peer.send(peer.head({"Sec-WebSocket-Extensions": "x-three"}))
-        await peer.read_to_end()
+    def handshake(request: HandshakeRequest) -> Handshake:
+        lines = request.headers.getall("Sec-WebSocket-Extensions")
+        assert lines == ["x-one; a=1,  x-two", "permessage-deflate"]
+        return Handshake(headers={"Sec-WebSocket-Extensions": "x-three"})
 
-    async with hand_server(script) as server:
+    async with scripted_server(to_the_end, handshake=handshake) as server:
         offer = ["x-one; a=1,  x-two", "permessage-deflate"]
         async with connect_raw(http, server.url, offer=offer, close_timeout=0.5) as session:
             assert session.response.headers["Sec-WebSocket-Extensions"] == "x-three"
@@ -350,10 +315,9 @@ async def test_c07_an_offer_as_it_is(http: aiohttp.ClientSession) -> None:
 
 @pytest.mark.parametrize("fields", [{"Content-Length": "5"}, {"Transfer-Encoding": "chunked"}])
 async def test_a_101_with_a_body(http: aiohttp.ClientSession, fields: dict[str, Any]) -> None:
-    async with hand_server(answering(fields)) as server:
+    async with scripted_server(to_the_end, handshake=answering(fields)) as server:
         with pytest.raises((HandshakeError, aiohttp.ClientError)):
             await connect_raw(http, server.url)
-        await eventually(lambda: not server.open)
 
 
 # ---- C8 to C10: refusals ------------------------------------------------------------------
