@@ -65,6 +65,9 @@ autobahn: $(DONE)/tools $(DONE)/core codec ## run the Autobahn suite (40 minutes
 autobahn-slice: $(DONE)/tools $(DONE)/core codec ## run a part of the Autobahn suite (a few minutes)
 	@.ci/autobahn $(BIN)/python --slice
 
+clients: $(DONE)/tools $(DONE)/core codec ## run clients against the misbehaving server, write docs/conformance/clients.md
+	@$(BIN)/python -m tests.clients.table
+
 bench: $(DONE)/peers $(DONE)/core codec ## measure for 30 minutes, write docs/explanation/performance.md
 	@$(BIN)/python tests/benchmarks/run.py --plots all --docs $(BENCH_ARGS)
 bench-quick: $(DONE)/peers $(DONE)/core codec ## measure for two minutes, write nothing (BENCH_ARGS="--rows tcp,64k")

@@ -17,13 +17,17 @@ from aiohttp_rawws import Frame, Opcode
 
 MAX_ECHO = 2**20  # bytes: a longer message is not sent back
 
+KEEPALIVE = {"ping_interval": 1, "ping_timeout": 10}  # seconds: the catalogue waits 3 for a Ping
+
 Client = Callable[[str], Awaitable[None]]
 
 
 async def of_connect(url: str) -> None:
     async with aiohttp.ClientSession() as http:
         with suppress(rawws.RawWSError):
-            async with rawws.connect(http, url, extensions=[rawws.PerMessageDeflate()]) as session:
+            async with rawws.connect(
+                http, url, extensions=[rawws.PerMessageDeflate()], ping_interval=1, timeout=10
+            ) as session:
                 async for message in session:
                     if len(message.payload) <= MAX_ECHO:
                         await session.send(message)
@@ -70,7 +74,7 @@ def answer_to(payload: bytes) -> int | None:
 
 
 async def of_aiohttp(url: str) -> None:
-    async with aiohttp.ClientSession() as http, http.ws_connect(url, compress=15) as socket:
+    async with aiohttp.ClientSession() as http, http.ws_connect(url, compress=15, heartbeat=2.5) as socket:
         async for message in socket:
             if len(message.data) > MAX_ECHO:
                 continue
@@ -82,7 +86,7 @@ async def of_aiohttp(url: str) -> None:
 
 async def of_websockets(url: str) -> None:
     client = importlib.import_module("websockets.asyncio.client")
-    async with client.connect(url, max_size=8 * 2**20, proxy=None) as connection:
+    async with client.connect(url, max_size=8 * 2**20, proxy=None, **KEEPALIVE) as connection:
         async for message in connection:
             if len(message) <= MAX_ECHO:
                 await connection.send(message)
@@ -111,7 +115,9 @@ async def of_picows(url: str) -> None:
                     transport.send(self.kind, b"".join(self.parts))
                     self.parts = []
 
-    transport, _ = await picows.ws_connect(Echo, url)
+    transport, _ = await picows.ws_connect(
+        Echo, url, enable_auto_ping=True, auto_ping_idle_timeout=2.5, auto_ping_reply_timeout=2.5
+    )
     await transport.wait_disconnected()
 
 
