@@ -274,6 +274,27 @@ async def in_memory(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
     await rawws.RawWebSocket(reader, writer, server=False, write_timeout=timedelta(seconds=1)).end()
 
 
+async def script(peer: testing.Peer) -> None:
+    await peer.expect(Opcode.TEXT, within=2.5)
+    await peer.expect(Frame.text("hello"), skip=True)
+    await peer.expect(lambda frame: frame.fin)
+    reason: rawws.CloseReason = await peer.expect_close(1000, 1001)
+    await peer.close(reason)
+    await peer.expect_end("eof")
+
+
+def handshake(request: testing.HandshakeRequest) -> testing.Handshake:
+    return testing.Handshake(status=403 if request.offers("x") else 101, headers={"X": "1"}, drop=["Upgrade"])
+
+
+async def scripts() -> None:
+    async with testing.scripted_server(script, handshake=handshake) as scripted:
+        await testing.scripted_client(scripted.url, script, request=testing.handshake_request(scripted.url))
+    async with testing.misbehaving_server(["rsv1", "utf8-*"]) as misbehaving:
+        verdicts: dict[str, testing.Verdict] = misbehaving.agent("me").verdicts()
+        assert not verdicts, misbehaving.url("rsv1", "me")
+
+
 async def in_tests() -> None:
     request = make_mocked_request("GET", "/chat/lobby", match_info={"room": "lobby"})
     server, client = testing.server_pair(request, app=app, max_frame_size=2**10)

@@ -151,6 +151,8 @@ async def sessions_of_tests(reader: asyncio.StreamReader, writer: asyncio.Stream
     await rawws.run_managed(testing.managed_server_pair().server, raw)  # refused
     testing.server_pair(request="/")  # refused
     testing.managed_server_pair(ping_intervall=20.0)  # refused
+    testing.scripted_server(raw)  # refused
+    testing.Handshake(status="101")  # refused
     rawws.memory_pair(x=1)  # refused
     rawws.memory_pair(strict="no")  # refused
     rawws.memory_pair(server_options={"strict": False})  # refused
