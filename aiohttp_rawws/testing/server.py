@@ -76,7 +76,12 @@ class ScriptedServer:
             self.errors.append(exc)
 
     async def _run(self, reader: TapReader, writer: TapWriter, transcript: Transcript) -> None:
-        request = HandshakeRequest(await read_head(reader, WITHIN))
+        try:
+            request = HandshakeRequest(await read_head(reader, WITHIN))
+        except AssertionError:
+            if transcript.end is not None and len(transcript.lines) == 1:
+                return  # a connection that was opened and not used, as browsers do
+            raise
         handshake = self._handshake
         if handshake is not None:
             answer = handshake if isinstance(handshake, Handshake) else handshake(request)

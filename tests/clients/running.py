@@ -20,6 +20,7 @@ from ..autobahn.install import home
 from . import python
 
 AT_ONCE = 8
+PAGES_AT_ONCE = 4
 LIMIT = 45.0  # seconds for one visit
 AGENT_JS = Path(__file__).with_name("agent.js")
 BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"]
@@ -95,19 +96,23 @@ async def in_a_browser(server: MisbehavingServer, name: str, visits: list[str]) 
     script = (
         AGENT_JS.read_text(encoding="utf-8") + "\n;[url, limit] = arguments[0]; return visit(WebSocket, url, limit);"
     )
+    function = f"(given) => (function () {{ let url, limit; {script} }})(given)"
+    room = asyncio.Semaphore(PAGES_AT_ONCE)
+
+    async def visit(browser: Any, each: str) -> None:
+        # A page of its own: a browser makes pages wait whose connections have failed.
+        async with room:
+            context = await browser.new_context()
+            page = await context.new_page()
+            await page.goto(f"http://{server.origin}/m/{each}")
+            with suppress(Exception):
+                await asyncio.wait_for(page.evaluate(function, [server.url(each, name), LIMIT]), LIMIT + 10)
+            await context.close()
+
     async with api.async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable, args=FLAGS, timeout=60_000)
         try:
-            for each in visits:
-                # A page of its own: a browser makes pages wait whose connections have failed.
-                context = await browser.new_context()
-                page = await context.new_page()
-                await page.goto(f"http://{server.origin}/m/{each}")
-                arguments = [server.url(each, name), LIMIT]
-                function = f"(given) => (function () {{ let url, limit; {script} }})(given)"
-                with suppress(Exception):
-                    await asyncio.wait_for(page.evaluate(function, arguments), LIMIT + 10)
-                await context.close()
+            await asyncio.gather(*(visit(browser, each) for each in visits))
             return str(browser.version), set()
         finally:
             await browser.close()

@@ -271,6 +271,19 @@ class TestHandshake:
                 await eventually(lambda: server.errors)
 
 
+async def test_a_connection_that_is_not_used(http: aiohttp.ClientSession) -> None:
+    """Browsers open some in advance. They are no failure."""
+
+    async def script(peer: Peer) -> None:
+        raise AssertionError("there is no request")
+
+    async with testing.scripted_server(script) as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.close()
+        await eventually(lambda: server.transcripts)
+    assert not server.errors
+
+
 @pytest.mark.loops("asyncio")
 async def test_tls(http: aiohttp.ClientSession) -> None:
     server_context, client_context = certificates()
