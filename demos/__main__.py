@@ -9,9 +9,9 @@ from aiohttp import web
 
 import aiohttp_rawws as rawws
 
-from . import gateway, raw_echo, rsv2_extension, site
+from . import gateway, raw_echo, rsv2_extension, site, upload
 
-DEMOS: list[ModuleType] = [raw_echo, rsv2_extension, gateway]
+DEMOS: list[ModuleType] = [raw_echo, rsv2_extension, gateway, upload]
 
 
 async def index(request: web.Request) -> web.Response:

@@ -5,7 +5,9 @@ Skipped if there is no Chromium, unless RAWWS_REQUIRE_BROWSER is set. RAWWS_SCRE
 
 from __future__ import annotations
 
+import hashlib
 import os
+import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -186,3 +188,33 @@ def test_looks(page: Page, scheme: Any, tmp_path: Path) -> None:
     picture(page, f"raw-echo-{scheme}-narrow", tmp_path)
     wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wider <= 0  # the table scrolls in its own box
+
+
+def test_a_file_is_uploaded_and_comes_back(page: Page, address: str, tmp_path: Path) -> None:
+    """As one message, which the handler streams to disk; the page shows what the server has written."""
+    payload = random.Random(1).randbytes(2**20) * 20
+    file = tmp_path / "big.bin"
+    file.write_bytes(payload)
+    page.goto(f"{address}/upload")
+    expect(page.get_by_role("status")).to_have_text("connected")
+    page.get_by_label("Drop a file here").set_input_files(file)
+    expect(page.get_by_role("status")).to_have_text("the server has all of it", timeout=60_000)
+    assert page.locator("#sha256").inner_text() == hashlib.sha256(payload).hexdigest()
+    assert page.locator("#progress").evaluate("bar => bar.value") == 1
+    page.get_by_role("button", name="Fetch it back").click()
+    expect(page.get_by_role("status")).to_have_text("20.0 MiB came back", timeout=60_000)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Save the copy").click()
+    assert Path(download.value.path()).read_bytes() == payload
+    picture(page, "upload", tmp_path)
+
+
+def test_a_file_that_is_dropped(page: Page, address: str) -> None:
+    page.goto(f"{address}/upload")
+    expect(page.get_by_role("status")).to_have_text("connected")
+    files = page.evaluate_handle(
+        "() => { const data = new DataTransfer(); data.items.add(new File(['dropped'], 'a.txt')); return data; }"
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": files})
+    expect(page.get_by_role("status")).to_have_text("the server has all of it")
+    assert page.locator("#sha256").inner_text() == hashlib.sha256(b"dropped").hexdigest()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import random
 import socket
 import subprocess
 import sys
@@ -77,6 +79,25 @@ def test_a_port_in_use_is_said_in_one_line() -> None:
 def address() -> Iterator[str]:
     with serve("-m", "demos.raw_echo", "--port", "0") as address:
         yield address.replace("http", "ws") + "/raw-echo"
+
+
+@pytest.mark.loops("asyncio")
+async def test_upload() -> None:
+    """A file goes up as one message in one frame, and in fragments, and comes back."""
+    payload = random.Random(1).randbytes(3 * 2**20)
+    with serve("-m", "demos.upload", "--port", "0") as address:
+        async with connect(address.replace("http", "ws") + "/upload/socket", max_size=None) as peer:
+            for parts in ([payload], [payload[:1000], b"", payload[1000:]], [b""]):
+                await peer.send("upload")
+                await peer.send(parts if len(parts) > 1 else parts[0])
+                report: dict[str, Any] = {}
+                while "sha256" not in report:
+                    report = json.loads(await asyncio.wait_for(peer.recv(), 20))
+                size = sum(map(len, parts))
+                assert report["received"] == size
+                assert report["sha256"] == hashlib.sha256(payload[:size]).hexdigest()
+                await peer.send("download")
+                assert await asyncio.wait_for(peer.recv(), 20) == payload[:size]
 
 
 class TestRawEcho:
