@@ -75,7 +75,7 @@ bench-quick: $(DONE)/peers $(DONE)/core codec ## measure for two minutes, write 
 
 soak: SECONDS ?= 120
 soak: PUMPS ?= 100000
-soak: $(DONE)/tools $(DONE)/core codec ## run thousands of mixed sessions, check every byte (SECONDS=120 SESSIONS=50 PUMPS=100000)
+soak: $(DONE)/tools $(DONE)/core codec ## mixed sessions, streams and pumps for long, check each byte (SECONDS=120 SESSIONS=50 PUMPS=100000)
 	@$(BIN)/python -m tests.soak --seconds $(SECONDS) --sessions $(SESSIONS)
 	@$(BIN)/python -m tests.soak.pumps --sessions $(PUMPS)
 

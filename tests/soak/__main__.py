@@ -1,5 +1,6 @@
 """Sessions of mixed behaviour against a server process, for as long as wanted. Each echoed message is checked by its
-sequence number and checksum; the server's memory and descriptors must come back to where they were.
+sequence number and checksum; the server's memory and descriptors must come back to where they were. Then gigabytes
+through streams, see ``streams.py``.
 
 Fails (status 1) when a byte is wrong, missing or doubled, when memory grows, or when anything is left at the end.
 """
@@ -23,6 +24,7 @@ from pathlib import Path
 import aiohttp
 
 from ..tools.peers import BINARY, CLOSE, PING, PONG, Peer, close_frame, frame
+from . import streams
 
 ROOT = Path(__file__).parent.parent.parent
 ALLOWED_GROWTH = 4 * 2**20  # of the median memory, second half against the quarter before it; or a twentieth
@@ -285,8 +287,13 @@ def main() -> int:
     options.add_argument("--seconds", type=float, default=120.0, help="how long; %(default)s")
     options.add_argument("--sessions", type=int, default=50, help="at a time; %(default)s")
     options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--stream-bytes", type=int, help="through each stream; 10 GB from 120 seconds on, less before")
     given = options.parse_args()
+    size = given.stream_bytes
+    if size is None:
+        size = max(64 * 2**20, int(10**10 * min(1.0, given.seconds / 120) ** 2))
     wrong = asyncio.run(run(given.seconds, given.sessions, given.seed))
+    wrong += asyncio.run(streams.run(size))
     for text in wrong:
         print(f"WRONG: {text}", file=sys.stderr)
     return bool(wrong)
