@@ -39,7 +39,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Workload:
-    """The arguments of the load generator. mode: echo, broadcast or idle."""
+    """The arguments of the load generator. mode: echo, broadcast or idle. sink: each frame has a short answer."""
 
     name: str
     mode: str = "echo"
@@ -47,6 +47,7 @@ class Workload:
     depth: int = 1
     size: int = 256
     deflate: bool = False
+    sink: bool = False
 
     def options(self) -> list[str]:
         return [f"--connections={self.connections}", f"--depth={self.depth}", f"--size={self.size}"]
@@ -192,7 +193,9 @@ class Server:
         try:
             if workload.deflate:
                 return Sample.of(self._deflated(workload, common))
-            return Sample.of(self.bench.run_load(*common, *workload.options()))
+            with tempfile.TemporaryDirectory() as folder:
+                learn = [f"--learn={folder}/answer"] if workload.sink else []
+                return Sample.of(self.bench.run_load(*common, *workload.options(), *learn))
         except BenchmarkError as error:
             raise BenchmarkError(f"{self.program.name} on {self.loop}, {workload.name}: {error}") from None
 

@@ -16,6 +16,9 @@ PROGRAMS = {
     "python": Program("`async for`, Python codec", "ours_raw", environment=PYTHON_ONLY),
     "deflate": Program("managed `async for`, permessage-deflate", "ours_deflate"),
     "broadcast": Program("`broadcast()`", "ours_broadcast"),
+    "stream": Program("`receive_stream()`", "ours_stream"),
+    "stream.managed": Program("managed `receive_stream()`", "ours_stream_managed"),
+    "tcp.sink": Program("raw TCP `asyncio.BufferedProtocol` that throws it away", "tcp_sink", tcp=True),
     "tcp": Program("raw TCP `asyncio.Protocol`", "tcp", tcp=True),
     "picows": Program("picows core", "picows_listener"),
     "picows.websockets": Program("picows' awaitable API", "picows_websockets"),
@@ -57,6 +60,7 @@ SMALL = Workload("256 B echo, 1 in flight, 16 connections")
 PIPELINED = Workload("256 B echo, 16 in flight, 8 connections", connections=8, depth=16)
 LARGE = Workload("64 KiB echo, 8 connections", connections=8, size=2**16)
 HUGE = Workload("1 MiB echo, 4 connections", connections=4, size=2**20)
+SUNK = Workload("16 MiB frames that are read and thrown away, 4 connections", connections=4, size=2**24, sink=True)
 IDLE = Workload("idle connection", mode="idle", connections=2000)
 FAN_OUT = Workload(
     "broadcast of one 256 B frame to 5000 sessions, deliveries per CPU second", mode="broadcast", connections=5000
@@ -74,6 +78,8 @@ ROWS = (
     Row("pipelined-managed", PIPELINED.name, "managed", "aiohttp", PIPELINED, 4),
     Row("64k", LARGE.name, "listen", "picows", LARGE, 1.0),
     Row("1m", HUGE.name, "listen", "picows", HUGE, 1.0),
+    Row("stream", SUNK.name, "stream", "tcp.sink", SUNK, 0.8),
+    Row("stream-managed", "the same, as messages", "stream.managed", "tcp.sink", SUNK, 0.8),
     Row("idle", "idle connection, resident memory", "raw", "aiohttp", IDLE, 0.75, "memory"),
     Row("idle-managed", "the same, with keepalive", "managed", "aiohttp", IDLE, 1.0, "memory"),
     Row("broadcast", FAN_OUT.name, "broadcast", "websockets.broadcast", FAN_OUT, 3, "cpu"),
