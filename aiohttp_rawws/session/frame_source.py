@@ -32,11 +32,11 @@ def header_of(frame: Frame) -> FrameHeader:
 class FrameSource:
     """The frame that is received next. See ``incoming_stream.StreamSource``."""
 
-    __slots__ = ("_connection", "_has_begun", "_loop", "_session", "arrived", "ended", "queue", "size")
+    __slots__ = ("_connection", "_has_begun", "_session", "arrived", "ended", "loop", "queue", "size")
 
     def __init__(self, session: Receiver, loop: asyncio.AbstractEventLoop) -> None:
         self._session = session
-        self._loop = loop
+        self.loop: asyncio.AbstractEventLoop = loop
         self._connection = session.connection
         self._has_begun = False
         self.queue: IncomingQueue = self._connection.queue
@@ -59,7 +59,7 @@ class FrameSource:
                     break
                 if self.is_over():
                     raise self.end_error()
-                await self.wait()
+                await until_woken(self.queue, self.loop)
         finally:
             connection.want_frames()
         item = queue.first()
@@ -89,9 +89,6 @@ class FrameSource:
 
     def is_over(self) -> bool:
         return self._session.has_ended()
-
-    async def wait(self) -> None:
-        await until_woken(self.queue, self._loop)
 
     def end_error(self) -> BaseException:
         return self._session.end_error()

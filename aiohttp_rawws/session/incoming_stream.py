@@ -6,6 +6,7 @@ of a message on a managed one.
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 from collections import deque
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import FrameTooBig, InvalidPayload, PeerError
 from ..wire.codec import FrameHeader
+from .awaitables import until_woken
 from .connection import READ_BUFFER
 from .queues import IncomingQueue
 from .reasons import cut_short, to_raise
@@ -28,12 +30,14 @@ class StreamSource(Protocol):
     """Where the pieces of one stream come from.
 
     Attributes:
+        loop: The loop of the session.
         queue: The pieces that wait.
         arrived: Bytes that were taken from it.
         size: Bytes in all, None if that is not known yet.
         ended: The last piece was taken.
     """
 
+    loop: asyncio.AbstractEventLoop
     queue: IncomingQueue
     arrived: int
     size: int | None
@@ -53,9 +57,6 @@ class StreamSource(Protocol):
 
     def is_over(self) -> bool:
         """True if no further piece will come."""
-
-    async def wait(self) -> None:
-        """Wait until there is a piece, or no further one will come."""
 
     def end_error(self) -> BaseException:
         """The error for the end of the session."""
@@ -149,10 +150,10 @@ class IncomingStream(AsyncIterator[bytes]):
 
     async def __anext__(self) -> bytes:
         """The next chunk: what one read of the socket has brought, at most 256 KiB."""
-        chunk = await self.read(READ_BUFFER)
-        if not chunk:
+        piece = await self._piece()
+        if not piece:
             raise StopAsyncIteration
-        return chunk
+        return self._given(piece, READ_BUFFER)
 
     async def read(self, n: int = -1) -> bytes:
         """Read what has arrived; wait if that is nothing.
@@ -167,7 +168,10 @@ class IncomingStream(AsyncIterator[bytes]):
             return b""
         if n < 0:
             return await self._read_all()
-        piece = await self._piece()
+        return self._given(await self._piece(), n)
+
+    def _given(self, piece: bytes | memoryview, n: int) -> bytes:
+        """Count at most ``n`` bytes of ``piece`` as read, and keep the others."""
         if len(piece) > n:
             view = memoryview(piece)
             self._held.appendleft(view[n:])
@@ -235,32 +239,31 @@ class IncomingStream(AsyncIterator[bytes]):
         return count
 
     async def _piece(self) -> bytes | memoryview:
+        """Wait for the next piece that is not empty. Empty at the end."""
         if self._state is not _State.OPEN:
             raise RuntimeError(f"the stream cannot be read: {self._state.value}")
         if self._held:
             return self._held.popleft()
-        piece = await self._from_source()
-        if self._max_size is not None:
-            self._check_size(self._source.arrived)
-        return piece
-
-    async def _from_source(self) -> bytes:
-        """Wait for the next piece that is not empty. Empty at the end."""
-        source, queue = self._source, self._source.queue
+        source = self._source
+        queue = source.queue
         while not source.ended:
             if queue.waiter is not None:
                 raise RuntimeError("another task is already reading from this stream")
             if queue.count():
                 payload = source.take()
                 if payload:
-                    return self._joined(payload) if len(payload) < JOINED_BELOW and queue.count() else payload
+                    if len(payload) < JOINED_BELOW and queue.count():
+                        payload = self._joined(payload)
+                    if self._max_size is not None:
+                        self._check_size(source.arrived)
+                    return payload
                 continue
             source.before_waiting()
             if queue.count() or source.ended:
                 continue
             if source.is_over():
                 raise cut_short(source.end_error(), source.arrived, source.size)
-            await source.wait()
+            await until_woken(queue, source.loop)
         return b""
 
     def _joined(self, payload: bytes) -> bytes:

@@ -38,12 +38,12 @@ class MessageSource:
     It is a whole message that waits already, or the one that is arriving.
     """
 
-    __slots__ = ("_arriving", "_has_begun", "_loop", "_messages", "_session", "arrived", "ended", "queue", "size")
+    __slots__ = ("_arriving", "_has_begun", "_messages", "_session", "arrived", "ended", "loop", "queue", "size")
 
     def __init__(self, session: Receiver, messages: IncomingQueue, loop: asyncio.AbstractEventLoop) -> None:
         self._session = session
         self._messages = messages
-        self._loop = loop
+        self.loop: asyncio.AbstractEventLoop = loop
         self._arriving: ArrivingMessage | None = None  # the message is this one
         self._has_begun = False
         self.queue: IncomingQueue = messages
@@ -65,7 +65,7 @@ class MessageSource:
                 session.before_waiting()
                 if session.has_ended():
                     raise session.end_error()
-                await self.wait()
+                await until_woken(self.queue, self.loop)
         finally:
             arriving.wanted = False
         self._has_begun = True
@@ -114,9 +114,6 @@ class MessageSource:
     def is_over(self) -> bool:
         arriving = self._arriving
         return self._session.has_ended() or (arriving is not None and arriving.abandoned)
-
-    async def wait(self) -> None:
-        await until_woken(self.queue, self._loop)
 
     def end_error(self) -> BaseException:
         return self._session.end_error()
