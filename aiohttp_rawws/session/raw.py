@@ -186,12 +186,16 @@ class WebSocketSession(raw_receiving.RawReceiving):
 
     @property
     def on_violation(self) -> OnViolation:
-        """The reaction to a violation by the peer, see ``SessionOptions``. Holds from now on."""
+        """The reaction to a violation by the peer, see ``SessionOptions``. Holds from now on, also for a Close that
+        still waits behind frames."""
         return "close" if self._connection.answers_violations else "raise"
 
     @on_violation.setter
     def on_violation(self, value: OnViolation) -> None:
-        self._connection.answers_violations = self._options.replace(on_violation=value).on_violation == "close"
+        if self._options.replace(on_violation=value).on_violation == "close":
+            self._connection.answers_violations = True
+        else:
+            self._connection.withhold_close()
 
     @property
     def frame_streaming_threshold(self) -> int | None:

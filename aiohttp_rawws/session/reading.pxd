@@ -49,3 +49,4 @@ cdef class ReadingHalf(OutgoingHalf):
     cdef object until_done(self)
     cdef void delay_pending_close(self, double delay) except *
     cpdef object send_pending_close(self)
+    cpdef object withhold_close(self)

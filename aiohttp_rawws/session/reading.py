@@ -209,3 +209,11 @@ class ReadingHalf(OutgoingHalf):
         close, self._pending_close = self._pending_close, None
         if close is not None and not self.send_phase:
             self.send_frame(close)
+
+    def withhold_close(self) -> None:
+        """Leave the answer to a violation to the layer above, also the one that still waits behind frames."""
+        self.answers_violations = False
+        if self._close_delay is not None:
+            self._close_delay.cancel()
+            self._close_delay = None
+        self._pending_close = None

@@ -457,6 +457,25 @@ FIRST_USES: dict[str, Callable[[DefaultWebSocketSession], Any]] = {
 }
 
 
+async def test_messages_before_a_violation_are_answered_before_the_close() -> None:
+    """Also if all of it came before the start, as it does in the segment of the handshake."""
+    server, client = memory_pair()
+    session = DefaultWebSocketSession(server)
+    with client.cork():
+        client.send_nowait("early")
+        client.send_nowait(Frame.ping(b"are you there?"))
+        client.send_raw(b"\x85\x80", bytes(4))  # opcode 5
+    await settle()
+    session.start()
+    with pytest.raises(ProtocolViolation):
+        while True:
+            await session.send(await session.receive(5))
+    answers = [await client.receive(5) for _ in range(3)]
+    assert answers[:2] == [Frame.pong(b"are you there?"), Frame.text("early")]
+    assert answers[2].opcode is Opcode.CLOSE and answers[2].payload[:2] == b"\x03\xea"
+    await end(session, client)
+
+
 @pytest.mark.parametrize("use", FIRST_USES)
 async def test_every_first_use_starts_it(use: str) -> None:
     """From then on it answers pings, and takes what came before."""

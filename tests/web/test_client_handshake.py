@@ -20,7 +20,7 @@ from aiohttp_rawws.testing import Handshake, HandshakeOf, HandshakeRequest, Peer
 from aiohttp_rawws.web import client_refusal
 
 from ..tools.hand_server import HandPeer, answering, hand_server
-from ..tools.peers import BINARY, CLOSE, PING, TEXT, certificates, frame, serving
+from ..tools.peers import BINARY, CLOSE, PING, PONG, TEXT, certificates, frame, serving
 from ..tools.waiting import eventually
 
 RECEIVE = 20.0  # seconds; only a fault takes so long
@@ -159,6 +159,24 @@ async def test_c01_a_close_with_the_101(http: aiohttp.ClientSession) -> None:
         with pytest.raises(rawws.SessionClosed) as caught:
             await session.receive(RECEIVE)
         assert caught.value.received == 4098
+        await asyncio.wait_for(session.wait_closed(), RECEIVE)
+
+
+async def test_c01_a_violation_with_the_101(http: aiohttp.ClientSession) -> None:
+    """Messages before it are delivered, and answered before the Close."""
+
+    async def script(peer: HandPeer) -> None:
+        await peer.accept(early=frame(TEXT, b"one", mask=None) + frame(PING, b"?", mask=None) + frame(5, mask=None))
+        assert await peer.frame_of_client() == (0x80 | PONG, b"?")
+        assert await peer.frame_of_client() == (0x80 | TEXT, b"one")
+        opcode, payload = await peer.frame_of_client()
+        assert (opcode, payload[:2]) == (0x80 | CLOSE, b"\x03\xea")
+
+    async with hand_server(script) as server:
+        session = await connect(http, server.url)
+        with pytest.raises(rawws.ProtocolViolation):
+            while True:
+                await session.send(await session.receive(RECEIVE))
         await asyncio.wait_for(session.wait_closed(), RECEIVE)
 
 
