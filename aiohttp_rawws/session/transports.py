@@ -107,8 +107,8 @@ def can_gather(transport: asyncio.Transport) -> bool:
     return sys.version_info >= (3, 13, 2) or (3, 12, 9) <= sys.version_info < (3, 13)
 
 
-# The TLS transport of Python 3.10 drops its TCP transport one iteration of the loop before it reports the loss, and that
-# of 3.11 its protocol when it is closed twice. Then some of its methods raise AttributeError.
+# The TLS transport of Python 3.10 drops its TCP transport one iteration of the loop before it reports the loss; that of
+# 3.11 drops its protocol when it is closed twice. Then some of its methods raise AttributeError.
 
 
 def is_broken(transport: asyncio.Transport) -> bool:
