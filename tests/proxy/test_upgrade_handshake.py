@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 import aiohttp_rawws as rawws
@@ -44,7 +44,7 @@ class Upstream:
     def __init__(self, answer: dict[str, Any] | None = None) -> None:
         self.answer = answer
         self.line = ""
-        self.fields: CIMultiDict[str] = CIMultiDict()
+        self.fields: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 
     async def __call__(self, peer: HandPeer) -> None:
         await peer.accept(self.answer)
