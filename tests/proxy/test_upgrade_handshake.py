@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 from yarl import URL
 
 import aiohttp_rawws as rawws
@@ -298,7 +298,7 @@ FORGED = ["X-Forwarded-For: 1.2.3.4", "X-Forwarded-For: 5.6.7.8", "X-Forwarded-P
 FORGED += ["Forwarded: for=1.2.3.4", "X-Real-IP: 1.2.3.4", "X-Forwarded-Port: 1"]
 
 
-def claims(fields: CIMultiDict[str]) -> dict[str, list[str]]:
+def claims(fields: MultiMapping[str]) -> dict[str, list[str]]:
     found = {name.title() for name in fields if "forwarded" in name.lower() or "real-ip" in name.lower()}
     return {name: fields.getall(name) for name in found}
 
