@@ -17,6 +17,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SERVERS = HERE / "servers"
+CLIENTS = HERE / "clients"
 BUILD = ROOT / "build" / "benchmarks"
 
 LOOPS = ("asyncio", "uvloop", "aiofastnet", "uvloop+aiofastnet")
@@ -29,12 +30,16 @@ class BenchmarkError(Exception):
 
 @dataclass(frozen=True)
 class Program:
-    """A server: its name in the report, its file, and what goes into its environment."""
+    """A server, or a client: its name in the report, its file, and what goes into its environment."""
 
     name: str
     script: str
     tcp: bool = False
+    client: bool = False
     environment: tuple[tuple[str, str], ...] = ()
+
+
+ECHO = Program("`listen()`", "ours_listen")  # what clients talk to
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,8 @@ class Workload:
 
 @dataclass
 class Sample:
-    """One run: messages per second, the server's CPU seconds and page faults per message, latencies in microseconds."""
+    """One run: messages per second, the CPU seconds and page faults per message of the server, or of the client if one
+    is measured, latencies in microseconds (0 for clients)."""
 
     rate: float
     cpu: float
@@ -74,10 +80,10 @@ class Sample:
         return cls(
             rate=raw["rate"],
             cpu=raw["server_cpu"] / messages,
-            p50=raw["p50_us"],
-            p99=raw["p99_us"],
+            p50=raw.get("p50_us", 0.0),
+            p99=raw.get("p99_us", 0.0),
             busy=raw["server_cpu"] / seconds,
-            load_busy=raw["load_cpu"] / seconds,
+            load_busy=raw.get("load_cpu", 0.0) / seconds,
             faults=raw["server_faults"] / messages,
             raw=raw,
         )
@@ -135,10 +141,21 @@ class Bench:
         self.facts: dict[str, dict[str, Any]] = {}
 
     @contextlib.contextmanager
-    def server(self, program: Program, loop: str) -> Iterator[Server]:
+    def running(self, program: Program, loop: str) -> Iterator[Server | Client]:
+        """The program, ready to be measured. A client has a server of ours, on uvloop and on the core of the load."""
+        if program.client:
+            with self.server(ECHO, "uvloop", self.load_core) as server:
+                yield Client(self, program, loop, server.port)
+        else:
+            with self.server(program, loop) as server:
+                yield server
+
+    @contextlib.contextmanager
+    def server(self, program: Program, loop: str, core: int | None = None) -> Iterator[Server]:
         command = [sys.executable, str(SERVERS / f"{program.script}.py"), f"--loop={loop}"]
-        if self.server_core is not None:
-            command.append(f"--cpu={self.server_core}")
+        core = self.server_core if core is None else core
+        if core is not None:
+            command.append(f"--cpu={core}")
         environment = {**os.environ, "PYTHONPATH": str(self.source), **dict(program.environment)}
         with contextlib.ExitStack() as stack:
             # Some servers print a traceback for each connection that was reset: not seen unless they fail to start.
@@ -175,6 +192,30 @@ class Bench:
             raise BenchmarkError(done.stderr.strip() or f"load ended with status {done.returncode}")
         result: dict[str, Any] = json.loads(done.stdout)
         return result
+
+
+class Client:
+    """A client, which is started for each measurement."""
+
+    def __init__(self, bench: Bench, program: Program, loop: str, port: int) -> None:
+        self.bench = bench
+        self.program = program
+        self.loop = loop
+        self.port = port
+
+    def measure(self, workload: Workload, seconds: float) -> Sample:
+        command = [sys.executable, str(CLIENTS / f"{self.program.script}.py"), f"--loop={self.loop}"]
+        command += [f"--port={self.port}", f"--connections={workload.connections}", f"--size={workload.size}"]
+        command.append(f"--seconds={seconds}")
+        if self.bench.server_core is not None:
+            command.append(f"--cpu={self.bench.server_core}")
+        environment = {**os.environ, "PYTHONPATH": str(self.bench.source)}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment, cwd=HERE)
+        if done.returncode or not done.stdout:
+            raise BenchmarkError(f"{self.program.name} on {self.loop}: {done.stderr[-400:].strip()}")
+        raw = json.loads(done.stdout.splitlines()[-1])
+        self.bench.versions.update(raw["versions"])
+        return Sample.of(raw)
 
 
 class Server:

@@ -108,9 +108,9 @@ class Run:
 
     def echo_row(self, row: Row, loop: str) -> dict[str, Any]:
         with contextlib.ExitStack() as stack:
-            servers = [stack.enter_context(self.bench.server(PROGRAMS[key], loop)) for key in (row.ours, row.peer)]
+            programs = [stack.enter_context(self.bench.running(PROGRAMS[key], loop)) for key in (row.ours, row.peer)]
             rounds = [
-                [server.measure(row.workload, self.options.seconds) for server in servers]
+                [program.measure(row.workload, self.options.seconds) for program in programs]
                 for _ in range(self.options.rounds)
             ]
         rates = summary(ours.rate / peer.rate for ours, peer in rounds)
