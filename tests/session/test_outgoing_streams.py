@@ -782,6 +782,24 @@ async def test_s12_keepalive_waits_for_the_end_of_a_frame() -> None:
         assert session.limit == "timeout"
 
 
+@pytest.mark.loops("clock")
+@pytest.mark.parametrize("goes_on", [True, False])
+async def test_s12_keepalive_waits_for_the_end_of_a_frame_of_the_peer(goes_on: bool) -> None:
+    """Its Pong cannot come inside. A frame of which nothing more comes is no excuse."""
+    async with talking.talking("managed", ping_interval=10.0, timeout=5.0) as (session, _, peer):
+        session.begin()
+        peer.write_bytes(b"\x82\xe4\0\0\0\0")  # 100 bytes
+        for _ in range(50 if goes_on else 1):
+            peer.write_bytes(b"x")
+            await clock.advance(3.0)
+        if goes_on:
+            assert not session.closed
+            peer.write_bytes(bytes(50))
+            assert len((await session.receive()).payload) == 100
+        await clock.advance(100.0)
+        assert session.limit == "timeout"  # this peer does not answer pings
+
+
 async def answer_pings(peer: Any) -> None:
     async for frame in peer:
         if isinstance(frame, Frame) and frame.opcode is Opcode.PING:
