@@ -1,4 +1,4 @@
-"""Gigabytes through streams, in one frame and in fragments, in either role, and out again in fragments.
+"""Gigabytes through streams, in one frame and in fragments, in either role, received and sent.
 
 Every byte is checked, and the memory of this process may not grow. The peer is a process of plain sockets, which knows
 nothing of the package.
@@ -13,11 +13,12 @@ import os
 import random
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp_rawws as rawws
-from aiohttp_rawws import Frame, FrameChunk
+from aiohttp_rawws import FrameChunk
 
 ALLOWED_GROWTH = 16 * 2**20
 FRAGMENT = 64 * 1024
@@ -65,7 +66,12 @@ def take_all(sock: socket.socket, size: int, masked: bool) -> None:
     assert got >= size
 
 
-PEERS = {"one frame": send_one_frame, "fragments": send_fragments, "sent in fragments": take_all}
+PEERS = {
+    "one frame": send_one_frame,
+    "fragments": send_fragments,
+    "sent in fragments": take_all,
+    "sent in one frame": take_all,
+}
 
 
 def peer(port: int, way: str, size: int, masked: bool) -> None:
@@ -112,12 +118,24 @@ async def receive_pieces(session: Any, check: Check, size: int) -> None:
             break
 
 
-async def send(session: Any, check: Check, size: int) -> None:
+def pieces(check: Check, size: int) -> Iterator[bytes]:
     for at in range(0, size, FRAGMENT):
-        start = at % len(BLOCK)
-        await session.send(Frame.binary(BLOCK[start : start + FRAGMENT], fin=at + FRAGMENT >= size))
-        check.take(BLOCK[start : start + FRAGMENT])
+        piece = BLOCK[at % len(BLOCK) :][:FRAGMENT]
+        check.take(piece)
+        yield piece
+
+
+async def send_in_fragments(session: Any, check: Check, size: int) -> None:
+    await session.send_stream(pieces(check, size), fragment_size=FRAGMENT)
     await session.flush()
+
+
+async def send_in_one_frame(session: Any, check: Check, size: int) -> None:
+    await session.send_stream(pieces(check, size), length=size)
+    await session.flush()
+
+
+WORK = {"sent in fragments": send_in_fragments, "sent in one frame": send_in_one_frame}
 
 
 async def run_way(kind: str, role: str, way: str, size: int) -> str:
@@ -139,7 +157,7 @@ async def run_way(kind: str, role: str, way: str, size: int) -> str:
         raw = await asyncio.wait_for(accepted, PATIENCE)
         session: Any = rawws.DefaultWebSocketSession(raw) if kind == "managed" else raw
         check, began, cpu = Check(), time.monotonic(), time.process_time()
-        work = send if way.startswith("sent") else receive_pieces if kind == "pieces" else receive
+        work = WORK.get(way, receive_pieces if kind == "pieces" else receive)
         await asyncio.wait_for(work(session, check, size), PATIENCE)
         took, cpu = time.monotonic() - began, time.process_time() - cpu
         grown = max(check.peak, memory()) - check.before
