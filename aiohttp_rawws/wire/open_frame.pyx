@@ -67,12 +67,13 @@ cdef class OpenFrame:
 
     cdef object chunk(self, const unsigned char* data, Py_ssize_t size):
         cdef long long offset = self.received
-        cdef bytes payload
+        cdef bytes payload = <bytes>new_payload(size)
+        cdef unsigned char* to = <unsigned char*>PyBytes_AS_STRING(payload)
         self.received += size
         if self._header.key < 0:
-            payload = <bytes>PyBytes_FromStringAndSize(<const char*>data, size)
+            memcpy(to, data, size)
         else:
-            payload = masked_copy(data, size, rawws_turned(self._header.mask, offset & 3))
+            rawws_mask_copy(to, data, size, rawws_turned(self._header.mask, offset & 3))
         return FrameChunk(self.announced, payload, offset, self.received == self._header.length)
 
     cdef object split(self):
