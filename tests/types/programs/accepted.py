@@ -247,6 +247,16 @@ async def streams(session: rawws.WebSocketSession, managed: rawws.DefaultWebSock
         yield b"x"
 
     assert_type(await session.send_stream(BytesIO(b"x"), length=1), int)
+    for either in (session, managed):
+        async with either.receive_stream(max_size=2**30) as incoming:
+            assert_type(incoming, rawws.IncomingStream)
+            assert_type(incoming.header, rawws.FrameHeader)
+            assert_type(incoming.size, int | None)
+            async for chunk in incoming:
+                assert_type(chunk, bytes)
+            assert_type(await incoming.readinto(bytearray(10)), int)
+            async for part in incoming.text():
+                assert_type(part, str)
     await managed.send_stream(source(), compress=False)
     await managed.send_stream(["te", "xt"], opcode=Opcode.TEXT, fragment_size=10)
     async with session.open_stream(Opcode.TEXT, rsv1=True) as out:

@@ -136,6 +136,8 @@ for each in app[rawws.WEBSOCKETS].sessions:
 
 
 async def streams(session: rawws.WebSocketSession, managed: rawws.DefaultWebSocketSession) -> None:
+    session.receive_stream(5)  # refused
+    session.receive_stream(max_size="1 GiB")  # refused
     await session.send_stream(5)  # refused
     await session.send_stream([b"x"], size=1)  # refused
     session.open_stream(length="1")  # refused
