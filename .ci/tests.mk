@@ -6,7 +6,7 @@
 # of what stands beside the package (documentation, demos, packaging, other libraries and servers, the suite itself). If
 # there is no compiled core, the only run has everything.
 ONCE := $(addprefix tests/, wire/test_codes.py wire/test_encoder.py wire/test_frames.py \
-    wire/test_headers.py wire/test_limits.py wire/test_masking.py wire/test_parser.py \
+    wire/test_headers.py wire/test_limits.py wire/test_masking.py wire/test_parser.py wire/test_watcher.py \
     extensions/test_header.py extensions/test_negotiation.py web/test_routing.py web/test_origins.py \
     web/test_handshake.py web/test_options_named.py web/test_options_documented.py system/test_layering.py \
     system/test_security_page.py system/test_docs.py system/test_english.py system/test_demos.py \
