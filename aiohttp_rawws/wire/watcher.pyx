@@ -7,7 +7,6 @@ from libc.string cimport memcpy
 
 from aiohttp_rawws.wire.header_reader cimport Header, read_header
 from aiohttp_rawws.wire.parser cimport FrameParser
-from aiohttp_rawws.wire.payload_pool cimport new_payload
 
 from ..errors import PeerError, ProtocolViolation
 from . import _shared as shared
@@ -29,9 +28,6 @@ cdef int LENGTH_16 = bits.LENGTH_16
 cdef Py_ssize_t MAX_CONTROL_PAYLOAD = codes.MAX_CONTROL_PAYLOAD
 cdef long long NO_LIMIT = shared.NO_LIMIT
 cdef long long ENDLESS = NO_LIMIT
-
-cdef enum:
-    POOLED = 32 * 1024
 
 
 @cython.final
@@ -84,7 +80,8 @@ cdef class FrameWatcher:
             raise shared.not_made(self)
         if self.closed or self.error is not None or total == 0:
             return b""
-        received = <bytes>(new_payload(total) if total >= POOLED else PyBytes_FromStringAndSize(NULL, total))
+        # Not from the pool of payloads: it is written at once, and the same memory, still in the cache, is the next.
+        received = <bytes>PyBytes_FromStringAndSize(NULL, total)
         start = <unsigned char*>PyBytes_AS_STRING(received)
         memcpy(start, self._header, self._held)
         memcpy(start + self._held, data, size)
