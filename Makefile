@@ -60,7 +60,7 @@ dist: $(DONE)/dist ## build the sdist and the wheel into dist/
 test-dist: dist ## check the sdist and the wheel, and test each in a new environment
 	@.ci/test-dist $(BIN)
 
-autobahn: $(DONE)/tools $(DONE)/core codec ## run the Autobahn suite (40 minutes) and write docs/conformance/autobahn.md
+autobahn: $(DONE)/tools $(DONE)/core codec ## run the Autobahn suite (two hours) and write docs/conformance/autobahn.md
 	@.ci/autobahn $(BIN)/python --save
 autobahn-slice: $(DONE)/tools $(DONE)/core codec ## run a part of the Autobahn suite (a few minutes)
 	@.ci/autobahn $(BIN)/python --slice

@@ -1,4 +1,4 @@
-"""Counting verdicts, and the table of docs/conformance."""
+"""Results: counting their verdicts, and keeping them in docs/conformance."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TITLES = {
     "12": "permessage-deflate, defaults",
     "13": "permessage-deflate, parameters",
 }
-BEGIN, END = "<!-- made by tests/autobahn/report.py -->", "<!-- end -->"
+RESULTS = Path(__file__).parents[2] / "docs" / "conformance" / "autobahn"
 
 
 @dataclass
@@ -89,78 +89,22 @@ def bad_cases(verdicts: Mapping[str, Verdict], allowed: Iterable[str] = ()) -> l
     return [case for case, verdict in verdicts.items() if not set(verdict) <= fine]
 
 
+def differences(verdicts: Mapping[str, Verdict], direct: Mapping[str, Verdict]) -> list[tuple[str, Verdict, Verdict]]:
+    """The cases with other verdicts than in ``direct``: the case, its verdict, the other one."""
+    none = Verdict.missing("NOT RUN")
+    return [
+        (case, verdict, direct.get(case, none)) for case, verdict in verdicts.items() if verdict != direct.get(case)
+    ]
+
+
+def kept(folder: Path = RESULTS) -> dict[str, Result]:
+    """All results that were kept, by name."""
+    return {path.stem: Result.load(path) for path in sorted(folder.glob("*.json"))}
+
+
 def explained(verdicts: Mapping[str, Verdict]) -> list[str]:
     """The numbers of the cases that are neither OK nor INFORMATIONAL, a line for each kind."""
     kinds: dict[Verdict, list[str]] = {}
     for case in sorted(bad_cases(verdicts), key=number):
         kinds.setdefault(verdicts[case], []).append(case)
     return [f"- {kind.behaviour}, close {kind.close}: {', '.join(cases)}" for kind, cases in kinds.items()]
-
-
-# ---- the page -------------------------------------------------------------------------
-
-ORDER = (
-    "managed-compiled",
-    "managed-python",
-    "raw-compiled",
-    "raw-python",
-    "aiohttp",
-    "websockets",
-    "picows",
-)
-PAGE = Path(__file__).parents[2] / "docs" / "conformance" / "autobahn.md"
-RESULTS = PAGE.parent / "autobahn"
-
-
-def update_page() -> None:
-    """Write what RESULTS holds between the two marks of PAGE."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    PAGE.write_text(f"{before}{BEGIN}\n\n{markdown(kept())}\n{END}{after}")
-
-
-def kept() -> list[Result]:
-    """The names in RESULTS: ours, then the peers."""
-    found = [Result.load(path) for path in RESULTS.glob("*.json")]
-    rank = {name: place for place, name in enumerate(ORDER)}
-    found.sort(key=lambda result: (rank.get(result.name, len(rank)), result.name))
-    return found
-
-
-def markdown(results: list[Result]) -> str:
-    columns = [(result, by_section(result.verdicts)) for result in results]
-    table = [["section", *(result.name for result in results)]]
-    table += [
-        [f"{section} {title}", *(cell([v.behaviour for v in rows.get(section, ())]) for _, rows in columns)]
-        for section, title in TITLES.items()
-    ]
-    table.append(["**behaviour, all**", *(f"**{total(r.verdicts, 'behaviour')}**" for r in results)])
-    table.append(["**closing, all**", *(f"**{total(r.verdicts, 'close')}**" for r in results)])
-    table.insert(1, ["---"] * len(table[0]))
-    text = "".join(f"| {' | '.join(row)} |\n" for row in table)
-    text += "\n| | made by | on | with |\n| --- | --- | --- | --- |\n"
-    for result in results:
-        versions = ", ".join(f"{name} {what}" for name, what in result.versions.items())
-        text += f"| {result.name} | `{result.command}` | {result.date} | {versions} |\n"
-    for result in results:
-        if lines := explained(result.verdicts):
-            text += "\n".join(["", f"{result.name}:", "", *lines, ""])
-    return text
-
-
-def cell(kinds: list[str]) -> str:
-    """How many were OK, and after that what was not: ``140 + 5 FAILED``."""
-    if not kinds:
-        return ""
-    counts = Counter(kinds)
-    rest = [f"{counts[kind]} {kind}" for kind in sorted(counts, key=rank_of) if kind != "OK"]
-    return " + ".join([str(counts["OK"]), *rest])
-
-
-def total(verdicts: Mapping[str, Verdict], field: str) -> str:
-    counts = Counter(getattr(verdict, field) for verdict in verdicts.values())
-    return ", ".join(f"{counts[kind]} {kind}" for kind in sorted(counts, key=rank_of))
-
-
-def rank_of(kind: str) -> int:
-    return BEHAVIOURS.index(kind) if kind in BEHAVIOURS else len(BEHAVIOURS)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from aiohttp import web
 
 import aiohttp_rawws as rawws
-from aiohttp_rawws._build import COMPILED
 
-from .serving import Started, serve
+from .serving import Started, our_versions, serve
 
 routes = rawws.RouteTableDef()
 
@@ -79,8 +78,7 @@ async def start(port: int) -> Started:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
-    codec = "compiled" if COMPILED else "Python"
-    return Started(runner.addresses[0][1], ["aiohttp"], {"aiohttp_rawws": rawws.__version__, "codec": codec})
+    return Started(runner.addresses[0][1], ["aiohttp"], our_versions())
 
 
 if __name__ == "__main__":

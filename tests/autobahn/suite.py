@@ -1,4 +1,4 @@
-"""One run of the suite as a client, and what came of it. A suite that hangs or dies costs one case, not the run."""
+"""One run of the suite, and what came of it. A suite that hangs or dies costs one case, not the run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable
@@ -138,20 +139,32 @@ class Child:
         return True
 
 
-def suite(command: str, folder: Path, url: str, cases: list[str]) -> Child:
-    """The suite as a client, to run ``cases`` and write its reports into ``folder``."""
+def suite(command: str, folder: Path, mode: str, **spec: object) -> Child:
+    """The suite as "fuzzingclient" or "fuzzingserver". It writes its reports into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    spec = {"outdir": ".", "servers": [{"agent": AGENT, "url": url}], "cases": cases}
-    (folder / "spec.json").write_text(json.dumps(spec))
+    (folder / "spec.json").write_text(json.dumps({"outdir": ".", **spec}))
     # Unbuffered: a line for each case shows that it lives.
     env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore"}
-    arguments = ["-m", "fuzzingclient", "-s", "spec.json"]
+    arguments = ["-m", mode, "-s", "spec.json", *(["-u", "0"] if mode == "fuzzingserver" else [])]
     return Child([command, *arguments], folder, folder / "suite.log", env=env)
+
+
+def suite_client(command: str, folder: Path, url: str, cases: list[str]) -> Child:
+    """The suite as a client of ``url``, to run ``cases``."""
+    return suite(command, folder, "fuzzingclient", servers=[{"agent": AGENT, "url": url}], cases=cases)
+
+
+def suite_server(command: str, folder: Path, cases: list[str]) -> tuple[Child, str]:
+    """The suite as a server, to run ``cases`` with a client, and the URL where it will listen."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"ws://127.0.0.1:{probe.getsockname()[1]}"
+    return suite(command, folder, "fuzzingserver", url=url, cases=cases, **{"exclude-cases": []}), url
 
 
 def known_cases(command: str, folder: Path, patience: Patience) -> list[str]:
     """Every case of the suite: it prints them before it connects, here to a port where nobody listens."""
-    with suite(command, folder, "ws://127.0.0.1:9", ["*"]) as child:
+    with suite_client(command, folder, "ws://127.0.0.1:9", ["*"]) as child:
         child.watch(patience, lambda: "Cases = " in child.text() and "]\n" in child.text())
         found = re.search(r"^Cases = (\[.*\])$", child.text(), re.MULTILINE)
     if not found:
@@ -160,20 +173,25 @@ def known_cases(command: str, folder: Path, patience: Patience) -> list[str]:
 
 
 def run_cases(command: str, folder: Path, url: str, cases: list[str], patience: Patience) -> Outcome:
-    """Run ``cases`` in one process."""
-    outcome = Outcome()
-    with suite(command, folder, url, cases) as child:
-        if not child.watch(patience):
-            outcome.why = "HUNG"
+    """Run ``cases`` with the server at ``url`` in one process."""
+    with suite_client(command, folder, url, cases) as child:
+        hung = not child.watch(patience)
+    return judged(child, "HUNG" if hung else None)
+
+
+def judged(child: Child, why: str | None) -> Outcome:
+    """The outcome of a run of the suite that has ended, and why that was before its end, if it was."""
+    outcome = Outcome(why=why)
     begun = RUNNING.findall(child.text())
     outcome.last = begun[-1] if begun else None
     if REFUSED.search(child.text()):
         outcome.why = "REFUSED"
-    report = folder / "index.json"
+    report = child.folder / "index.json"
     if report.exists():
-        for case, entry in json.loads(report.read_text()).get(AGENT, {}).items():
-            outcome.verdicts[case] = Verdict(entry["behavior"], entry["behaviorClose"])
-            outcome.seconds[case] = entry["duration"] / 1000
+        for entries in json.loads(report.read_text()).values():
+            for case, entry in entries.items():
+                outcome.verdicts[case] = Verdict(entry["behavior"], entry["behaviorClose"])
+                outcome.seconds[case] = entry["duration"] / 1000
     elif outcome.why is None:
         outcome.why = "CRASHED"
     return outcome

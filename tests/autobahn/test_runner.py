@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from . import report
+from . import page, report
+from .subjects import without_gateway
 from .suite import Verdict, groups, select
 
 pytestmark = pytest.mark.interop
@@ -98,13 +99,13 @@ def test_results_are_kept_as_they_are(tmp_path: Path) -> None:
     result = report.Result("name", "command", "2026-01-31", {"aiohttp": "3"}, verdicts)
     result.save(tmp_path)
     assert report.Result.load(tmp_path / "name.json") == result
-    table = report.markdown([result])
+    table = page.markdown([result])
     assert "| 6 UTF-8 | 0 + 1 NON-STRICT |" in table
     assert "- NON-STRICT, close FAILED BY CLIENT: 6.4.1" in table
 
 
 def test_what_was_kept_of_our_runs_is_clean() -> None:
-    ours = [result for result in report.kept() if result.name.startswith(("managed", "raw"))]
+    ours = [result for name, result in report.kept().items() if name.endswith(("-compiled", "-python"))]
     assert ours
     for result in ours:
         assert not report.bad_cases(result.verdicts), result.name
@@ -113,5 +114,37 @@ def test_what_was_kept_of_our_runs_is_clean() -> None:
         assert result.name.startswith("raw") or len(result.verdicts) == report.CASES
 
 
+def test_g52_runs_through_a_gateway_have_the_verdicts_of_those_without_it() -> None:
+    results = report.kept()
+    for name, result in results.items():
+        if direct := without_gateway(name):
+            assert result.verdicts == results[direct].verdicts, name
+
+
+def test_a_verdict_that_is_another_one_through_a_gateway_is_named() -> None:
+    ok, slow = Verdict("OK", "OK"), Verdict("NON-STRICT", "OK")
+    direct = report.Result("client-python", "command", "2026-01-31", {}, {"1.1.1": ok, "6.4.1": ok})
+    through = report.Result("gateway-client-python", "command", "2026-01-31", {}, {"1.1.1": ok, "6.4.1": slow})
+    row = "| gateway-client-python | 1 OK, 1 NON-STRICT | 2 OK | client-python | 6.4.1 |"
+    assert row in page.markdown([direct, through])
+    assert report.differences(through.verdicts, direct.verdicts) == [("6.4.1", slow, ok)]
+
+
+@pytest.mark.parametrize(
+    ("name", "direct"),
+    [
+        ("gateway", "managed"),
+        ("gateway-python", "managed-python"),
+        ("gateway-frames-compiled", "managed-compiled"),
+        ("gateway-client-python", "client-python"),
+        ("gateway-client-frames-compiled", "client-compiled"),
+        ("managed-python", None),
+        ("aiohttp-client", None),
+    ],
+)
+def test_the_run_without_the_gateway(name: str, direct: str | None) -> None:
+    assert without_gateway(name) == direct
+
+
 def test_the_page_shows_what_was_kept() -> None:
-    assert report.markdown(report.kept()) in report.PAGE.read_text()
+    assert page.markdown(report.kept().values()) in page.PAGE.read_text()
