@@ -1,11 +1,13 @@
 """Our gateway, as a program: ``UPSTREAM=ws://127.0.0.1:9001 python -m tests.autobahn.gateway bytes``.
 
-"bytes" is ``pump()`` as it is by default, "frames" one with an ``on_frame`` that changes nothing.
+"bytes" is ``pump()`` as it is by default, "frames" one with an ``on_frame`` that changes nothing. The latter gets each
+frame in pieces while it arrives, since the other side may refuse it already (cases 6.4.3 and 6.4.4).
 """
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -22,7 +24,7 @@ def same(item: Item, session: rawws.WebSocketSession) -> Item:
     return item
 
 
-async def start(port: int, on_frame: rawws.OnFrame | None = None) -> Started:
+async def start(port: int, **how: Any) -> Started:
     upstream = URL(os.environ["UPSTREAM"])
     # No limit: each session holds a connection of the connector.
     connector = aiohttp.TCPConnector(limit=0)
@@ -31,7 +33,7 @@ async def start(port: int, on_frame: rawws.OnFrame | None = None) -> Started:
     async def forward(request: web.Request) -> web.StreamResponse:
         target = rawws.upstream_url(upstream, request)
         # The suite as a server refuses a Host with another port than its own.
-        return await rawws.proxy_upgrade(request, http, target, preserve_host=False, on_frame=on_frame)
+        return await rawws.proxy_upgrade(request, http, target, preserve_host=False, **how)
 
     app = web.Application()
     rawws.setup(app)
@@ -43,7 +45,7 @@ async def start(port: int, on_frame: rawws.OnFrame | None = None) -> Started:
 
 
 async def start_frames(port: int) -> Started:
-    return await start(port, same)
+    return await start(port, on_frame=same, frame_streaming_threshold=0)
 
 
 if __name__ == "__main__":
