@@ -197,6 +197,22 @@ async def test_the_close_frame_says_what_was_wrong() -> None:
     await end(server, client)
 
 
+async def test_on_violation_raise_withholds_a_close_that_waits_behind_frames() -> None:
+    server, client = memory_pair()
+    with client.cork():
+        client.send_nowait("one")
+        client.write_bytes(masked(5, b""))
+    await settle()
+    server.on_violation = "raise"
+    assert (await server.receive(5)).text == "one"
+    with pytest.raises(ProtocolViolation):
+        await server.receive(5)
+    await server.send("two")
+    await server.close(4000)
+    assert [frame.payload async for frame in client] == [b"two", b"\x0f\xa0"]
+    await end(server, client)
+
+
 async def test_on_violation_raise_sends_nothing() -> None:
     server, client = memory_pair(on_violation="raise")
     client.write_bytes(b"\x83\x80\0\0\0\0")
