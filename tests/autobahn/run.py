@@ -34,7 +34,19 @@ from . import report
 from .install import SUITE, NotInstalled, find_suite, home
 from .page import update_page
 from .subjects import SUBJECTS, Subject, without_gateway
-from .suite import Child, Outcome, Patience, Verdict, groups, judged, known_cases, run_cases, select, suite_server
+from .suite import (
+    TAKEN,
+    Child,
+    Outcome,
+    Patience,
+    Verdict,
+    groups,
+    judged,
+    known_cases,
+    run_cases,
+    select,
+    suite_server,
+)
 
 ROOT = Path(__file__).parents[2]
 SLICE = ["1-7", "10", *(f"{section}.*.{case}" for section in (12, 13) for case in (1, 4, 7, 11))]
@@ -107,9 +119,11 @@ class Run:
             stack.enter_context(suite)
             words = [subject.word, stack.enter_context(self.gateway(folder, url)), "--suite", url]
             client, _ = stack.enter_context(self.program(subject.module, *words, folder=folder))
-            why = None if client.watch(self.patience) else "HUNG"
+            why = None if client.watch(self.patience, suite.has_ended) else "HUNG"
             if client.process.poll():
                 why = "CLIENT DIED"
+        if TAKEN in suite.text():
+            return self.attempt(folder, cases)
         return judged(suite, why)
 
     def group(self, label: str, cases: list[str]) -> None:

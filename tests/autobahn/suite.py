@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 AGENT = "server"
 RUNNING = re.compile(r"^Running test case ID (\S+) ", re.MULTILINE)
+TAKEN = "CannotListenError"  # another program has taken the port that was free
 REFUSED = re.compile(r"^Connection to .* failed ", re.MULTILINE)
 
 
@@ -120,6 +121,9 @@ class Child:
             os.killpg(self.process.pid, wish)
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(5)
+
+    def has_ended(self) -> bool:
+        return self.process.poll() is not None
 
     def text(self) -> str:
         return self.log.read_text(errors="replace")

@@ -38,22 +38,23 @@ with open("index.json", "w") as file:
 """
 
 
-def run(folder: Path, *args: str) -> tuple[int, str]:
+def run(folder: Path, *args: str, subject: str = "aiohttp") -> tuple[int, str]:
     fake = folder / "wstest"
     fake.write_text(FAKE)
     fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
     env = {**os.environ, "WSTEST": str(fake), "AUTOBAHN_HOME": str(folder / "home")}
-    command = [sys.executable, "-m", "tests.autobahn.run", "aiohttp", *args]
+    command = [sys.executable, "-m", "tests.autobahn.run", subject, *args]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, check=False, cwd=root, env=env, capture_output=True, text=True, timeout=50)
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_hang_and_a_crash_cost_one_case_each(tmp_path: Path) -> None:
-    status, output = run(tmp_path, "--stall", "4", "--cases", "1-3", "--jobs", "3")
+@pytest.mark.parametrize("subject", ["aiohttp", "aiohttp-client"])
+def test_a_hang_and_a_crash_cost_one_case_each(tmp_path: Path, subject: str) -> None:
+    status, output = run(tmp_path, "--stall", "4", "--cases", "1-3", "--jobs", "3", subject=subject)
     assert "HUNG in case 2.2" in output
     assert "CRASHED in case 3.2" in output
-    assert "aiohttp: 8 cases" in output
+    assert f"{subject}: 8 cases" in output
     assert "2 cases are not as wanted" in output
     assert status == 1
 
