@@ -78,6 +78,8 @@ async def test_a_violation(how: dict[str, Any]) -> None:
         await on.client.send(frame(TEXT, b"not masked", mask=None))
         head, _ = await read_frame(on.client)
         assert head == 0x80 | CLOSE
+        assert await on.server.read_to_end() == b""
         await on.client.close()
+        await on.server.close()
         report = await on.report()
         assert [str(error) for error in near_client.errors] == [str(report.a.error)]
