@@ -16,6 +16,7 @@ from yarl import URL
 from ..session.options import UNLIMITED, check_seconds
 from ..session.raw import WebSocketSession
 from ..session.streams import RawWebSocket
+from ..session.transports import abort
 from .handshakes import HEAD_SIZE, check_status, read_head, request_for, response_for, uses_tls
 from .lines import read
 from .player import IGNORED, PARTS, Pace, Part, Player, Step
@@ -193,7 +194,7 @@ async def _play_server(
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if arrived.done():
-            writer.transport.abort()  # one client is played to
+            abort(writer.transport)  # one client is played to
         else:
             arrived.set_result((reader, writer))
 
@@ -238,7 +239,7 @@ async def _play(
         )
         came = await player.play(early)
     except BaseException:
-        writer.transport.abort()
+        abort(writer.transport)
         raise
     finally:
         if session is not None:

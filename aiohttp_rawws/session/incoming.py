@@ -19,6 +19,7 @@ from .phases import Event, ReceivePhase
 from .queues import IncomingQueue
 from .reading import ReadingHalf
 from .reasons import CLOSE_DELAY, reason_for, reason_of
+from .transports import abort
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -306,4 +307,4 @@ class IncomingHalf(ReadingHalf):
             self.discard_input()
         self.wake_at_end()
         self.check_all_taken()
-        self.transport.abort()
+        abort(self.transport)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .options import SessionOptions, SessionOptionsDict
 from .raw import WebSocketSession
-from .transports import bytes_unsent
+from .transports import abort, bytes_unsent
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -189,7 +189,7 @@ class StreamTransport(asyncio.Transport):
         self._closing = True
         transport = getattr(self._writer, "transport", None)
         if transport is not None:
-            transport.abort()
+            abort(transport)
         else:
             self._close_writer()
         self._loop.call_soon(self._lose, None)

@@ -12,6 +12,7 @@ from aiohttp.typedefs import StrOrURL
 from yarl import URL
 
 from ..session.options import check_seconds
+from ..session.transports import abort
 from .handshake import MAX_HEAD, Fields, HandshakeRequest, HandshakeResponse, read_head
 from .peer import WITHIN, Peer, Script
 from .transcript import TapReader, TapWriter, Transcript
@@ -105,7 +106,7 @@ async def _follow(
         finally:
             peer.abort()
     finally:
-        writer.transport.abort()
+        abort(writer.transport)
 
 
 async def _response(reader: TapReader) -> HandshakeResponse:

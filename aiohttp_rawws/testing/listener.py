@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from ssl import SSLContext
 
+from ..session.transports import abort
 from .handshake import MAX_HEAD
 from .transcript import TapReader, TapWriter, Transcript
 
@@ -77,4 +78,4 @@ class Listener:
         try:
             await self._serve(TapReader(reader, transcript), TapWriter(writer, transcript), transcript)
         finally:
-            writer.transport.abort()  # after an end in order there is nothing left to abort
+            abort(writer.transport)  # after an end in order there is nothing left to abort
