@@ -62,7 +62,7 @@ class ManagedMessages(managed_life.ManagedLife):
             limit = self._limit_of_message
             if (
                 (self._assembler is not None and self._assembler.is_open)
-                or (queue.waiter is not None and not queue.has_stream)  # receive() waits
+                or (queue.waiter is not None and not queue.has_stream and not queue.count())  # receive() waits for it
                 or (is_whole_message(item) and not self._extensions and (limit < 0 or payload_size(item) <= limit))
             ):
                 return False

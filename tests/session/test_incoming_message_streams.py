@@ -80,6 +80,38 @@ async def test_s2_one_message_however_it_comes(kind: str, way: str, threshold: i
 
 @on_the_clock
 @each_managed
+@pytest.mark.parametrize("way", ["one frame", "fragments"])
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_message_behind_the_one_that_receive_waited_for(kind: str, way: str, together: bool) -> None:
+    """Whoever waits for an order gets it, and the message behind it in the same read is still for the stream."""
+    size = 100_000
+    wire = masked(2, PAYLOAD[:size])
+    if way == "fragments":
+        parts = [PAYLOAD[at : at + 10_000] for at in range(0, size, 10_000)]
+        wire = b"".join(masked(0 if n else 2, part, fin=n == len(parts) - 1) for n, part in enumerate(parts))
+    options: Any = {"frame_streaming_threshold": 1000, "max_message_size": 50_000, "max_frame_size": None}
+    async with on_a_line(kind, **options) as (session, line):
+        waiting = begun(session.receive())
+        await settle()
+        if together:
+            line.give(masked(1, b"upload") + wire[:20_000])
+        else:
+            line.give(masked(1, b"upload"))
+            line.give(wire[:20_000])
+        line.give(wire[20_000:90_000])
+        assert (await bounded_wait(waiting)).text == "upload"
+        async with session.receive_stream() as incoming:
+            reading = begun(incoming.read(size))
+            await settle()
+            line.give(wire[90_000:])
+            got = await bounded_wait(reading)
+            while chunk := await bounded_wait(incoming.read(size)):
+                got += chunk
+        assert got == PAYLOAD[:size]
+
+
+@on_the_clock
+@each_managed
 async def test_s2_the_header_and_each_fragment_at_once(kind: str) -> None:
     async with on_a_line(kind) as (session, line):
         entering = begun(session.receive_stream().__aenter__())
