@@ -12,9 +12,11 @@ failure small.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import gc
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,18 @@ except ImportError:
 
 LIMIT = 30.0  # seconds, for an async test
 CLOCK_LIMIT = 3600.0  # on the loop with a clock of its own, where they cost nothing
+
+if sys.version_info < (3, 11):
+    # The peers of the tests read with StreamReader. Over TLS it resumes a transport that has lost its TCP transport and
+    # has yet to say so, and loses what it has read with the AttributeError.
+    Reader: Any = asyncio.StreamReader
+    resume = Reader._maybe_resume_transport
+
+    def resume_if_possible(reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(AttributeError):
+            resume(reader)
+
+    Reader._maybe_resume_transport = resume_if_possible
 
 # ---- Hypothesis ---------------------------------------------------------------------------
 
