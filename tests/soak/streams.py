@@ -110,8 +110,7 @@ async def receive(session: Any, check: Check, size: int) -> None:
 
 
 async def receive_pieces(session: Any, check: Check, size: int) -> None:
-    """The same with ``frame_streaming_threshold``."""
-    session.frame_streaming_threshold = 0
+    """The same with ``frame_streaming_threshold``, which the session has from the start: a frame may come with it."""
     async for item in session:
         check.take(item.payload)
         if check.received == size and (not isinstance(item, FrameChunk) or item.last):
@@ -145,7 +144,8 @@ async def run_way(kind: str, role: str, way: str, size: int) -> str:
 
     class Accept(asyncio.Protocol):
         def connection_made(self, transport: Any) -> None:
-            session = rawws.WebSocketSession(transport, server=role == "server", options=OPTIONS)
+            options = OPTIONS.replace(frame_streaming_threshold=0 if kind == "pieces" else None)
+            session = rawws.WebSocketSession(transport, server=role == "server", options=options)
             session.start()
             accepted.set_result(session)
 
