@@ -46,7 +46,7 @@ async def test_a_handler_that_only_sends_ends_when_the_peer_resets(managed: bool
 
 PIECES, SIZE = 15, 100_000  # frames of so many bytes
 ALL = PIECES * (10 + SIZE)
-CLOSE_TIMEOUT = 1.5  # seconds; reading takes longer
+CLOSE_TIMEOUT = 5.0  # seconds; reading takes longer. On a busy machine a peer may need some to answer our Close.
 
 
 async def send_all(session: Any) -> None:
@@ -100,7 +100,7 @@ async def read_slowly(served: peers.Served, path: str) -> bytes:
         writer.write(peers.request_bytes(path))
         await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), peers.TIMEOUT)
         while len(got) < ALL:
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(0.27)
             goal = len(got) + 70_000
             while len(got) < min(goal, ALL):
                 data = await asyncio.wait_for(reader.read(min(goal, ALL) - len(got)), peers.TIMEOUT)
