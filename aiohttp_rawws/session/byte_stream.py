@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from ..errors import ConnectionLost, PeerError, SessionClosed
+from ..errors import ChannelOverflow, ConnectionLost, PeerError, SessionClosed
 from ..wire.codec import Frame, FrameChunk
 from ..wire.codes import CloseCode, CloseReason, Opcode
 from .gates import Gate
@@ -274,7 +274,7 @@ class FrameTransport(asyncio.Transport):
                 break
             try:
                 self._session.send_nowait(frame)
-            except SessionClosed:
+            except (SessionClosed, ChannelOverflow):
                 self._buffer.clear()
         if self._next_size():
             self._pump = self._loop.create_task(self._send_rest(), name="rawws-byte-stream-sender")
@@ -291,7 +291,7 @@ class FrameTransport(asyncio.Transport):
                     break
                 await self._session.send(frame)
                 self._check_pause()
-        except SessionClosed:
+        except (SessionClosed, ChannelOverflow):
             self._buffer.clear()
         finally:
             self._pump = None
@@ -335,6 +335,8 @@ class FrameTransport(asyncio.Transport):
     def check_writable(self) -> None:
         """Raise ConnectionResetError if the peer has closed, or the connection is lost."""
         connection = self._connection
+        if connection.outgoing_failure is not None:
+            raise ConnectionResetError(str(connection.outgoing_failure))
         has_ended = self._input_ended or connection.close_received is not None or connection.connection_phase
         if has_ended and (connection.dropped or not self._closing):
             raise ConnectionResetError(str(connection.closed_error()))
@@ -417,9 +419,6 @@ class _Protocol(asyncio.StreamReaderProtocol):
     def stream_failed(self, exc: Exception) -> None:
         """The input has ended with an error."""
         self._frame_reader.set_exception(exc)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
 
 
 def byte_streams(transport: FrameTransport) -> tuple[asyncio.StreamReader, FrameWriter]:

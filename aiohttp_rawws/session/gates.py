@@ -59,7 +59,7 @@ class Gate:
 
     def send_now(self, fragment: Frame, compress: bool | None) -> None:
         """Send a fragment, and do in place what ``send()`` does in a thread."""
-        self.connection.send_fragment(fragment, compress)
+        self.connection.send_now(fragment, compress)
 
 
 class ManagedGate(Gate):

@@ -30,7 +30,7 @@ cdef class OutgoingHalf(SendQueue):
     cdef readonly long long bytes_sent
 
     @cython.locals(encoder=FrameEncoderC)
-    cdef void send_frame(self, FrameC frame) except *
+    cdef void send_frame(self, FrameC frame, compress=*) except *
     @cython.locals(encoder=FrameEncoderC)
     cdef void _send_large(self, FrameC frame) except *
     cdef void send_prepared(self, PreparedFrameC prepared) except *

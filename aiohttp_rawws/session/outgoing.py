@@ -72,8 +72,12 @@ class OutgoingHalf(SendQueue):
 
     # ---- frames -----------------------------------------------------------------------
 
-    def send_frame(self, frame: Frame) -> None:
+    def send_frame(self, frame: Frame, compress: bool | None = None) -> None:
         """Send ``frame`` behind those before it, without waiting. Ask ``must_wait()`` first.
+
+        Args:
+            frame: The frame.
+            compress: The sender's wish for the extensions that a raw session applies. Default: None (they decide).
 
         Raises:
             SessionClosed: Nothing more can be sent; see ``cannot_send()`` for its kinds.
@@ -82,7 +86,7 @@ class OutgoingHalf(SendQueue):
         if self.send_phase:
             raise self.cannot_send()
         if self.pipeline is not None:
-            frame = self.pipeline.outgoing(frame)
+            frame = self.pipeline.outgoing(frame, compress)
         encoder = self.encoder
         if self.write_paused or self._queue_out is not None:
             self._enqueue_frame(frame)
@@ -116,9 +120,9 @@ class OutgoingHalf(SendQueue):
             self.write_batch()
             self._write(payload)
 
-    def send_now(self, frame: Frame) -> None:
+    def send_now(self, frame: Frame, compress: bool | None = None) -> None:
         """Call ``send_frame()``. For modules that are not compiled."""
-        self.send_frame(frame)
+        self.send_frame(frame, compress)
 
     def send_prepared(self, prepared: PreparedFrame) -> None:
         """Send the bytes of ``prepared`` as they are. They are not copied, even if they wait."""

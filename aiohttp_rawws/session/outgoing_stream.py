@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FRAGMENT_SIZE = 64 * 1024  # bytes
 PIECE = 64 * 1024  # bytes of a frame of known length that are written at once
 YIELD_EVERY_BYTES = 2**20  # a stream that never has to wait lets other tasks run after so many
+INCOMPLETE = "a write() of this stream failed or was cancelled, so the message cannot be completed"
 
 
 class OutgoingStream:
@@ -146,7 +147,7 @@ class OutgoingStream:
 
     def _check_open(self) -> None:
         if self._error is not None:
-            error, self._error = self._error, None
+            error, self._error = self._error, RuntimeError(INCOMPLETE)
             raise error
         if not self._is_open:
             raise RuntimeError('the stream is not open: use it in "async with session.open_stream() as out:"')
@@ -175,11 +176,16 @@ class OutgoingStream:
                 await self._write_fragments(chunk)
             else:
                 await self._write_pieces(chunk)
-        except asyncio.CancelledError:
-            self._error = RuntimeError("a write() of this stream was cancelled, so the message cannot be completed")
+        except BaseException as exc:
+            self._note_lost(exc)
             raise
         finally:
             self._is_sending = False
+
+    def _note_lost(self, exc: BaseException) -> None:
+        """Bytes were taken from the caller, and will not be sent: nothing may follow them."""
+        if not self._is_complete and not self._connection.owns(exc):
+            self._error = RuntimeError(INCOMPLETE)
 
     async def flush(self) -> None:
         """Send what is held as a fragment, now."""
@@ -188,6 +194,9 @@ class OutgoingStream:
             self._is_sending = True
             try:
                 await self._send_held(fin=False)
+            except Exception as exc:  # one that is cancelled has lost nothing
+                self._note_lost(exc)
+                raise
             finally:
                 self._is_sending = False
 

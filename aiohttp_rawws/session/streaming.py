@@ -126,19 +126,6 @@ class StreamingHalf(EndingHalf):
 
     # ---- parts ------------------------------------------------------------------------
 
-    def send_fragment(self, frame: Frame, compress: bool | None) -> None:
-        """Call ``send_frame()``, with the wish of the sender for the extensions that a raw session applies."""
-        pipeline = self.pipeline
-        if pipeline is None or self.send_phase:
-            self.send_frame(frame)
-            return
-        transformed = pipeline.outgoing(frame, compress)
-        self.pipeline = None
-        try:
-            self.send_frame(transformed)
-        finally:
-            self.pipeline = pipeline
-
     def begin_frame(self, frame: Frame, length: int, first: bytes) -> None:
         """Send the header of a frame of ``length`` bytes, and the first piece of its payload.
 

@@ -80,6 +80,26 @@ async def test_the_methods_of_asyncio() -> None:
 
 
 @each_kind
+async def test_another_sender_overflows_outgoing(kind: str) -> None:
+    """What the stream has yet to send is dropped then, and ``drain()`` says why."""
+    async with talking.talking(kind, outgoing=rawws.bounded(2, on_overflow="close")) as (session, _, peer):
+        peer.pause_reading()
+        _, writer = session.as_stream()
+        writer.write(NOISE * 5)
+        with pytest.raises(rawws.ChannelOverflow):
+            for _ in range(10):
+                session.send_nowait(NOISE[:100])
+        peer.resume_reading()
+        await settle()
+        assert writer.transport.get_write_buffer_size() == 0
+        with pytest.raises(ConnectionResetError, match="outgoing"):
+            await bounded_wait(writer.drain())
+        writer.write(b"dropped")
+        peer.abort()
+        await bounded_wait(session.wait_closed())
+
+
+@each_kind
 async def test_frames_are_cut_and_joined(kind: str) -> None:
     """Bytes are sent in frames of ``frame_size`` at most; those received may be cut as the peer likes."""
     async with talking.talking(kind) as (session, _, peer):

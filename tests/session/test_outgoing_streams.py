@@ -697,8 +697,38 @@ async def test_a_write_that_is_cancelled_ends_the_message() -> None:
             async with session.open_stream() as out:
                 with pytest.raises(asyncio.TimeoutError):
                     await asyncio.wait_for(out.write(NOISE), 0.05)
+                for _ in range(3):  # bytes are missing, however often it is tried
+                    with pytest.raises(RuntimeError, match="the message cannot be completed"):
+                        await out.write(b"more")
         peer.resume_reading()
         assert (await talking.next_reason(peer_behind(peer, await received(peer)))).code == 1011
+
+
+async def test_a_write_that_fails_ends_the_message() -> None:
+    """An extension has taken the bytes and raised: what follows them must not pass for the whole."""
+
+    class Failing(WebSocketExtension):
+        calls = 0
+
+        def process_outgoing(self, frame: Frame, compress: bool | None = None) -> Frame:
+            self.calls += 1
+            if self.calls == 2:
+                raise ValueError("of an extension")
+            return frame
+
+    factory: Any = type("Factory", (), {"name": "failing", "rsv": (False, False, False)})
+    server, client = rawws.memory_pair()
+    session = rawws.DefaultWebSocketSession(server, extensions=[Failing(factory())])
+    with pytest.raises(RuntimeError, match="the message cannot be completed"):
+        async with session.open_stream(fragment_size=10) as out:
+            with pytest.raises(ValueError, match="of an extension"):
+                await out.write(b"x" * 25)
+            for _ in range(2):
+                with pytest.raises(RuntimeError, match="the message cannot be completed"):
+                    await out.write(b"more")
+    assert [frame.payload for frame in [await client.receive()]] == [b"x" * 10]
+    assert (await client.receive()).payload[:2] == (1011).to_bytes(2, "big")
+    await talking.end(session, client)
 
 
 def peer_behind(peer: Any, frames: list[Any]) -> Any:
