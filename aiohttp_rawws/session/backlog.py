@@ -23,9 +23,10 @@ class Entry:
         room: Resolved when ``outgoing`` has room. None unless this is the first message and waits for that.
         started: The extensions have begun with it, so it has to be sent: what comes later may build on it.
         until: It stands for a message that is sent in parts, whose sender resolves this at its end. Else None.
+        is_reached: It is the turn of that message.
     """
 
-    __slots__ = ("compress", "frame", "room", "started", "until", "waiter", "whole")
+    __slots__ = ("compress", "frame", "is_reached", "room", "started", "until", "waiter", "whole")
 
     def __init__(self, frame: Frame, compress: bool | None, whole: bool, waiter: asyncio.Future[None] | None) -> None:
         self.frame: Frame = frame
@@ -35,6 +36,7 @@ class Entry:
         self.room: asyncio.Future[None] | None = None
         self.started: bool = False
         self.until: asyncio.Future[None] | None = None
+        self.is_reached: bool = False
 
     def leave(self) -> None:
         """End the message that is sent in parts."""
@@ -64,6 +66,11 @@ class Backlog:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def unsent(self) -> int:
+        """Messages that wait. One that is being sent in parts does not: it has the turn."""
+        return len(self._entries) - (bool(self._entries) and self._entries[0].is_reached)
 
     @property
     def is_full(self) -> bool:
@@ -185,6 +192,8 @@ class Backlog:
             reached, entry.waiter = entry.waiter, None
             if reached is not None and not reached.done():
                 reached.set_result(None)
+                entry.is_reached = True
+                self._wake()
                 await entry.until
             return
         if is_close(frame):

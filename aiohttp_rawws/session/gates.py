@@ -19,10 +19,17 @@ if TYPE_CHECKING:
 
 
 class Gate:
-    """The way of one message through a raw session."""
+    """The way of one message through a raw session.
+
+    Attributes:
+        has_sent: A part of the message has left.
+    """
+
+    may_use_thread = False
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self.has_sent: bool = False
         self._turn: asyncio.Future[None] | None = None
 
     @property
@@ -48,10 +55,15 @@ class Gate:
     async def room(self) -> None:
         """Wait until the transport takes the next part. Raises nothing at the end of the session."""
         connection = self.connection
-        while (waiter := connection.part_room()) is not None:
-            await connection.wait_for(waiter)
-            if connection.send_phase and not connection.is_inside_frame():
+        while not connection.send_phase or connection.is_inside_frame():
+            waiter = connection.part_room()
+            if waiter is None:
                 return
+            await connection.wait_for(waiter)
+
+    def needs_thread(self, fragment: Frame, compress: bool | None) -> bool:
+        """True if ``send()`` would work in a thread."""
+        return False
 
     async def send(self, fragment: Frame, compress: bool | None) -> None:
         """Send a fragment. The transport has room."""
@@ -60,10 +72,13 @@ class Gate:
     def send_now(self, fragment: Frame, compress: bool | None) -> None:
         """Send a fragment, and do in place what ``send()`` does in a thread."""
         self.connection.send_now(fragment, compress)
+        self.has_sent = True
 
 
 class ManagedGate(Gate):
     """The way of one message through a managed session with extensions."""
+
+    may_use_thread = True
 
     def __init__(self, connection: Connection, pipeline: ExtensionPipeline, backlog: Callable[[], Backlog]) -> None:
         super().__init__(connection)
@@ -91,8 +106,11 @@ class ManagedGate(Gate):
         if entry is not None:
             entry.leave()
 
+    def needs_thread(self, fragment: Frame, compress: bool | None) -> bool:
+        return self._pipeline.needs_thread(fragment, compress)
+
     async def send(self, fragment: Frame, compress: bool | None) -> None:
-        if not self._pipeline.needs_thread(fragment, compress):
+        if not self.needs_thread(fragment, compress):
             self.send_now(fragment, compress)
             return
         work = asyncio.get_running_loop().run_in_executor(None, self._pipeline.outgoing, fragment, True)
@@ -103,6 +121,7 @@ class ManagedGate(Gate):
             except asyncio.CancelledError:
                 cancelled = True
         self.connection.send_now(work.result())
+        self.has_sent = True
         if cancelled:
             raise asyncio.CancelledError
 
@@ -111,6 +130,7 @@ class ManagedGate(Gate):
         if connection.send_phase:
             raise connection.cannot_send()  # before the compressor has seen what the peer will not
         connection.send_now(self._pipeline.outgoing(fragment, compress))
+        self.has_sent = True
 
 
 def check_extensions(extensions: Iterable[WebSocketExtension], rsv: tuple[bool, bool, bool]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ChannelOverflow, PeerError, SessionClosed
-from ..wire.codec import Frame
+from ..wire.codec import Frame, FrameChunk
 from .logtext import address_of
 from .phases import Event, ReceivePhase
 from .queues import IncomingQueue
@@ -51,10 +51,12 @@ class IncomingHalf(ReadingHalf):
 
     def _received(self, items: list[Any]) -> None:
         if items:
-            self.frames_received: int = self.frames_received + len(items)
+            last = items[len(items) - 1]  # compiled without wraparound: not [-1]
+            # As frames_in() counts them: this is done for each read.
+            count = len(items) - 1 if isinstance(last, FrameChunk) and not last.last else len(items)
+            self.frames_received: int = self.frames_received + count
             if self.parser.closed and self.close_received is None:
                 # Before the handler sees the Close, so that ``close_state.first`` is set by then.
-                last = items[len(items) - 1]  # compiled without wraparound: not [-1]
                 self.close_received: CloseReason | None = reason_of(last)
                 self.local_first: bool = self.close_sent is not None
                 if self.receive_phase == OPEN:

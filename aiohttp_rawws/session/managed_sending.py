@@ -162,7 +162,7 @@ class ManagedSending(managed_receiving.ManagedReceiving):
     @property
     def frames_unsent(self) -> int:
         """Frames accepted by ``send()`` that wait for the transport to take bytes again, or to be compressed."""
-        return self._connection.unsent() + (0 if self._backlog is None else len(self._backlog))
+        return self._connection.unsent() + (0 if self._backlog is None else self._backlog.unsent)
 
     async def wait_writable(self) -> None:
         """Wait until ``outgoing`` has room; see ``WebSocketSession.wait_writable``."""
@@ -180,7 +180,7 @@ class ManagedSending(managed_receiving.ManagedReceiving):
 
         Returns without error when the session has ended.
         """
-        while self._backlog is not None and len(self._backlog):
+        while self._backlog is not None and self._backlog.unsent:
             await self._backlog.changed()
         waiter = self._connection.drained()
         if waiter is not None:

@@ -73,13 +73,14 @@ class OutgoingStream:
         self._compress = compress
         self._held: list[bytes | memoryview] = []  # of the next fragment
         self._held_size = 0
-        self._begun = False  # something of the message has left
+        self._asked_at = 0  # bytes that were held when the extensions were asked for the last time
         self._ended = False  # all of it has
         self._is_open = False
         self._is_sending = False
         self._since_yield = 0
         self.is_prompt: bool = True
         self._handle: asyncio.Handle | None = None
+        self._room: asyncio.Future[None] | None = None  # what is held waits for the transport
         self._error: BaseException | None = None  # of what left promptly
 
     # ---- the block --------------------------------------------------------------------
@@ -128,13 +129,12 @@ class OutgoingStream:
             await self._send_held(fin=True)
         elif self.sent < self.length:
             raise ValueError(f"the source ended after {self.sent} of {self.length} bytes")
-        elif not self._begun:  # a frame of 0 bytes
-            self._connection.begin_frame(self._head(fin=True), 0, b"")
-            self._begun = True
+        else:
+            self._begin_empty()
 
     def _fail(self, exc: BaseException) -> None:
         """The message will not be completed."""
-        if not self._begun or self._is_complete:
+        if not self._gate.has_sent or self._is_complete:
             return
         if self.length is not None:
             self._connection.abort()
@@ -143,7 +143,7 @@ class OutgoingStream:
 
     @property
     def _is_complete(self) -> bool:
-        return self._ended or (self.length is not None and self._begun and self.sent == self.length)
+        return self._ended or (self._gate.has_sent and self.sent == self.length)
 
     def _check_open(self) -> None:
         if self._error is not None:
@@ -220,7 +220,15 @@ class OutgoingStream:
             position = stop
             await self._send_held(fin=False)
         self._hold(chunk, position, size)
-        if self._held_size and self.is_prompt and self._handle is None:
+        if not self._held_size or not self.is_prompt:
+            return
+        if self._gate.may_use_thread and self._held_size >= 2 * self._asked_at:
+            self._asked_at = self._held_size
+            held = self._head(fin=False, payload=b"".join(self._held))
+            if self._gate.needs_thread(held, self._compress):  # not in the loop, as _send_soon() works
+                await self._send_held(fin=False)
+                return
+        if self._handle is None and self._room is None:
             self._handle = asyncio.get_running_loop().call_soon(self._send_soon)
 
     def _hold(self, chunk: bytes, start: int, stop: int) -> None:
@@ -230,11 +238,11 @@ class OutgoingStream:
             self.sent += stop - start
 
     def _fragment(self, fin: bool) -> Frame:
-        held, self._held, self._held_size = self._held, [], 0
+        held, self._held, self._held_size, self._asked_at = self._held, [], 0, 0
         return self._head(fin=fin, payload=b"".join(held))
 
     def _head(self, *, fin: bool, payload: bytes = b"") -> Frame:
-        if self._begun:
+        if self._gate.has_sent:
             return Frame(Opcode.CONTINUATION, payload, fin=fin, kind=self._kind)
         rsv1, rsv2, rsv3 = self._rsv
         return Frame(self._kind, payload, fin=fin, rsv1=rsv1, rsv2=rsv2, rsv3=rsv3)
@@ -244,7 +252,6 @@ class OutgoingStream:
         fragment = self._fragment(fin)
         size = len(fragment.payload)
         await self._gate.send(fragment, self._compress)
-        self._begun = True
         if fin:
             self._ended = True
         else:
@@ -255,17 +262,17 @@ class OutgoingStream:
         self._handle = None
         if self._is_sending or not self._is_open or not self._held_size or self._error is not None:
             return
-        room = self._connection.part_room()
-        if room is not None:
-            room.add_done_callback(self._look_again)
+        self._room = self._connection.part_room()
+        if self._room is not None:
+            self._room.add_done_callback(self._look_again)
             return
         try:
             self._gate.send_now(self._fragment(fin=False), self._compress)
-            self._begun = True
         except Exception as exc:
             self._error = exc
 
     def _look_again(self, room: object) -> None:
+        self._room = None
         if self._is_open and self._handle is None:
             self._handle = asyncio.get_running_loop().call_soon(self._send_soon)
 
@@ -273,6 +280,10 @@ class OutgoingStream:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
+        if self._room is not None:
+            self._room.remove_done_callback(self._look_again)
+            self._connection.stop_waiting(self._room)
+            self._room = None
 
     async def _write_pieces(self, chunk: bytes) -> None:
         assert self.length is not None
@@ -282,17 +293,26 @@ class OutgoingStream:
             stop = min(start + PIECE, taken)
             piece = chunk if stop - start == len(chunk) else bytes(view[start:stop])
             await self._gate.room()
-            if self._begun:
+            if self._gate.has_sent:
                 self._connection.send_piece(piece)
             else:
-                self._connection.begin_frame(self._head(fin=True), self.length, piece)
-                self._begun = True
+                self._begin(self.length, piece)
             self.sent += len(piece)
             if self.sent == self.length:
                 self._gate.leave()  # the frame is complete
             await self._let_others_run(len(piece))
         if taken < len(chunk):
+            self._begin_empty()
             raise ValueError(f"the source has more than the {self.length} bytes that were announced")
+
+    def _begin(self, length: int, first: bytes) -> None:
+        self._connection.begin_frame(self._head(fin=True), length, first)
+        self._gate.has_sent = True
+
+    def _begin_empty(self) -> None:
+        """Send the frame if it is one of 0 bytes, which has no piece to send it with."""
+        if self.length == 0 and not self._gate.has_sent:
+            self._begin(0, b"")
 
     async def _let_others_run(self, size: int) -> None:
         self._since_yield += size

@@ -116,7 +116,7 @@ class PartSurface(surface.Surface):
         It takes all frames from now on. On a raw session, too, pings are answered and the peer's Close is, because
         nobody else sees them. ``writer.write_eof()`` and ``writer.close()`` send a Close with 1000. The peer's Close
         with 1000, 1001 or without a code is the end of the file. Other codes, and the loss of the connection, raise
-        ConnectionLost, when the bytes before them have been read.
+        ConnectionLost, when the bytes before them have been read; ``read(-1)`` drops those that it has collected.
 
         Args:
             kind: BINARY or TEXT: the frames to send, and to expect. Default: BINARY.

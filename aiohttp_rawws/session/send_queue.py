@@ -17,6 +17,7 @@ from .life import Life, wake_all
 from .queues import OutgoingQueue
 
 if TYPE_CHECKING:
+    from ..errors import RawWSError
     from .options import ChannelConfig
 
 
@@ -115,6 +116,12 @@ class SendQueue(Life):
         if self._drain_waiters is not None and (self.is_lost() or not (self.write_paused or SendQueue.unsent(self))):
             waiters, self._drain_waiters = self._drain_waiters, None
             wake_all(waiters)
+
+    def fail_outgoing(self) -> RawWSError:
+        """See ``Life``. Senders that wait need not wait any more."""
+        error = Life.fail_outgoing(self)
+        self._end_turns()
+        return error
 
     def _end_turns(self) -> None:
         """Wake all senders, because nothing more can be sent. Each gets the error when it tries to send."""

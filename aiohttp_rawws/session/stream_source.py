@@ -40,11 +40,11 @@ async def copy(source: StreamSource, stream: OutgoingStream) -> None:
         await _copy_file(read, stream, in_thread=not isinstance(source, BytesIO))
     elif isinstance(source, AsyncIterable):
         async for chunk in source:
-            await _write(chunk, stream)
+            await stream.write(chunk)
     elif isinstance(source, Iterable):
         stream.is_prompt = False  # it is never waited for
         for chunk in source:
-            await _write(chunk, stream)
+            await stream.write(chunk)
     else:
         raise TypeError(f"an iterable of bytes or a binary file can be sent, not {type(source).__name__}")
 
@@ -56,17 +56,9 @@ async def _copy_file(read: Callable[[int], Any], stream: OutgoingStream, *, in_t
     while True:
         # One byte too many shows that the source is longer than it should be.
         size = BLOCK if stream.length is None else min(stream.length - stream.sent + 1, BLOCK)
-        if is_async or not in_thread:
-            chunk = read(size)
-            if isinstance(chunk, Awaitable):
-                chunk = await chunk
-        else:
-            chunk = await loop.run_in_executor(None, read, size)
+        chunk = read(size) if is_async or not in_thread else await loop.run_in_executor(None, read, size)
+        if isinstance(chunk, Awaitable):
+            chunk = await chunk
         if not chunk:
             return
-        await stream.write(chunk)
-
-
-async def _write(chunk: Any, stream: OutgoingStream) -> None:
-    if not isinstance(chunk, (bytes, str)) or chunk:  # an empty one is not one too many
         await stream.write(chunk)

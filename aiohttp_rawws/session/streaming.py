@@ -64,6 +64,7 @@ class StreamingHalf(EndingHalf):
         has_turn = False
         try:
             await turn
+            self._check_open()  # all turns are woken at the end, while another message has the first
             self.streaming: bool = True
             has_turn = True
             if self.in_place:
@@ -163,6 +164,8 @@ class StreamingHalf(EndingHalf):
             self._write(wire)
         elif len(wire) < JOINED:
             self._write(header + wire)
+        elif self.gathers:
+            self._write_both(header, wire)
         else:
             self._write(header)
             self._write(wire)
@@ -194,6 +197,7 @@ class StreamingHalf(EndingHalf):
             while (wire := self._queue_out.take()) is not None:
                 encoder.append_bytes(wire)
             self._queue_out = None
+        if encoder.size:
             self.write_batch()
         encoder.missing = missing
         self._write(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from .codes import Opcode
 
@@ -45,3 +46,14 @@ class FrameChunk:
     payload: bytes
     offset: int
     last: bool
+
+
+def frames_in(items: list[Any]) -> int:
+    """Return the number of frames that end in ``items``, which a parser made of one read.
+
+    Only the last item can be a chunk behind which its frame goes on.
+    """
+    if not items:
+        return 0
+    last = items[-1]
+    return len(items) - (isinstance(last, FrameChunk) and not last.last)

@@ -114,6 +114,21 @@ async def test_g35_nothing_of_a_refused_frame_passes(strict: Any, position: int)
         assert (head & 15, payload[:2]) == (CLOSE, b"\x03\xea")
 
 
+async def test_a_frame_that_passes_does_not_get_inside_of_what_was_collected() -> None:
+    """Frames of the application's own that were collected go first, and never into one that passes in parts."""
+    wire = frame(TEXT, b"helloworld", mask=b"abcd")
+    async with pumped() as on:
+        with on.b.cork():
+            on.b.send_nowait("hi")
+            await on.client.send(wire[:9])
+            assert await read_frame(on.server) == (0x80 | TEXT, b"hi")
+            assert await on.server.read(9) == wire[:9]
+            on.b.send_nowait("behind")
+            await on.client.send(wire[9:])
+            assert await on.server.read(len(wire) - 9) == wire[9:]
+        assert await read_frame(on.server) == (0x80 | TEXT, b"behind")
+
+
 class CountingTransport(MemoryTransport):
     writes = 0
 
