@@ -190,7 +190,7 @@ class Player:
                 continue
             if self._pace == "recorded":
                 await asyncio.sleep(step.time - first - (loop.time() - start))
-            elif isinstance(step, EndRecord):
+            if isinstance(step, EndRecord):
                 await self._compare_all(expected)  # nothing is heard behind some ends
             await self._do(session, step)
         if not self._has_dropped:

@@ -56,7 +56,8 @@ async def replay(
         source: The side to play. Default: "client".
         pace: "lockstep": play a frame when the other side has sent all that came before it in the recording. Stop at
             the first difference. "recorded": keep the times of the recording. "fast": send everything at once. In both
-            of these the comparison comes last. Default: "lockstep".
+            of these the comparison comes last: before the end of ``source``, which waits for what came before it.
+            Default: "lockstep".
         connection: The number of the connection to play. Default: None (there is only one).
         ignore: The parts not to compare: "opcode", "fin", "rsv", "masking_key", "length", "header" (its form, such as
             that of the length), "payload", "end". Default: ``("masking_key",)``.

@@ -567,6 +567,29 @@ async def test_an_end_of_another_kind(how: Any) -> None:
 
 
 @pytest.mark.loops("clock")
+@pytest.mark.parametrize("pace", ["lockstep", "recorded", "fast"])
+@pytest.mark.parametrize("how", ["eof", "reset", "abort"])
+async def test_all_is_compared_before_the_end_of_the_played_side(how: Any, pace: Pace) -> None:
+    """However it ends: a server that answers is right, also later than in the recording, and one that does not not."""
+
+    async def late(session: Any) -> None:
+        await session.receive()
+        await asyncio.sleep(2)
+        session.write_bytes(b"\x81\x02hi")
+        async for _ in session:
+            pass
+
+    last = EndRecord(connection=1, time=3, source="client", how=how)
+    records = [*made(CLIENT, ("server", b"\x81\x02hi")), last]
+    for handler in (answering(b"\x81\x02hi"), late):
+        came = await against(handler, records, pace=pace, timeout=5)
+        assert [step.payload for step in came if isinstance(step, FrameRecord)] == [b"hi"]
+    for wrong, got in ((answering(), "nothing"), (answering(b"\x81\x02ho"), "TEXT FIN 2 bytes 'ho'")):
+        with pytest.raises(ReplayMismatch, match=f"expected: TEXT FIN 2 bytes 'hi'\n    got:      {got}"):
+            await against(wrong, records, pace=pace, timeout=5)
+
+
+@pytest.mark.loops("clock")
 async def test_a_frame_too_many() -> None:
     with pytest.raises(ReplayMismatch, match="behind the recording\n    expected: nothing\n    got:      TEXT"):
         await against(answering(b"\x81\x02hi\x81\x03you"), made(CLIENT, ("server", b"\x81\x02hi")))
