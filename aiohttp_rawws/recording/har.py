@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from multidict import CIMultiDict
 
@@ -87,6 +87,7 @@ class Page:
         start = self._start or 0.0
         duration = round((self._stop - start) * 1000, 3)
         url = "ws://unknown/" if request is None else as_ws(request.url)
+        query = url.partition("#")[0].partition("?")[2]  # urlsplit() refuses some hosts that clients send
         asked: Fields = () if request is None else request.headers
         answered: Fields = () if response is None else response.headers
         entry: dict[str, Any] = {
@@ -98,7 +99,7 @@ class Page:
                 "httpVersion": "HTTP/1.1",
                 "cookies": [],
                 "headers": pairs(asked),
-                "queryString": pairs(parse_qsl(urlsplit(url).query, keep_blank_values=True)),
+                "queryString": pairs(parse_qsl(query, keep_blank_values=True)),
                 "headersSize": -1,
                 "bodySize": 0,
             },

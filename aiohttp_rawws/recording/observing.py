@@ -218,7 +218,7 @@ def handshake_of(raw: WebSocketSession) -> tuple[HandshakeRequest | None, Handsh
     if isinstance(raw, WebSocketServerSession):
         asked = raw.request
         request = HandshakeRequest(
-            method=asked.method, target=asked.raw_path, url=str(asked.url), headers=_raw_fields(asked.raw_headers)
+            method=asked.method, target=asked.raw_path, url=_url_of(raw), headers=_raw_fields(asked.raw_headers)
         )
         fields = raw.response_headers
         if fields is None:
@@ -234,6 +234,15 @@ def handshake_of(raw: WebSocketSession) -> tuple[HandshakeRequest | None, Handsh
         headers = _raw_fields(answer.raw_headers)
         return request, HandshakeResponse(status=answer.status, reason=answer.reason or "", headers=headers)
     return None, None
+
+
+def _url_of(raw: WebSocketServerSession) -> str:
+    """Return the URL of the request, as text if it is none: a client must not keep itself out by its ``Host``."""
+    request = raw.request
+    try:
+        return str(request.url)
+    except ValueError:
+        return f"{request.scheme}://{request.headers.get('Host', '')}{request.raw_path}"
 
 
 def _fields(headers: Mapping[str, str]) -> Fields:

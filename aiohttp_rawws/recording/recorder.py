@@ -11,8 +11,6 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from yarl import URL
-
 from ..session.kinds import Session
 from ..session.options import MIB, check_size
 from ..wire.codes import CloseReason
@@ -140,7 +138,7 @@ class Recorder:
     def _record(self, record: Record) -> None:
         if self._file is None:
             return
-        line = to_line(self._redacted(self._without_secrets(record))).encode()
+        line = self._line(self._without_secrets(record))
         try:
             self._file.write(line)
         except OSError as exc:
@@ -171,18 +169,22 @@ class Recorder:
     def _hidden(self, fields: Fields) -> Fields:
         return tuple((name, HIDDEN if name.lower() in self._secret else value) for name, value in fields)
 
-    def _redacted(self, record: Record) -> Record:
+    def _line(self, record: Record) -> bytes:
         if self._redact is None:
-            return record
+            return to_line(record).encode()
         try:
-            result: object = self._redact(record)
-            if not isinstance(result, type(record)):
-                raise TypeError(f"redact must return a record of the same kind, not {result!r}")
-        except Exception:
+            return to_line(self._redacted(self._redact, record)).encode()
+        except Exception:  # also of a record that cannot be written
             if not self._has_failed_to_redact:
                 self._has_failed_to_redact = True
                 logger.exception("Error in redact of %r. Payloads and handshakes are left out where it fails", self)
-            return _left_out(record)
+            return to_line(_left_out(record)).encode()
+
+    @staticmethod
+    def _redacted(redact: Redact, record: Record) -> Record:
+        result: object = redact(record)
+        if not isinstance(result, type(record)):
+            raise TypeError(f"redact must return a record of the same kind, not {result!r}")
         if isinstance(record, FrameRecord) and isinstance(result, FrameRecord) and result.payload != record.payload:
             return replace(result, redacted=True)
         return result
@@ -205,7 +207,7 @@ def _left_out(record: Record) -> Record:
             request = HandshakeRequest(
                 method=request.method,
                 target=HIDDEN,
-                url=str(URL(request.url).origin()),
+                url=HIDDEN,
                 headers=_names(request.headers),
             )
         if response is not None:

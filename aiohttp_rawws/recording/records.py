@@ -76,7 +76,7 @@ class HandshakeRequest:
     Attributes:
         method: The method.
         target: The request target, as on the wire.
-        url: The whole URL.
+        url: The whole URL. It is no valid one if the client's ``Host`` is none.
         headers: The header fields.
     """
 

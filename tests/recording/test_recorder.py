@@ -29,6 +29,7 @@ from aiohttp_rawws.recording import (
     Recorder,
     observe,
     read,
+    to_har,
 )
 from aiohttp_rawws.recording.records import HIDDEN
 
@@ -428,6 +429,34 @@ async def test_the_file_is_flushed_at_the_end_of_a_connection(path: Path) -> Non
     recorder.close()
 
 
+@pytest.mark.parametrize(
+    "host", ["x:99999999", "[::1", "a b", "exa mple:99999999", "[x]", "", "x:y", "\xfc\xff:0x", "@", "a@b:c@d", "%zz"]
+)
+async def test_a_host_that_is_none(host: str, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A client cannot keep itself out of the recording by it, and the recording can be read and shown."""
+    with Recorder(path) as recorder:
+        async with serving(app_with(recorder)) as served, served.peer() as peer:
+            fields = {**peers.UPGRADE, "Host": host}
+            head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+            await peer.send(f"GET /raw?a=b HTTP/1.1\r\n{head}\r\n".encode("latin-1"))
+            line = await bounded_wait(peer.reader.readline())
+            peer.writer.close()
+            await served.idle()
+    if b" 101 " not in line:
+        assert b" 400 " in line  # aiohttp refuses some
+        return
+    records = list(read(path))
+    opened = records[0]
+    assert isinstance(opened, OpenRecord) and opened.request is not None
+    assert isinstance(records[-1], CloseRecord)
+    assert opened.request.target == "/raw?a=b"
+    assert opened.request.url.startswith("http://") and opened.request.url.endswith("/raw?a=b")
+    if host == "x:99999999":
+        assert opened.request.url == "http://x:99999999/raw?a=b"
+    assert to_har(records)["log"]["entries"][0]["request"]["queryString"] == [{"name": "a", "value": "b"}]
+    assert [record for record in caplog.records if record.exc_info is not None] == []
+
+
 # ---- secrets ------------------------------------------------------------------------------
 
 
@@ -470,14 +499,23 @@ async def test_redact(path: Path) -> None:
     assert (second.payload, second.redacted) == (b"no harm", False)
 
 
-@pytest.mark.parametrize("result", [ValueError("of redact"), None, "text"], ids=["raises", "None", "text"])
+def unwritable(record: Record) -> Record:
+    """A record of the right kind that has no line."""
+    if isinstance(record, FrameRecord):
+        return replace(record, payload="secret")  # type: ignore[arg-type]
+    return replace(record, connection=b"secret")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "result", [ValueError("of redact"), None, "text", unwritable], ids=["raises", "None", "text", "unwritable"]
+)
 async def test_redact_that_fails(result: Any, path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Nothing that may be secret is written, and the session goes on. It is logged once."""
 
     def redact(record: Record) -> Any:
         if isinstance(result, Exception):
             raise result
-        return result
+        return result(record) if callable(result) else result
 
     recorder = Recorder(path, redact=redact)
     async with serving(app_with(recorder)) as served, served.peer() as peer:
