@@ -16,7 +16,17 @@ from ..session.options import MIB, check_size
 from ..wire.codes import CloseReason
 from .lines import to_line
 from .observing import Unsubscribe, follow
-from .records import HIDDEN, CloseRecord, Fields, FrameRecord, HandshakeRequest, HandshakeResponse, OpenRecord, Record
+from .records import (
+    HIDDEN,
+    BytesRecord,
+    CloseRecord,
+    Fields,
+    FrameRecord,
+    HandshakeRequest,
+    HandshakeResponse,
+    OpenRecord,
+    Record,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -50,8 +60,10 @@ class Recorder:
         max_payload: Bytes to keep of each payload. A frame that was cut cannot be played exactly. None: no limit.
             Default: 4 MiB, the default of ``max_frame_size``.
         redact: A function that gets each record and returns the one to write, such as
-            ``dataclasses.replace(record, payload=b"")``. If it raises, that is logged once, and the payload or the
-            handshake is left out. Default: None.
+            ``dataclasses.replace(record, payload=b"")``. Payloads are as on the wire: fragments are records of their
+            own, and what an extension has compressed is compressed. So a search for a secret does not find it always.
+            If ``redact`` raises, or returns what cannot be written, that is logged once. The payload, the bytes, the
+            reason of the Close, or the handshake with the address of the peer are left out then. Default: None.
         secret_headers: Names of further header fields to hide. Default: ``()``.
 
     Attributes:
@@ -211,10 +223,10 @@ def _left_out(record: Record) -> Record:
                 headers=_names(request.headers),
             )
         if response is not None:
-            response = HandshakeResponse(
-                status=response.status, reason=response.reason, headers=_names(response.headers)
-            )
-        return replace(record, request=request, response=response)
+            response = HandshakeResponse(status=response.status, reason=HIDDEN, headers=_names(response.headers))
+        return replace(record, peer=HIDDEN, request=request, response=response)
+    if isinstance(record, BytesRecord):
+        return replace(record, data=b"")
     if isinstance(record, CloseRecord):
         client, server = (
             None if reason is None else CloseReason(reason.code) for reason in (record.client, record.server)

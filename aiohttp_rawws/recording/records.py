@@ -199,7 +199,7 @@ class BytesRecord:
         connection: The number of the connection.
         time: Seconds since the epoch.
         source: The side that sent them.
-        data: The bytes.
+        data: The bytes. None are there if ``redact`` has failed.
     """
 
     connection: int

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import errno
 import logging
 import os
+import re
 import stat
+from base64 import b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
@@ -18,7 +21,7 @@ import pytest
 from aiohttp import web
 
 import aiohttp_rawws as rawws
-from aiohttp_rawws import Frame, Opcode, PerMessageDeflate, memory_pair, testing
+from aiohttp_rawws import Frame, Opcode, PerMessageDeflate, memory_pair, recording, testing
 from aiohttp_rawws.recording import (
     BytesRecord,
     CloseRecord,
@@ -519,19 +522,62 @@ async def test_redact_that_fails(result: Any, path: Path, caplog: pytest.LogCapt
 
     recorder = Recorder(path, redact=redact)
     async with serving(app_with(recorder)) as served, served.peer() as peer:
-        await peer.open("/raw?token=secret", {"X": "secret"})
+        await peer.open("/raw?token=secret", {"X": "secret", "Host": "secret.example"})
         for _ in range(3):
             await peer.send(frame(TEXT, b"secret"))
             assert await peer.frame() == (TEXT, b"secret")
-        await peer.send(close_frame(1000, "secret"))
+        await peer.send(close_frame(1000, "secret") + b"\x82\x86sec")
         await peer.read_to_end()
         peer.writer.close()
         await served.idle()
     recorder.close()
-    assert "secret" not in path.read_text() and "c2Vjcm" not in path.read_text()
+    for secret in ("secret", "c2Vjcm", "127.0.0.1", b64encode(b"\x82\x86sec").decode()):
+        assert secret not in path.read_text()
+    (bytes_record,) = [record for record in read(path) if isinstance(record, BytesRecord)]
+    assert bytes_record.data == b""
     frames = [record for record in read(path) if isinstance(record, FrameRecord)]
     assert {(record.payload, record.redacted, record.note) for record in frames} == {(b"", True, "redact failed")}
     assert [record.levelno for record in caplog.records if record.name == "aiohttp_rawws"] == [logging.ERROR]
+
+
+def redact_of_the_docs() -> Callable[[Record], Record]:
+    """The function that the page on recording shows."""
+    page = Path(__file__).parents[2] / "docs/howto/recording.md"
+    (source,) = re.findall(r"^def redact\(.*?\n(?=\n)", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {"re": re, "dataclasses": dataclasses, "recording": recording}
+    exec(source, names)
+    found: Callable[[Record], Record] = names["redact"]
+    return found
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_redact_of_the_docs(compressed: bool, path: Path) -> None:
+    """It hides a secret in fragments, and one that is compressed."""
+    extensions = [PerMessageDeflate()] if compressed else []
+
+    async def ignore(session: Any) -> None:
+        async for _ in session:
+            pass
+
+    app = web.Application()
+    with Recorder(path, redact=redact_of_the_docs()) as recorder:
+        rawws.setup(app, observe=recorder, extensions=[PerMessageDeflate()])
+        app.add_routes([rawws.websocket("/managed", ignore)])
+        async with serving(app) as served, aiohttp.ClientSession() as http:
+            url = f"ws://127.0.0.1:{served.port}/managed?token=password"
+            async with rawws.connect(http, url, extensions=extensions) as session:
+                await session.send("my password is hunter2 " * 10)
+                await session.raw.send(Frame.text("my pass", fin=False))
+                await session.raw.send(Frame.text("word is hunter2"))
+            await served.idle()
+    records = list(read(path))
+    assert isinstance(records[0], OpenRecord) and records[0].request is not None
+    assert records[0].request.target == "/managed"
+    frames = [record for record in records if isinstance(record, FrameRecord) and not record.opcode.is_control]
+    assert len(frames) == 3 and frames[0].rsv == (4 if compressed else 0)
+    assert {(record.payload, record.redacted) for record in frames} == {(b"", True)}
+    (entry,) = to_har(records)["log"]["entries"]
+    assert not any("pass" in message["data"] or "hunter" in message["data"] for message in entry["_webSocketMessages"])
 
 
 # ---- trouble ------------------------------------------------------------------------------
