@@ -52,7 +52,9 @@ def observe(session: Session, callback: Callable[[Record], object], *, max_paylo
     Args:
         session: A raw session, or a managed one.
         callback: A plain function. It must not take long, and must not call the session.
-        max_payload: Bytes to keep of each payload. Default: None (all).
+        max_payload: Bytes to keep of each payload. Default: None: all of what the session sends, and up to its
+            ``max_frame_size`` of what it receives. That is all but for frames that it refuses, or ignores behind a
+            Close. If ``max_frame_size`` is None, too, the memory for a frame that never ends has no limit.
 
     Returns:
         A function without arguments that ends this.
@@ -92,7 +94,7 @@ def _nothing() -> None:
 class Trace(Observer):
     """Makes records of one connection. It does not keep the session."""
 
-    __slots__ = ("_callback", "_connection", "_ends", "_epoch", "_lookers", "_loop", "_number", "_own")
+    __slots__ = ("_callback", "_connection", "_ends", "_epoch", "_lookers", "_loop", "_number", "_own", "_parser")
 
     def __init__(
         self,
@@ -107,7 +109,7 @@ class Trace(Observer):
             raw: The session.
             callback: Gets the records.
             number: The number of the connection.
-            keep: Bytes to keep of each payload, or None.
+            keep: Bytes to keep of each payload. None: all, up to ``max_frame_size`` of what is received.
             skip: Bytes that are missing of the frame that is just being received, and of the one that is being sent.
         """
         self._callback = callback
@@ -119,6 +121,7 @@ class Trace(Observer):
             self._own: Onlooker(keep, sent),
             other(self._own): Onlooker(keep, received),
         }
+        self._parser = raw.connection.parser if keep is None else None  # it has the limit, which may be set anew
         self._ends: dict[Source, End] = {}
         self._loop = asyncio.get_running_loop()
         self._epoch = time.time() - self._loop.time()
@@ -149,13 +152,14 @@ class Trace(Observer):
         self._callback(opened)
 
     def received(self, data: bytes, early: bool) -> None:
-        self._look(other(self._own), data, early)
+        limit = None if self._parser is None else self._parser.max_frame_size
+        self._look(other(self._own), data, early, limit)
 
     def sent(self, data: bytes) -> None:
-        self._look(self._own, data, False)
+        self._look(self._own, data, False, None)
 
-    def _look(self, source: Source, data: bytes, early: bool) -> None:
-        for header, payload, size, kind in self._lookers[source].feed(data):
+    def _look(self, source: Source, data: bytes, early: bool, limit: int | None) -> None:
+        for header, payload, size, kind in self._lookers[source].feed(data, limit):
             self._frame(source, header, payload, size, kind, early)
 
     def _frame(self, source: Source, header: bytes, payload: bytes, size: int, kind: Any, early: bool) -> None:

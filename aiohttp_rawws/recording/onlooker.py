@@ -32,7 +32,7 @@ class Seen(NamedTuple):
 class Onlooker:
     """Turns the bytes of one direction into frames."""
 
-    __slots__ = ("_head", "_is_in_payload", "_keep", "_length", "_message", "_payload", "_size", "_skip")
+    __slots__ = ("_head", "_is_in_payload", "_keep", "_length", "_limit", "_message", "_payload", "_size", "_skip")
 
     def __init__(self, keep: int | None = None, skip: int = 0) -> None:
         """
@@ -45,12 +45,22 @@ class Onlooker:
         self._head = bytearray()
         self._is_in_payload = False
         self._length = 0
+        self._limit: int | None = None  # when the header came
         self._size = 0
         self._payload = bytearray()
         self._message: Opcode | None = None  # the kind of the message that is open
 
-    def feed(self, data: bytes) -> list[Seen]:
-        """Take the next bytes. Returns the frames that they complete."""
+    def feed(self, data: bytes, limit: int | None = None) -> list[Seen]:
+        """Take the next bytes.
+
+        Args:
+            data: The bytes.
+            limit: Bytes that a payload may have now: the session refuses a frame whose header announces more. No more
+                is kept of a payload. Default: None (any number).
+
+        Returns:
+            The frames that the bytes complete.
+        """
         seen: list[Seen] = []
         position = min(self._skip, len(data))
         self._skip -= position
@@ -58,18 +68,26 @@ class Onlooker:
             if self._is_in_payload:
                 piece = data[position : position + self._length - self._size]
                 self._size += len(piece)
-                room = len(piece) if self._keep is None else max(0, self._keep - len(self._payload))
-                self._payload += piece[:room]
+                self._payload += piece[: self._room(limit)]
             else:
                 piece = data[position : position + size_of_header(self._head) - len(self._head)]
                 self._head += piece
                 if len(self._head) > 1 and len(self._head) == size_of_header(self._head):
                     self._is_in_payload = True
                     self._length = read_header(self._head).length
+                    self._limit = limit
             position += len(piece)
             if self._is_in_payload and self._size == self._length:
                 seen.append(self._finish())
         return seen
+
+    def _room(self, limit: int | None) -> int | None:
+        """Return how many of the next bytes of the payload are kept, or None for all."""
+        most = self._keep
+        if limit is not None and self._limit is not None:
+            largest = max(limit, self._limit)  # it may have changed since the header came, or before that is checked
+            most = largest if most is None else min(most, largest)
+        return None if most is None else max(0, most - len(self._payload))
 
     def rest(self) -> Seen | bytes | None:
         """Take the frame that is not complete at the end of the stream.

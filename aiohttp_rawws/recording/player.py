@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -118,7 +119,7 @@ class Player:
         self._is_over = connection.is_lost()
         if connection.eof or self._is_over:
             self._came.append(EndRecord(connection=0, time=0, source=other(self._source), how="eof"))
-        self._stop = observe(session, self._see)
+        self._stop = observe(session, self._see, max_payload=sys.maxsize)  # also what the session refuses
 
     def _see(self, record: Record) -> None:
         if isinstance(record, CloseRecord):

@@ -57,8 +57,9 @@ class Recorder:
 
     Args:
         path: The file.
-        max_payload: Bytes to keep of each payload. A frame that was cut cannot be played exactly. None: no limit.
-            Default: 4 MiB, the default of ``max_frame_size``.
+        max_payload: Bytes to keep of each payload. A frame that was cut cannot be played exactly. None: all of what the
+            session sends, and up to its ``max_frame_size`` of what it receives. Default: 4 MiB, the default of
+            ``max_frame_size``.
         redact: A function that gets each record and returns the one to write, such as
             ``dataclasses.replace(record, payload=b"")``. Payloads are as on the wire: fragments are records of their
             own, and what an extension has compressed is compressed. So a search for a secret does not find it always.

@@ -87,6 +87,17 @@ def test_keeps_the_beginning_of_a_payload() -> None:
         assert [(item.payload, item.size) for item in seen] == [(payload[:100], 1000)]
 
 
+def test_a_limit_that_changes() -> None:
+    """The larger one holds: that of the header, or the one of the moment."""
+    for before, behind, kept in ((5, 5, 5), (5, 7, 7), (7, 5, 7), (None, 5, 10), (5, None, 10)):
+        looker = Onlooker()
+        assert looker.feed(b"\x82\x0aabc", before) == []
+        (seen,) = looker.feed(b"defghij", behind)
+        assert (seen.payload, seen.size) == (b"abcdefghij"[:kept], 10)
+    (seen,) = Onlooker(keep=3).feed(b"\x82\x0aabcdefghij", 5)
+    assert seen.payload == b"abc"
+
+
 def test_skips_the_end_of_a_frame() -> None:
     looker = Onlooker(skip=5)
     assert [seen.payload for seen in looker.feed(b"xx") + looker.feed(b"xxx\x81\x01a")] == [b"a"]

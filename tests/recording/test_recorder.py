@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import stat
+import tracemalloc
 from base64 import b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -21,7 +22,7 @@ import pytest
 from aiohttp import web
 
 import aiohttp_rawws as rawws
-from aiohttp_rawws import Frame, Opcode, PerMessageDeflate, memory_pair, recording, testing
+from aiohttp_rawws import Frame, Opcode, PerMessageDeflate, SessionOptions, memory_pair, recording, testing
 from aiohttp_rawws.recording import (
     BytesRecord,
     CloseRecord,
@@ -341,6 +342,37 @@ async def test_max_payload(path: Path) -> None:
     assert (first.payload, first.size, first.length, first.truncated) == (bytes(range(100)), 200, 200, True)
     assert (len(second.payload), second.truncated) == (100, False)
     assert '"trunc":1' in path.read_text()
+
+
+@pytest.mark.parametrize("before", ["nothing", "violation", "close"])
+async def test_a_frame_that_is_refused_takes_no_memory(before: str) -> None:
+    """Nor does one that is ignored. ``observe()`` without a limit of its own keeps no more than the session takes."""
+    records: list[Record] = []
+    first = {"nothing": b"", "violation": b"\x81\x02no", "close": close_frame(1000)}[before]
+    server, client = memory_pair(
+        server_options=SessionOptions(
+            observe=lambda raw: observe(raw, records.append), max_frame_size=1000, on_violation="raise"
+        ),
+        client_options=SessionOptions(strict=False),
+    )
+    client.write_bytes(frame(2, bytes(1000)) + first + b"\x82\xff" + (2**40).to_bytes(8, "big") + bytes(4))
+    await settle()
+    tracemalloc.start()
+    try:
+        for _ in range(256):  # 16 MiB
+            client.write_bytes(bytes(2**16))
+            await bounded_wait(client.flush())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    await end(client, server)
+    assert peak < 4 * 2**20
+    kept = [record for record in records if isinstance(record, FrameRecord) and record.opcode is Opcode.BINARY]
+    assert [(len(record.payload), record.size, record.length) for record in kept] == [
+        (1000, 1000, 1000),
+        (1000, 2**24, 2**40),
+    ]
+    assert kept[1].truncated
 
 
 # ---- late, and off again ------------------------------------------------------------------
