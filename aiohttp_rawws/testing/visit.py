@@ -11,7 +11,7 @@ from ..wire.codec import Frame
 from ..wire.codes import Opcode
 from .handshake import Handshake, HandshakeRequest
 from .misbehaviours.entry import Misbehaviour, NotOffered
-from .peer import Peer
+from .peer import Peer, Script
 from .transcript import TapReader, TapWriter, Transcript
 from .verdicts import Outcome, Verdict, breaches_of
 
@@ -83,13 +83,21 @@ async def visit(
     try:
         if misbehaviour.script is not None:
             began = transcript.now()
-            await misbehaviour.script(peer)
+            await _misbehave(misbehaviour.script, peer)
         return await _watched(peer, misbehaviour, seconds, began)
     except NotOffered:
         await _finish(peer, min(seconds, 5.0))
         return Outcome(how="not offered")
     finally:
         peer.abort()
+
+
+async def _misbehave(script: Script, peer: Peer) -> None:
+    """Follow the script. The client may leave while it runs, which the transcript has for the verdict."""
+    try:
+        await script(peer)
+    except (AssertionError, RawWSError, asyncio.TimeoutError):
+        await peer.ends(GRACE)  # a write can fail before the end of the other direction was read
 
 
 async def _watched(peer: Peer, misbehaviour: Misbehaviour, seconds: float, began: float) -> Outcome:

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import hashlib
 import os
+import socket
 import struct
 import zlib
 from contextlib import suppress
@@ -273,3 +274,23 @@ async def unmasked(url: str) -> None:
 async def talkative(url: str) -> None:
     """A client that goes on behind its Close."""
     await sloppy(url, behind=b"and another thing")
+
+
+async def leaving(url: str) -> None:
+    """A client that resets TCP when it has read the response."""
+    stream = await opened(url, "dGhlIHNhbXBsZSBub25jZQ==", offer=False)
+    await stream.reader.readuntil(b"\r\n\r\n")
+    linger = struct.pack("ii", 1, 0)  # seconds
+    stream.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    stream.writer.transport.abort()
+
+
+async def closing(url: str) -> None:
+    """A client that closes when it has read the response."""
+    stream = await opened(url, "dGhlIHNhbXBsZSBub25jZQ==", offer=False)
+    try:
+        await stream.reader.readuntil(b"\r\n\r\n")
+        await stream.send(CLOSE, b"\x03\xe8")
+        await stream.reader.read()
+    finally:
+        stream.writer.close()

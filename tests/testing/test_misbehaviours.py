@@ -15,7 +15,7 @@ from aiohttp_rawws.testing.verdicts import GOES_ON, SURVIVES
 
 from ..clients.python import of_connect
 from ..tools.waiting import eventually
-from .clients import careful, sloppy, talkative, unmasked
+from .clients import careful, closing, leaving, sloppy, talkative, unmasked
 
 QUICK = [name for name, each in MISBEHAVIOURS.items() if not each.slow]
 SLOW = [name for name, each in MISBEHAVIOURS.items() if each.slow]
@@ -148,3 +148,16 @@ async def test_a_client_that_looks_at_messages_later_is_waited_for() -> None:
     assert visits["nothing-wrong"] == "went on, Close 1000, end of TCP"
     assert visits["utf8-invalid"] == "closed, answers late, Close 1007, end of TCP"
     assert agent.verdicts()["utf8-invalid"] is Verdict.NON_STRICT
+
+
+# Their scripts take a while, so the client leaves in the middle.
+WITH_TIME = ["pause-in-header", "silence", "frame-drips", "byte-by-byte", "utf8-invalid-in-first-fragment", "pong-late"]
+
+
+@pytest.mark.loops("asyncio")
+@pytest.mark.parametrize("client", [leaving, closing])
+async def test_a_client_that_leaves_while_the_script_runs_is_judged(client: Client) -> None:
+    agent = await verdicts(client, WITH_TIME, patience=1.0)
+    seen = {name: visit.outcome.how for name, visit in agent.visits.items()}
+    assert set(seen.values()) == {"reset" if client is leaving else "closed"}, seen
+    assert Verdict.OK not in agent.verdicts().values()

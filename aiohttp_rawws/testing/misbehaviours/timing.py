@@ -170,10 +170,17 @@ async def wait(peer: Peer, seconds: float) -> None:
 
 
 async def ping_of(peer: Peer) -> Frame:
-    """Wait for a Ping of the client."""
+    """Wait for a Ping of the client.
+
+    Raises:
+        NotOffered: It sends none, and stays.
+        AssertionError: It has left.
+    """
     try:
         return await peer.expect(Opcode.PING, within=UNTIL_PING, skip=True)
     except AssertionError:
+        if peer.transcript.close is not None or peer.transcript.end is not None:
+            raise
         raise NotOffered from None
 
 
