@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from ..errors import RawWSError
 from ..wire.codes import Opcode
@@ -73,7 +73,7 @@ class Agent:
     Attributes:
         name: The name.
         visits: Its last visit to each misbehaviour. After a reset by the server, which leaves nothing to see, the
-            verdict is FAILED until the agent sends another request of any kind.
+            verdict is FAILED until the agent opens another WebSocket. To read its report is no visit.
         complete: Set when it has visited everything.
     """
 
@@ -90,7 +90,7 @@ class Agent:
         self._pending: dict[str, Visit] = {}  # those that are OK if the agent comes again
 
     def came(self) -> None:
-        """The agent has sent a request: it has survived what was done to it before."""
+        """The agent has come with a WebSocket: it has survived what was done to it before."""
         for name, seen in self._pending.items():
             self.visits[name] = seen
         self._pending.clear()
@@ -233,9 +233,8 @@ class MisbehavingServer:
             ]
             return 200, "application/json", json.dumps(catalogue, indent=1)
         if path.startswith("/agents/") and path.endswith(".json"):
-            found = self.agents.get(path[len("/agents/") : -len(".json")])
+            found = self.agents.get(unquote(path[len("/agents/") : -len(".json")]))
             if found is not None:
-                found.came()
                 return 200, "application/json", json.dumps(found.as_json(), indent=1)
         if path.startswith("/m/") and wanted in self.misbehaviours:
             return 426, "text/html", entry_page(self.misbehaviours[wanted])

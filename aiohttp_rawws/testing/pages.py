@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from .misbehaviours.entry import Misbehaviour
 
@@ -48,7 +49,7 @@ def index_page(misbehaviours: Mapping[str, Misbehaviour], reports: Iterable[Mapp
             f"<td>{escape(each.summary)}<td>{escape(each.good)}"
         )
     agents = [
-        f'<li><a href="/agents/{escape(report["agent"], quote=True)}.json">{escape(report["agent"])}</a>: '
+        f'<li><a href="/agents/{quote(report["agent"], safe="")}.json">{escape(report["agent"])}</a>: '
         + ", ".join(f"{count} {verdict}" for verdict, count in report["counts"].items() if count)
         for report in reports
     ]

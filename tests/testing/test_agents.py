@@ -66,15 +66,29 @@ async def test_report() -> None:
 
 async def test_a_client_must_come_again_after_a_reset() -> None:
     """Nothing can be seen on a connection that the server has reset."""
-    async with testing.misbehaving_server(["reset-behind-101"]) as server:
+    async with testing.misbehaving_server(["reset-behind-101", "nothing-wrong"]) as server:
         agent = server.agent("mine")
         await careful(server.url("reset-behind-101", "mine"))
         await eventually(lambda: agent.visits)
         assert agent.verdicts() == {"reset-behind-101": Verdict.FAILED}
         assert not agent.complete.is_set()
-        await page(server, "/agents/mine.json")
-        assert agent.verdicts() == {"reset-behind-101": Verdict.OK}
+        await page(server, "/agents/mine.json")  # somebody reads the report
+        assert agent.verdicts() == {"reset-behind-101": Verdict.FAILED}
+        await careful(server.url("nothing-wrong", "mine"))
+        assert agent.verdicts()["reset-behind-101"] is Verdict.OK
+        await eventually(lambda: not agent.missing())
         assert agent.complete.is_set()
+
+
+@pytest.mark.parametrize("name", ["my client", "a/b", "50%", "<me>.json", "Grün"])
+async def test_the_report_of_an_agent_with_any_name(name: str) -> None:
+    async with testing.misbehaving_server(["close-1000"]) as server:
+        await careful(server.url("close-1000", name))
+        await eventually(lambda: server.agent(name).visits)
+        link = re.search(r'href="(/agents/[^"]*)"', (await page(server, "/"))[1])
+        assert link is not None
+        status, text = await page(server, link[1])
+        assert (status, json.loads(text)["agent"]) == (200, name)
 
 
 async def test_redirects_lead_to_a_websocket() -> None:
