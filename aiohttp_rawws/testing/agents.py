@@ -29,6 +29,7 @@ ANONYMOUS = "anonymous"
 MAX_AGENTS = 1000
 MAX_NAME = 100  # characters
 HEAD_WITHIN = 10.0  # seconds
+PAGE_WITHIN = 30.0  # seconds in which a page must be taken
 LIMIT = 120.0  # seconds that any visit may take
 
 
@@ -194,8 +195,10 @@ class MisbehavingServer:
         else:
             status, kind, body = self._page(parts.path, wanted)
             writer.write(answer(status, kind, body))
-            await writer.drain()
-            writer.close()
+            try:
+                await asyncio.wait_for(_delivered(writer), PAGE_WITHIN)
+            except (asyncio.TimeoutError, OSError):
+                pass  # the reader has left, or takes too long
 
     async def _visited(
         self,
@@ -239,6 +242,13 @@ class MisbehavingServer:
         if path.startswith("/m/") and wanted in self.misbehaviours:
             return 426, "text/html", entry_page(self.misbehaviours[wanted])
         return 404, "text/plain", "There is no such page.\n"
+
+
+async def _delivered(writer: TapWriter) -> None:
+    """Close the connection, and wait until all that was written is sent."""
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
 
 
 def _asks_for_websocket(request: HandshakeRequest) -> bool:

@@ -27,7 +27,8 @@ class Listener:
     def __init__(self, serve: Serve, host: str, port: int, ssl: SSLContext | None = None) -> None:
         """
         Args:
-            serve: ``async def serve(reader, writer, transcript)``. The connection is aborted when it returns.
+            serve: ``async def serve(reader, writer, transcript)``. The connection is aborted when it returns, so it has
+                to wait until what it wrote is sent.
             host: The address.
             port: The port. 0: a free one.
             ssl: A TLS context of a server. Default: None (no TLS).
@@ -78,4 +79,4 @@ class Listener:
         try:
             await self._serve(TapReader(reader, transcript), TapWriter(writer, transcript), transcript)
         finally:
-            abort(writer.transport)  # after an end in order there is nothing left to abort
+            abort(writer.transport)  # what is not sent by now is dropped

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,27 @@ async def test_the_report_of_an_agent_with_any_name(name: str) -> None:
         assert link is not None
         status, text = await page(server, link[1])
         assert (status, json.loads(text)["agent"]) == (200, name)
+
+
+@pytest.mark.parametrize("path", ["/", "/agents/big.json"])
+async def test_pages_arrive_whole(path: str) -> None:
+    """Also if much of them has to wait in the server: less than drain() waits for, or more."""
+    async with testing.misbehaving_server(["close-1000"]) as server:
+        await careful(server.url("close-1000", "big"))
+        await eventually(lambda: server.agent("big").visits)
+        agent = server.agent("big")
+        agent.visits["close-1000"] = replace(agent.visits["close-1000"], transcript=("x" * 99 + "\n") * 2000)
+        server.misbehaviours = MISBEHAVIOURS
+        assert server._listener._server is not None
+        for listening in server._listener._server.sockets:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # bytes, also of what it accepts
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=4096)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+        length = re.search(rb"Content-Length: (\d+)", head)
+        assert length is not None
+        assert len(await asyncio.wait_for(reader.read(), 20)) == int(length[1]) > 20_000
+        writer.close()
 
 
 async def test_redirects_lead_to_a_websocket() -> None:
