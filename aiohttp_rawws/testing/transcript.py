@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from ..session.frame_log import line_of
 from ..wire.codec import Frame, FrameChunk, FrameHeader, FrameParser
-from ..wire.codes import CloseReason, Opcode, may_be_sent
+from ..wire.codes import CloseReason, Opcode
+from .faults import FrameCheck, Headers
 
 End: TypeAlias = Literal["eof", "reset"]
 Direction: TypeAlias = Literal["received", "sent"]
@@ -29,28 +30,6 @@ WHOLE = 2**17  # bytes above which the record keeps no payload
 def out_of_step(parser: FrameParser) -> bool:
     """Return True if what follows is no frame: it stands behind a Close, or behind bytes that are no frame."""
     return parser.closed or parser.error is not None
-
-
-def size_of_header(length: int, masked: bool) -> int:
-    """Return the bytes of a header with the shortest form of ``length`` (section 5.2)."""
-    return 2 + (0 if length < 126 else 2 if length < 2**16 else 8) + 4 * masked
-
-
-def faults_of(header: Frame | FrameHeader, payload: bytes, size: int) -> Iterator[str]:
-    """Find what is wrong with a frame of a client, whatever was agreed on."""
-    opcode = header.opcode
-    if header.masking_key is None:
-        yield "no mask (section 5.1)"
-    if opcode not in tuple(Opcode):
-        yield f"opcode {int(opcode)} (section 5.2)"
-    if opcode.is_control and (size > 125 or not header.fin):
-        yield f"a {opcode.name} that is too long or fragmented (section 5.5)"
-    if opcode is Opcode.CLOSE and size:
-        code = int.from_bytes(payload[:2], "big")
-        if size == 1 or not may_be_sent(code):
-            yield f"a Close with {code if size > 1 else 'one byte'} (section 7.4)"
-        if payload[2:].decode(errors="replace").encode() != payload[2:]:
-            yield "a Close whose reason is not UTF-8 (section 8.1)"
 
 
 @dataclass(frozen=True)
@@ -75,11 +54,12 @@ class Transcript:
     Attributes:
         lines: The first 500 lines.
         messages: The data frames that were received, and the fragments, up to 128 KiB each. The first 5000.
+        pongs: The payloads of the Pongs that were received. The first 5000.
         close_sent: A Close was sent.
         close: The Close that was received, or None. Its code is 1005 if it had none.
         closed_at: The time at which it came, in seconds since the connection began.
         behind_close: Bytes that were received behind it.
-        faults: Faults of frames that were received, whatever was agreed on, and how often.
+        faults: Faults of frames that were received, and how often.
         frames: Frames that were received.
         error: Text of the error if bytes were received that are no frame.
         ended: Set when the other side has ended the connection.
@@ -91,10 +71,13 @@ class Transcript:
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._parsers: dict[Direction, FrameParser | None] = {"received": None, "sent": None}
-        self._sizes: dict[Direction, int] = {"received": 0, "sent": 0}  # bytes that were in no frame so far
+        self._in_no_frame = 0  # bytes that were received and were in no frame so far
+        self._headers = Headers()  # of what is received
+        self._check = FrameCheck(deflate=True)
         self._shown: dict[Direction, FrameHeader] = {}
         self.lines: list[Line] = []
         self.messages: list[Frame] = []
+        self.pongs: list[bytes] = []
         self.close_sent: bool = False
         self.close: CloseReason | None = None
         self.closed_at: float | None = None
@@ -110,8 +93,13 @@ class Transcript:
         """Return the seconds since the connection began."""
         return self._loop.time() - self._began
 
-    def begin_frames(self) -> None:
-        """From now on the data consists of frames."""
+    def begin_frames(self, deflate: bool = True) -> None:
+        """From now on the data consists of frames.
+
+        Args:
+            deflate: permessage-deflate was agreed on, or may have been. False: RSV1 is a fault. Default: True.
+        """
+        self._check = FrameCheck(deflate)
         self._parsers = {
             direction: FrameParser(masked=None, strict=False, chunk_above=WHOLE) for direction in self._parsers
         }
@@ -130,7 +118,9 @@ class Transcript:
             more = f"... ({len(data)} bytes)" if len(data) > EXCERPT else ""
             self.note(f"{MARKS[direction]} {data[:EXCERPT]!r}{more}")
             return
-        self._sizes[direction] += len(data)
+        if direction == "received":
+            self._in_no_frame += len(data)
+            self._headers.feed(data)
         for item in parser.feed(data):
             self._item(direction, item)
         if out_of_step(parser):
@@ -143,7 +133,7 @@ class Transcript:
             if parser.error is not None:
                 self.error = str(parser.error)
             else:
-                self.behind_close = self._sizes[direction]
+                self.behind_close = self._in_no_frame
 
     def _item(self, direction: Direction, item: Frame | FrameChunk) -> None:
         header = item.header if isinstance(item, FrameChunk) else item
@@ -151,21 +141,29 @@ class Transcript:
             first = self._shown.get(direction) is not item.header
             self._shown[direction] = item.header
             if not first:
+                if direction == "received":
+                    self.faults.update(self._check.payload(item))
                 return
             size = item.header.length
         else:
             size = len(item.payload)
-        self._sizes[direction] -= size_of_header(size, header.masking_key is not None) + size
         self.note(f"{MARKS[direction]} {line_of(header, item.payload, size)}")
         if direction == "sent":
             self.close_sent |= header.opcode is Opcode.CLOSE
             return
+        raw = self._headers.whole.popleft()
+        self._in_no_frame -= len(raw) + size
         self.frames += 1
-        self.faults.update(faults_of(header, item.payload, size))
-        if header.opcode is Opcode.CLOSE and isinstance(item, Frame):
+        self.faults.update(self._check.faults(item, raw))
+        if not isinstance(item, Frame):
+            return
+        if header.opcode is Opcode.CLOSE:
             self.close = item.close_reason or CloseReason(1005)
             self.closed_at = self.now()
-        elif not header.opcode.is_control and isinstance(item, Frame) and len(self.messages) < MAX_MESSAGES:
+        elif header.opcode is Opcode.PONG:
+            if len(self.pongs) < MAX_MESSAGES:
+                self.pongs.append(item.payload)
+        elif not header.opcode.is_control and len(self.messages) < MAX_MESSAGES:
             self.messages.append(item)
 
     def finish(self, how: End) -> None:

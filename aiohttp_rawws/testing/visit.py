@@ -72,13 +72,13 @@ async def visit(
             answer = answer(request)
         except NotOffered:
             await Handshake().send(writer, request)
-            transcript.begin_frames()
+            transcript.begin_frames(deflate=False)
             await _finish(Peer(reader, writer, transcript, request), min(seconds, 5.0))
             return Outcome(how="not offered")
     began = transcript.now()
     if answer is not None:
         await answer.send(writer, request)
-    transcript.begin_frames()
+    transcript.begin_frames(deflate=answer is not None and b"permessage-deflate" in answer.encode(request))
     peer = Peer(reader, writer, transcript, request, close_timeout=max(2 * seconds, 10.0))
     try:
         if misbehaviour.script is not None:
