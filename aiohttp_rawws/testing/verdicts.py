@@ -41,7 +41,7 @@ class Outcome:
             server ended the connection, so nothing more could be seen), "not offered" (it could not be tried).
         code: The code of its Close, 1005 for a Close without one, None for none.
         end: How it ended TCP: "eof", "reset", or None (it did not, in time).
-        late: It answered a Ping between the misbehaviour and the reaction.
+        late: It answered a Ping between the misbehaviour and the reaction, or something behind the server's Close.
         echoed: The messages of the script came back.
         breaches: Rules that it broke on the way.
         seconds: From the misbehaviour to the Close or the end, the first of them. None if there was neither.
@@ -195,5 +195,5 @@ def closes(*codes: int) -> Judgement:
     """Make the judgement for a Close by the server: the client answers it with one of these codes."""
     return Judgement(
         ok=(Reaction(how=how("closed"), codes=codes, ends=True),),
-        non_strict=(Reaction(how=how("closed"), ends=True), Reaction(how=LEFT)),
+        non_strict=(Reaction(how=how("closed"), ends=True, late=None), Reaction(how=LEFT, late=None)),
     )

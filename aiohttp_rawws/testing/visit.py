@@ -16,6 +16,7 @@ from .transcript import TapReader, TapWriter, Transcript
 from .verdicts import Outcome, Verdict, breaches_of
 
 GRACE = 0.25  # seconds
+NO_PONG = "no Pong with the {} bytes of a Ping (section 5.5.3)"
 TAIL = b"\x00\x00\xff\xff"  # RFC 7692, section 7.2.2
 
 
@@ -42,6 +43,12 @@ def has_echoed(received: Sequence[str | bytes], echo: Sequence[str | bytes]) -> 
     """Return True if the messages of ``echo`` are among those received, in this order."""
     rest = iter(received)
     return all(wanted in rest for wanted in echo)
+
+
+def _has_answered(transcript: Transcript, payloads: Sequence[bytes]) -> bool:
+    """Return True if a message or a Pong with one of these payloads came."""
+    came = [*transcript.pongs, *(frame.payload for frame in transcript.messages)]
+    return any(payload in came for payload in payloads)
 
 
 async def visit(
@@ -125,13 +132,16 @@ async def _watched(peer: Peer, misbehaviour: Misbehaviour, seconds: float, began
     code = None if transcript.close is None else transcript.close.code
     if outcome.how == "went on" and code not in (None, 1000, 1005):  # no answer to our Close: it closed by itself
         outcome = Outcome(how="closed")
+    breaches = breaches_of(transcript)
+    if outcome.how == "went on":
+        breaches += tuple(NO_PONG.format(len(each)) for each in misbehaviour.pongs if each not in transcript.pongs)
     return Outcome(
         how=outcome.how,
         code=code,
         end=transcript.end,
-        late=outcome.how != "went on" and any(peer.probes),
+        late=outcome.how != "went on" and (any(peer.probes) or _has_answered(transcript, misbehaviour.unanswered)),
         echoed=has_echoed(messages_of(transcript.messages), misbehaviour.echo),
-        breaches=breaches_of(transcript),
+        breaches=breaches,
         seconds=None if reacted is None else round(max(reacted - began, 0.0), 3),
     )
 

@@ -102,8 +102,8 @@ async def test_pages_arrive_whole(path: str) -> None:
         agent = server.agent("big")
         agent.visits["close-1000"] = replace(agent.visits["close-1000"], transcript=("x" * 99 + "\n") * 2000)
         server.misbehaviours = MISBEHAVIOURS
-        assert server._listener._server is not None
-        for listening in server._listener._server.sockets:
+        listener: Any = server._listener._server
+        for listening in listener.sockets:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # bytes, also of what it accepts
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=4096)
         writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())

@@ -15,7 +15,7 @@ from aiohttp_rawws.testing.verdicts import GOES_ON, SURVIVES
 
 from ..clients.python import of_connect
 from ..tools.waiting import eventually
-from .clients import careful, closing, leaving, sloppy, talkative, unmasked
+from .clients import CLOSE, PING, PONG, TEXT, careful, closing, leaving, opened, sloppy, talkative, unmasked
 
 QUICK = [name for name, each in MISBEHAVIOURS.items() if not each.slow]
 SLOW = [name for name, each in MISBEHAVIOURS.items() if each.slow]
@@ -148,6 +148,66 @@ async def test_a_client_that_looks_at_messages_later_is_waited_for() -> None:
     assert visits["nothing-wrong"] == "went on, Close 1000, end of TCP"
     assert visits["utf8-invalid"] == "closed, answers late, Close 1007, end of TCP"
     assert agent.verdicts()["utf8-invalid"] is Verdict.NON_STRICT
+
+
+def answering(pong: Callable[[bytes], bytes], before_close: Callable[[bytes], bytes] = lambda payload: b"") -> Client:
+    """A client that answers all that has come in one go, and puts something before its Close."""
+
+    async def client(url: str) -> None:
+        stream = await opened(url, "dGhlIHNhbXBsZSBub25jZQ==", offer=False)
+        try:
+            await stream.reader.readuntil(b"\r\n\r\n")
+            while True:
+                first, _, length = await stream.header()
+                payload = await stream.read(length)
+                if first & 15 == PING:
+                    await stream.send(PONG, payload if payload.startswith(b"probe") else pong(payload))
+                elif first & 15 == CLOSE:
+                    await asyncio.sleep(0.1)
+                    if behind := before_close(payload):
+                        await stream.send(behind[0], behind[1:])
+                    await stream.send(CLOSE, payload)
+                    await stream.reader.read()
+                    return
+        finally:
+            stream.writer.close()
+
+    return client
+
+
+PINGS = {"ping-125": b"x" * 125, "ping-empty": b""}
+
+
+@pytest.mark.loops("asyncio")
+async def test_a_pong_has_the_payload_of_its_ping() -> None:
+    agent = await verdicts(answering(bytes), list(PINGS))
+    assert set(agent.verdicts().values()) == {Verdict.OK}
+    agent = await verdicts(answering(lambda payload: payload[:20] or b"x"), list(PINGS))
+    assert set(agent.verdicts().values()) == {Verdict.FAILED}
+    for name, payload in PINGS.items():
+        breach = f"no Pong with the {len(payload)} bytes of a Ping (section 5.5.3)"
+        assert agent.visits[name].outcome.breaches == (breach,)
+
+
+@pytest.mark.loops("asyncio")
+@pytest.mark.parametrize("opcode", [TEXT, PONG])
+async def test_what_is_behind_a_close_gets_no_answer(opcode: int) -> None:
+    names = ["data-behind-close", "close-1000"]
+    agent = await verdicts(answering(bytes, lambda payload: bytes([opcode]) + b"too late"), names)
+    assert agent.verdicts() == {"data-behind-close": Verdict.NON_STRICT, "close-1000": Verdict.OK}
+    agent = await verdicts(answering(bytes, lambda payload: bytes([opcode]) + b"the rest"), names)
+    assert set(agent.verdicts().values()) == {Verdict.OK}  # what was under way
+
+
+def test_unfinished_closes_are_judged_by_their_text() -> None:
+    for name, code, other in (("close-unanswered", 1002, 1000), ("close-without-eof", 1000, 1002)):
+        verdict = MISBEHAVIOURS[name].judgement.verdict
+        assert verdict(testing.Outcome(how="closed", code=code, end="eof")) is Verdict.OK
+        assert verdict(testing.Outcome(how="closed", code=other, end="eof")) is Verdict.NON_STRICT
+        assert verdict(testing.Outcome(how="closed", code=code)) is Verdict.NON_STRICT
+        assert verdict(testing.Outcome(how="ended", end="eof")) is Verdict.NON_STRICT
+        for failed in ("went on", "silent"):
+            assert verdict(testing.Outcome(how=failed)) is Verdict.FAILED
 
 
 # Their scripts take a while, so the client leaves in the middle.

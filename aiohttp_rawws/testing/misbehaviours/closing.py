@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ...wire.codec import Frame, encode_header
 from ...wire.codes import Opcode
@@ -11,10 +11,14 @@ from ..verdicts import LEFT, PROTOCOL, SURVIVES, Judgement, Reaction, closes, fa
 from .entry import Misbehaviour, grouped, sends, violation
 
 ANSWERS = "Answers with a Close, sends nothing more, and ends TCP when the server has."
-ENDS_ITSELF = Judgement(
-    ok=(Reaction(how=how("closed"), ends=True), Reaction(how=LEFT)),
-    non_strict=(Reaction(how=how("closed"), ends=False),),
-)
+
+
+def ends_itself(*codes: int) -> Judgement:
+    """Make the judgement for a server that does not end TCP: the client closes with one of these codes, and ends it."""
+    return Judgement(
+        ok=(Reaction(how=how("closed"), codes=codes, ends=True),),
+        non_strict=(Reaction(how=how("closed")), Reaction(how=LEFT)),
+    )
 
 
 def close(payload: bytes, fin: bool = True) -> bytes:
@@ -27,7 +31,14 @@ def close_with(code: int, message: bytes = b"") -> bytes:
     return close(code.to_bytes(2, "big") + message)
 
 
-def closing(name: str, section: str, summary: str, *items: bytes | Frame, codes: tuple[int, ...] = ()) -> Misbehaviour:
+def closing(
+    name: str,
+    section: str,
+    summary: str,
+    *items: bytes | Frame,
+    codes: tuple[int, ...] = (),
+    unanswered: Sequence[bytes] = (),
+) -> Misbehaviour:
     """Make an entry in which the server closes, and nothing is wrong with that."""
     return Misbehaviour(
         name=name,
@@ -36,6 +47,7 @@ def closing(name: str, section: str, summary: str, *items: bytes | Frame, codes:
         good=ANSWERS,
         judgement=closes(1000, 1005, *codes),
         script=sends(*items),
+        unanswered=unanswered,
         probe=False,
     )
 
@@ -67,6 +79,7 @@ def right() -> Iterator[Misbehaviour]:
         close_with(1000),
         Frame.text("too late"),
         Frame.ping(b"too late"),
+        unanswered=[b"too late"],
     )
     yield closing(
         "garbage-behind-close",
@@ -131,7 +144,7 @@ def unfinished() -> Iterator[Misbehaviour]:
         section="7.1.1",
         summary="Closes with 1000, and does not end TCP.",
         good="Answers with a Close, and ends TCP itself after a while.",
-        judgement=ENDS_ITSELF,
+        judgement=ends_itself(1000, 1005),
         script=sends(close_with(1000)),
         probe=False,
         server_ends=False,
@@ -143,7 +156,7 @@ def unfinished() -> Iterator[Misbehaviour]:
         section="7.1.7",
         summary="Breaks the protocol, does not answer the client's Close, and does not end TCP.",
         good="Sends a Close with 1002, and ends TCP itself after a while.",
-        judgement=ENDS_ITSELF,
+        judgement=ends_itself(1002),
         script=sends(b"\x83\x00"),
         probe=False,
         server_ends=False,

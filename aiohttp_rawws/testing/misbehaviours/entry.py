@@ -34,6 +34,8 @@ class Misbehaviour:
             Default: ``Handshake()``.
         script: The misbehaviour behind the handshake. Default: None.
         echo: The messages that a client which echoes sends back. Default: none.
+        pongs: The payloads of Pongs that a client which goes on has sent. Default: none.
+        unanswered: Payloads of messages and Pings behind the server's Close, which get no answer. Default: none.
         probe: Send a Ping behind it. False: the client would not see it as one. Default: True.
         server_ends: The server closes in order, in the end. False: it leaves this to the client. Default: True.
         patience: Seconds that the client has to react. Default: 5.
@@ -49,6 +51,8 @@ class Misbehaviour:
     handshake: HandshakeOf | None = Handshake()
     script: Script | None = None
     echo: Sequence[str | bytes] = ()
+    pongs: Sequence[bytes] = ()
+    unanswered: Sequence[bytes] = ()
     probe: bool = True
     server_ends: bool = True
     patience: float = PATIENCE

@@ -12,6 +12,7 @@ from .entry import ORDINARY, Misbehaviour, grouped, legal, violation
 
 TEXT, BINARY, CLOSE, PING, PONG = Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE, Opcode.PING, Opcode.PONG
 CONTINUATION = Opcode.CONTINUATION
+UNTIL_PONG = 3.0  # seconds
 UTF8 = "Fails the connection: sends a Close with 1007, and ends TCP."
 
 
@@ -77,6 +78,25 @@ def headers() -> Iterator[Misbehaviour]:
     )
 
 
+def ping(name: str, section: str, summary: str, payload: bytes) -> Misbehaviour:
+    """Make an entry whose Ping is right, and needs its own Pong."""
+
+    async def script(peer: Peer) -> None:
+        # A client may answer only the last one of many Pings, so the next one has to wait.
+        await peer.send(Frame.ping(payload))
+        await peer.expect(Frame.pong(payload), within=UNTIL_PONG, skip=True)
+
+    return Misbehaviour(
+        name=name,
+        section=section,
+        summary=summary,
+        good="Answers with a Pong of the same payload, and goes on.",
+        judgement=GOES_ON,
+        script=script,
+        pongs=[payload],
+    )
+
+
 def control() -> Iterator[Misbehaviour]:
     """Control frames (section 5.5)."""
     for opcode in (PING, PONG):
@@ -99,8 +119,8 @@ def control() -> Iterator[Misbehaviour]:
         made(PING, b"x", fin=False),
         made(CONTINUATION, b"lo"),
     )
-    yield legal("ping-125", "5.5", "Sends a Ping of 125 bytes, the most that is allowed.", Frame.ping(b"x" * 125))
-    yield legal("ping-empty", "5.5.2", "Sends an empty Ping.", Frame.ping())
+    yield ping("ping-125", "5.5", "Sends a Ping of 125 bytes, the most that is allowed.", b"x" * 125)
+    yield ping("ping-empty", "5.5.2", "Sends an empty Ping.", b"")
     yield legal("pong-unasked", "5.5.3", "Sends a Pong that nobody asked for.", Frame.pong(b"unasked"))
     yield legal("pong-unasked-125", "5.5.3", "Sends a Pong of 125 bytes that nobody asked for.", Frame.pong(b"x" * 125))
     yield legal("pings-10", "5.5.2", "Sends ten Pings at once.", *(Frame.ping(b"%d" % number) for number in range(10)))
