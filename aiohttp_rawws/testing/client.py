@@ -14,7 +14,7 @@ from yarl import URL
 from ..session.options import check_seconds
 from ..session.transports import abort
 from .handshake import MAX_HEAD, Fields, HandshakeRequest, HandshakeResponse, read_head
-from .peer import WITHIN, Peer, Script
+from .peer import WITHIN, Peer, Script, within_limit
 from .transcript import TapReader, TapWriter, Transcript
 
 
@@ -57,7 +57,7 @@ async def scripted_client(
     """Open a connection and follow a script: ``await scripted_client(url, script)``.
 
     The script gets a ``Peer`` with the client's role, whose ``response`` is the answer to the request. When it returns,
-    the connection is ended in order.
+    the connection is ended in order. What it raises is raised.
 
     Args:
         url: The URL, ``ws:``, ``wss:``, ``http:`` or ``https:``.
@@ -81,11 +81,7 @@ async def scripted_client(
     data = handshake_request(address) if request is None else request
     context = (ssl or create_default_context()) if address.scheme in ("wss", "https") else None
     transcript = Transcript()
-    try:
-        await asyncio.wait_for(_follow(address, context, data, wait, script, transcript), seconds)
-    except asyncio.TimeoutError:
-        text = f"the script did not end within {seconds:g} seconds. On the wire:\n{transcript}"
-        raise AssertionError(text) from None
+    await within_limit(_follow(address, context, data, wait, script, transcript), seconds, transcript)
 
 
 async def _follow(

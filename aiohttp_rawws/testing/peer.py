@@ -269,6 +269,31 @@ class Peer(RawWebSocket):
         self.abort(reset=True)
 
 
+async def within_limit(running: Coroutine[Any, Any, None], limit: float, transcript: Transcript) -> None:
+    """Run a script with all that belongs to it. A TimeoutError is one of its own waits.
+
+    Args:
+        running: The coroutine.
+        limit: Seconds that it may take.
+        transcript: All that was on the wire.
+
+    Raises:
+        AssertionError: It did not end in time.
+    """
+    task = asyncio.ensure_future(running)
+    try:
+        done, _ = await asyncio.wait([task], timeout=limit)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=WITHIN)
+            if task.done() and not task.cancelled():
+                task.exception()  # asyncio logs what nobody has looked at
+    if not done:
+        raise AssertionError(f"the script did not end within {limit:g} seconds. On the wire:\n{transcript}")
+    await task
+
+
 def _is_ping_or_pong(frame: Frame) -> bool:
     return frame.opcode in (Opcode.PING, Opcode.PONG)
 

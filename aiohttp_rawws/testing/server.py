@@ -10,7 +10,7 @@ from ..errors import ConnectionLost, SessionClosed
 from ..session.options import check_seconds
 from .handshake import Handshake, HandshakeOf, HandshakeRequest, read_head
 from .listener import Listener
-from .peer import WITHIN, Peer, Script
+from .peer import WITHIN, Peer, Script, within_limit
 from .transcript import TapReader, TapWriter, Transcript
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 RIGHT = Handshake()
+GRACE = 0.25  # seconds in which a connection that was opened is accepted
 
 
 class ScriptedServer:
@@ -25,7 +26,8 @@ class ScriptedServer:
 
     Attributes:
         transcripts: All that was on the wire, one for each connection.
-        errors: The exceptions that scripts raised. The first one is raised at the end of the block.
+        errors: The exceptions that scripts raised. The first one is raised at the end of the block; what the block
+            raised is its cause.
     """
 
     def __init__(self, script: Script, handshake: HandshakeOf | None, ssl: SSLContext | None, limit: float) -> None:
@@ -58,18 +60,23 @@ class ScriptedServer:
         return self
 
     async def __aexit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
-        """Stop listening, wait for the scripts that still run, and raise what one of them raised."""
+        """Stop listening, wait for the scripts that still run, and raise what one of them raised.
+
+        Raises:
+            AssertionError: No client came.
+        """
+        if exc is None and not self.connections:
+            await asyncio.sleep(GRACE)
         await self._listener.stop(wait=self._limit + WITHIN if exc is None else 0.0)
-        if self.errors and exc is None:
-            raise self.errors[0]
+        if self.errors and (exc is None or isinstance(exc, Exception)):
+            raise self.errors[0] from exc  # the client may have failed because the script did
+        if exc is None and not self.connections:
+            raise AssertionError("no client came to the scripted server")
 
     async def _serve(self, reader: TapReader, writer: TapWriter, transcript: Transcript) -> None:
         self.transcripts.append(transcript)
         try:
-            await asyncio.wait_for(self._run(reader, writer, transcript), self._limit)
-        except asyncio.TimeoutError:
-            text = f"the script did not end within {self._limit:g} seconds. On the wire:\n{transcript}"
-            self.errors.append(AssertionError(text))
+            await within_limit(self._run(reader, writer, transcript), self._limit, transcript)
         except (SessionClosed, ConnectionLost):
             pass  # the client has left
         except Exception as exc:
@@ -105,7 +112,8 @@ def scripted_server(
     """Serve a script: ``async with scripted_server(script) as server: await my_client(server.url)``.
 
     The script is called for each connection, after the handshake. When it returns, the connection is ended in order. If
-    it raises, so does the end of the block, unless it was the loss of the connection.
+    it raises, so does the end of the block, unless it was the loss of the connection. A block to which no client came
+    raises AssertionError.
 
     Args:
         script: ``async def script(peer)``. See ``Peer``.

@@ -104,6 +104,14 @@ async def test_a_script_has_a_limit(served: Served) -> None:
         await scripted_client(f"ws://127.0.0.1:{served.port}/", script, limit=1)
 
 
+async def test_a_wait_of_a_script_is_not_the_limit_of_it(served: Served) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.receive(0.05)
+
+    with pytest.raises(asyncio.TimeoutError):
+        await scripted_client(f"ws://127.0.0.1:{served.port}/", script)
+
+
 async def test_no_server() -> None:
     async def script(peer: Peer) -> None:
         raise AssertionError("there is no connection")

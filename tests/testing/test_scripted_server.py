@@ -76,6 +76,55 @@ async def test_what_the_block_raises_comes_first(http: aiohttp.ClientSession) ->
             raise KeyError
 
 
+async def test_what_the_script_raises_is_not_hidden_by_the_client(http: aiohttp.ClientSession) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.expect(Frame.text("hello"), within=20)
+
+    with pytest.raises(AssertionError, match=r"<Frame TEXT 'hello'> was expected, but <Frame TEXT 'bye'>") as caught:
+        async with testing.scripted_server(script) as server:
+            async with rawws.connect(http, server.url) as session:
+                await session.send("bye")
+                await session.receive()
+    assert isinstance(caught.value.__cause__, rawws.SessionClosed)
+
+
+async def test_cancellation_of_the_block_comes_first(http: aiohttp.ClientSession) -> None:
+    async def script(peer: Peer) -> None:
+        raise AssertionError
+
+    with pytest.raises(asyncio.CancelledError):
+        async with testing.scripted_server(script) as server:
+            async with rawws.connect_raw(http, server.url):
+                await eventually(lambda: server.errors)
+            raise asyncio.CancelledError
+
+
+async def test_a_wait_of_a_script_is_not_the_limit_of_it(http: aiohttp.ClientSession) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.receive(0.05)
+
+    with pytest.raises(asyncio.TimeoutError) as caught:
+        async with testing.scripted_server(script) as server:
+            async with rawws.connect_raw(http, server.url):
+                await eventually(lambda: server.errors)
+    assert "did not end" not in str(caught.value)
+
+
+async def test_a_block_without_a_client() -> None:
+    async def script(peer: Peer) -> None:
+        pass
+
+    with pytest.raises(AssertionError, match="no client came"):
+        async with testing.scripted_server(script):
+            pass
+    with pytest.raises(KeyError):
+        async with testing.scripted_server(script):
+            raise KeyError
+    async with testing.scripted_server(script) as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)  # it may not be accepted yet
+        writer.close()
+
+
 async def test_the_loss_of_the_connection_ends_a_script(http: aiohttp.ClientSession) -> None:
     async def script(peer: Peer) -> None:
         while True:
