@@ -1,13 +1,14 @@
 """A gateway: HTTP and WebSockets on one port, in front of another server.
 
 ``python -m demos.gateway http://127.0.0.1:8888`` serves the application at that address. Bodies are streamed both ways,
-and WebSockets go through ``proxy_upgrade()``. Without an address it stands in front of a small server of its own, whose
-page shows what arrives there.
+those of requests inflated, and WebSockets go through ``proxy_upgrade()``. Without an address it stands in front of a
+small server of its own, whose page shows what arrives there.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -31,7 +32,7 @@ HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "proxy-authenticat
 HOP_BY_HOP |= {"te", "trailer", "transfer-encoding", "upgrade", "http2-settings", "expect"}
 
 # Fields by which a client could pretend to be another one.
-CLAIMS = {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded", "x-real-ip"}
+CLAIMS = re.compile(r"x-forwarded-.*|forwarded|x-real-ip", re.IGNORECASE)
 
 
 class Gateway:
@@ -51,8 +52,11 @@ class Gateway:
         """Keep the connections to the server while ``app`` runs, for ``app.cleanup_ctx``."""
         # Each WebSocket holds a connection, so there is no limit on them here. A jar would mix the cookies of clients.
         connector = aiohttp.TCPConnector(limit=0)
+        # The environment (proxies, and the passwords in .netrc) must not change what clients ask for.
         jar = aiohttp.DummyCookieJar()
-        async with aiohttp.ClientSession(connector=connector, cookie_jar=jar, timeout=TIMEOUT) as self.http:
+        async with aiohttp.ClientSession(
+            connector=connector, cookie_jar=jar, timeout=TIMEOUT, trust_env=False
+        ) as self.http:
             yield
 
     async def forward(self, request: web.Request) -> web.StreamResponse:
@@ -65,7 +69,7 @@ class Gateway:
                 request.method,
                 url,
                 headers=request_fields(request),
-                data=request.content if request.body_exists else None,
+                data=Body(request) if request.body_exists else None,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
                 allow_redirects=False,
                 auto_decompress=False,
@@ -73,9 +77,33 @@ class Gateway:
         except asyncio.TimeoutError:
             raise web.HTTPGatewayTimeout(text=f"{self.base.origin()} did not answer in time\n") from None
         except aiohttp.ClientError as error:
+            if request.content.exception() is not None:
+                raise web.HTTPBadRequest(text="the body of the request is broken\n") from None
             raise web.HTTPBadGateway(text=f"{self.base.origin()} cannot be reached: {error}\n") from None
         async with answer:
+            if answer.status == 101:
+                raise web.HTTPBadGateway(text=f"{self.base.origin()} switches protocols, but nobody has asked for it\n")
             return await relay(request, answer)
+
+
+class Body:
+    """The body of a request, which can be sent once.
+
+    If it ends early, or if the answer is complete before it is, aiohttp's client closes the connection to the server.
+    """
+
+    def __init__(self, request: web.Request) -> None:
+        self.request = request
+        self.is_begun = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        # The client repeats a PUT or DELETE on another connection if the first one is lost, with what is left of the
+        # body.
+        if self.is_begun:
+            raise ConnectionResetError("the connection was lost while a body was sent")
+        self.is_begun = True
+        async for chunk in self.request.content.iter_any():
+            yield chunk
 
 
 def end_to_end(fields: CIMultiDict[str]) -> CIMultiDict[str]:
@@ -89,19 +117,43 @@ def end_to_end(fields: CIMultiDict[str]) -> CIMultiDict[str]:
 
 def request_fields(request: web.Request) -> CIMultiDict[str]:
     fields = end_to_end(CIMultiDict(request.headers))
-    for name in CLAIMS:
-        fields.popall(name, None)
+    for name in {name for name in fields if CLAIMS.fullmatch(name)}:
+        fields.popall(name)
+    fields.popall("Content-Length", None)
+    if is_length_known(request):
+        fields["Content-Length"] = str(request.content_length)
+    if is_inflated(request):
+        if len(request.headers.getall("Content-Encoding")) > 1:
+            raise web.HTTPUnsupportedMediaType(text="Content-Encoding must be one line\n")
+        fields.popall("Content-Encoding", None)
     fields["X-Forwarded-For"] = request.remote or "unknown"
     fields["X-Forwarded-Proto"] = request.scheme
     fields["X-Forwarded-Host"] = request.host
     return fields
 
 
+def is_inflated(request: web.Request) -> bool:
+    """Return True if aiohttp's server inflates the body. Which codings it knows depends on its version."""
+    return request.body_exists and request._message.compression is not None
+
+
+def is_length_known(request: web.Request) -> bool:
+    """Return True if the body has as many bytes as its Content-Length says. All others go in chunks.
+
+    A body with a Content-Encoding may be inflated. If the wrong number went on, the server would take the next request,
+    that of another client, for the rest of this body.
+    """
+    if request.body_exists and "Content-Encoding" in request.headers:
+        return False
+    return request.content_length is not None and "Transfer-Encoding" not in request.headers
+
+
 async def relay(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
     """Send ``answer`` to the client, its body while it comes."""
-    response = web.StreamResponse(
-        status=answer.status, reason=answer.reason, headers=end_to_end(CIMultiDict(answer.headers))
-    )
+    fields = end_to_end(CIMultiDict(answer.headers))
+    if "Transfer-Encoding" in answer.headers:
+        fields.popall("Content-Length", None)  # it does not count (RFC 9112, section 6.3)
+    response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=fields)
     try:
         await response.prepare(request)
         async for chunk in answer.content.iter_any():

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import random
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,12 +15,14 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
+from multidict import CIMultiDict
 from yarl import URL
 
 import aiohttp_rawws as rawws
 from demos import gateway
 
-from ..tools.peers import request_bytes, serving
+from ..tools.hand_server import HandPeer, HandServer, hand_server
+from ..tools.peers import Peer, Served, request_bytes, serving
 from ..tools.programs import free_port
 from ..tools.serving import serve
 
@@ -233,6 +236,272 @@ async def test_a_server_that_is_not_there(client: aiohttp.ClientSession) -> None
         async with served.peer() as peer:
             await peer.send(request_bytes("/../x", upgrade=False))
             assert (await peer.answer()).status == 400
+
+
+class Behind:
+    """A server made of bytes, behind the gateway.
+
+    Attributes:
+        got: What has arrived: the number of its connection, the request line, the fields, and the body.
+        ends: For each connection that has ended what came behind the last request that was answered.
+        is_early: Answer a request with a body before its body is read.
+        hangs_up: End the connection in the middle of the next body.
+    """
+
+    def __init__(self) -> None:
+        self.got: list[tuple[int, str, CIMultiDict[str], bytes]] = []
+        self.ends: asyncio.Queue[bytes] = asyncio.Queue()
+        self.begun = asyncio.Event()  # the first bytes of a body are here
+        self.is_early = False
+        self.hangs_up = False
+        self.reply = ("200 OK", {"Content-Length": "2"}, b"ok")
+        self.connections = 0
+        self.front: Served
+        self.server: HandServer
+
+    async def serve(self, peer: HandPeer) -> None:
+        self.connections += 1
+        number = self.connections
+        while True:
+            fields = CIMultiDict(await peer.request())
+            line = peer.line
+            if self.is_early and ("Transfer-Encoding" in fields or "Content-Length" in fields):
+                await peer.read(1)
+                self.got.append((number, line, fields, b""))
+                await peer.refuse(*self.reply)
+                break
+            body = await self.body(peer, fields)
+            if body is None:
+                break
+            self.got.append((number, line, fields, body))
+            status, named, content = self.reply
+            await peer.refuse(status, named, b"" if line.startswith("HEAD") else content)
+        if not self.hangs_up:
+            self.ends.put_nowait(await peer.read_to_end())
+
+    async def body(self, peer: HandPeer, fields: CIMultiDict[str]) -> bytes | None:
+        """Read a body, in each of the two ways in which HTTP has it. None: it is not complete."""
+        body = b""
+        try:
+            if fields.get("Transfer-Encoding") == "chunked":
+                assert "Content-Length" not in fields
+                while size := int(await peer.reader.readuntil(b"\r\n"), 16):
+                    body += await peer.read(size)
+                    self.begun.set()
+                    assert await peer.read(2) == b"\r\n"
+                assert await peer.read(2) == b"\r\n"
+                return body
+            length = int(fields.get("Content-Length", 0))
+            if length:
+                body = await peer.read(1)
+                self.begun.set()
+                if self.hangs_up:
+                    return None
+                body += await peer.read(length - 1)
+            return body
+        except asyncio.IncompleteReadError:
+            return None
+
+    async def victim(self) -> tuple[int, str, CIMultiDict[str], bytes]:
+        """Ask as another client, and return what has arrived of it."""
+        answer = await self.front.ask("/victim", {"Cookie": "secret"}, upgrade=False)
+        assert (answer.status, answer.body) == (200, b"ok")
+        _, line, fields, body = self.got[-1]
+        assert (line, fields["Cookie"], body) == ("GET /victim HTTP/1.1", "secret", b"")
+        return self.got[-1]
+
+
+@asynccontextmanager
+async def behind() -> AsyncIterator[Behind]:
+    """A server made of bytes and the gateway in front of it."""
+    made = Behind()
+    async with hand_server(made.serve) as made.server:
+        app = gateway.init_in_front_of(f"http://127.0.0.1:{made.server.port}")
+        async with serving(app) as made.front:
+            yield made
+
+
+def chunks(*pieces: bytes) -> bytes:
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
+
+
+@pytest.mark.parametrize("in_chunks", [False, True])
+@pytest.mark.parametrize("body", [b"hi", b"A" * 5000], ids=["shorter", "longer"])
+@pytest.mark.parametrize("coding", ["gzip", "GZIP", "deflate"])
+async def test_bodies_that_aiohttp_inflates(coding: str, body: bytes, in_chunks: bool) -> None:
+    packed = zlib.compress(body) if coding == "deflate" else gzip.compress(body)
+    length: dict[str, str | None] = {"Content-Length": str(len(packed))}
+    if in_chunks:
+        length = {"Transfer-Encoding": "chunked"}
+    async with behind() as server:
+        answer = await server.front.ask(
+            "/one",
+            {"Content-Encoding": coding, **length},
+            method="POST",
+            upgrade=False,
+            body=chunks(packed) + chunks(b"") if in_chunks else packed,
+        )
+        assert answer.status == 200
+        _, line, fields, got = server.got[0]
+        assert (line, got) == ("POST /one HTTP/1.1", body)
+        assert fields["Transfer-Encoding"] == "chunked"
+        assert not {"content-length", "content-encoding"} & {name.lower() for name in fields}
+        assert (await server.victim())[0] == 1  # the same connection, and in step
+
+
+async def test_bodies_in_a_coding_that_aiohttp_does_not_know() -> None:
+    async with behind() as server:
+        for number, fields in enumerate(({"Content-Encoding": "x-own"}, {"Content-Encoding": "gzip, x-own"})):
+            given = {**fields, "Content-Length": "6"}
+            await server.front.ask("/", given, method="PUT", upgrade=False, body=b"packed")
+            _, _, got, body = server.got[2 * number]
+            assert (got["Content-Encoding"], body) == (fields["Content-Encoding"], b"packed")
+            assert "Content-Length" not in got
+            assert (await server.victim())[0] == 1
+
+
+async def test_codings_that_are_wrong() -> None:
+    async with behind() as server:
+        twice = {"Content-Encoding": "gzip\r\nContent-Encoding: gzip", "Content-Length": str(len(PACKED))}
+        answer = await server.front.ask("/", twice, method="POST", upgrade=False, body=PACKED)
+        assert answer.status == 415
+        assert not server.got
+        wrong = {"Content-Encoding": "gzip", "Content-Length": "9"}
+        answer = await server.front.ask("/", wrong, method="POST", upgrade=False, body=b"not a zip")
+        assert answer.status == 400
+        assert not server.got
+        await server.victim()
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "body", "length"),
+    [
+        ("GET", {}, b"", None),
+        ("HEAD", {}, b"", None),
+        ("OPTIONS", {}, b"", None),
+        ("GET", {"Content-Encoding": "gzip"}, b"", None),
+        ("GET", {"Content-Length": "0"}, b"", "0"),
+        ("GET", {"Content-Length": "4"}, b"body", "4"),
+        ("POST", {"Content-Length": "0"}, b"", "0"),
+        ("POST", {"Content-Length": "0", "Content-Encoding": "gzip"}, b"", "0"),
+        ("POST", {}, b"", "0"),
+        ("DELETE", {"Content-Length": "4"}, b"body", "4"),
+        ("POST", {"Content-Length": "4", "Connection": "content-length"}, b"body", "4"),
+        ("POST", {"Transfer-Encoding": "chunked"}, b"", None),
+    ],
+)
+async def test_lengths_of_bodies(method: str, given: dict[str, str], body: bytes, length: str | None) -> None:
+    in_chunks = "Transfer-Encoding" in given
+    async with behind() as server:
+        sent = chunks(b"") if in_chunks else body
+        answer = await server.front.ask("/", given, method=method, upgrade=False, body=sent)
+        assert answer.status == 200
+        _, line, fields, got = server.got[0]
+        assert (line, got) == (f"{method} / HTTP/1.1", body)
+        assert fields.get("Content-Length") == length
+        assert fields.get("Transfer-Encoding") == ("chunked" if in_chunks else None)
+        assert (await server.victim())[0] == 1
+
+
+async def begin(peer: Peer, how: str) -> bytes:
+    """Send a request, and of its body the beginning. Return the rest."""
+    fields: dict[str, str | None] = {"Content-Length": "1000"}
+    body, rest = b"begin", b"x" * 995
+    if how == "chunked":
+        fields = {"Transfer-Encoding": "chunked"}
+        body, rest = chunks(b"begin"), chunks(rest, b"")
+    elif how == "gzip":
+        packed = gzip.compress(NOISE[:50_000])
+        fields = {"Content-Encoding": "gzip", "Content-Length": str(len(packed))}
+        body, rest = packed[:20_000], packed[20_000:]
+    await peer.send(request_bytes("/", fields, method="POST", upgrade=False, body=body))
+    return rest
+
+
+@pytest.mark.parametrize("how", ["length", "chunked", "gzip"])
+async def test_an_answer_before_the_end_of_the_body(how: str) -> None:
+    async with behind() as server:
+        server.is_early = True
+        async with server.front.peer() as peer:
+            rest = await begin(peer, how)
+            assert (await peer.answer()).body == b"ok"
+            server.is_early = False
+            assert (await server.victim())[0] == 2  # not on the connection that waits for the rest
+            await peer.send(rest)
+            assert not (await asyncio.wait_for(server.ends.get(), 20)).endswith(rest[-5:])
+            await peer.send(request_bytes("/next", upgrade=False))  # the client is in step, too
+            assert (await peer.answer()).body == b"ok"
+            assert server.got[-1][:2] == (2, "GET /next HTTP/1.1")
+
+
+@pytest.mark.parametrize("leave", ["close", "reset"])
+@pytest.mark.parametrize("how", ["length", "chunked", "gzip"])
+async def test_a_client_that_leaves_in_its_body(how: str, leave: str) -> None:
+    async with behind() as server:
+        async with server.front.peer() as peer:
+            await begin(peer, how)
+            await asyncio.wait_for(server.begun.wait(), 20)
+            if leave == "reset":
+                peer.reset()
+        assert await asyncio.wait_for(server.ends.get(), 20) == b""
+        assert not server.got  # it was not taken for a whole one
+        assert (await server.victim())[0] == 2
+
+
+async def test_a_body_is_not_sent_twice() -> None:
+    """aiohttp's client repeats requests that it takes for safe."""
+    async with behind() as server:
+        await server.victim()
+        server.hangs_up = True
+        fields = {"Content-Length": "10"}
+        answer = await server.front.ask("/", fields, method="PUT", upgrade=False, body=b"helloworld")
+        assert answer.status == 502
+        server.hangs_up = False
+        await server.victim()
+        assert [line for _, line, *_ in server.got] == ["GET /victim HTTP/1.1"] * 2
+
+
+async def test_a_client_that_waits_for_100() -> None:
+    async with behind() as server, server.front.peer() as peer:
+        fields = {"Expect": "100-continue", "Content-Length": "4"}
+        await peer.send(request_bytes("/", fields, method="POST", upgrade=False))
+        assert (await peer.answer()).status == 100
+        await peer.send(b"body")
+        assert (await peer.answer()).status == 200
+        _, _, got, body = server.got[0]
+        assert (got["Content-Length"], body) == ("4", b"body")
+        assert "Expect" not in got
+
+
+async def test_a_101_that_nobody_has_asked_for() -> None:
+    async with behind() as server:
+        reply = server.reply
+        server.reply = ("101 Switching Protocols", {"Connection": "upgrade", "Upgrade": "other"}, b"")
+        answer = await server.front.ask("/", upgrade=False)
+        assert answer.status == 502
+        server.reply = reply
+        assert (await server.victim())[0] == 2
+
+
+async def test_claims_and_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login ada password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    for name in ("http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    names = ["X-Forwarded-For", "X-FORWARDED-Port", "x-forwarded-user", "X-Forwarded-", "Forwarded", "X-Real-IP"]
+    async with behind() as server:
+        await server.front.ask("/", {**dict.fromkeys(names, "forged"), "X-Forward": "mine"}, upgrade=False)
+        fields = server.got[0][2]
+    assert "forged" not in fields.values()
+    assert {name for name in fields if name.startswith("X-")} == {
+        "X-Forwarded-For",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Host",
+        "X-Forward",
+    }
+    assert "Authorization" not in fields
 
 
 def test_from_the_command_line(tmp_path: Path) -> None:
