@@ -64,12 +64,13 @@ class Gateway:
         url = rawws.upstream_url(self.base, request, strip=self.strip)
         if rawws.is_upgrade(request):
             return await rawws.proxy_upgrade(request, self.http, url)
+        body = Body(request) if request.body_exists else None
         try:
             answer = await self.http.request(
                 request.method,
                 url,
                 headers=request_fields(request),
-                data=Body(request) if request.body_exists else None,
+                data=body,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
                 allow_redirects=False,
                 auto_decompress=False,
@@ -81,7 +82,10 @@ class Gateway:
                 raise web.HTTPBadRequest(text="the body of the request is broken\n") from None
             raise web.HTTPBadGateway(text=f"{self.base.origin()} cannot be reached: {error}\n") from None
         async with answer:
+            if body is not None:
+                body.answer = answer
             if answer.status == 101:
+                answer.close()
                 raise web.HTTPBadGateway(text=f"{self.base.origin()} switches protocols, but nobody has asked for it\n")
             return await relay(request, answer)
 
@@ -89,8 +93,13 @@ class Gateway:
 class Body:
     """The body of a request, which can be sent once.
 
-    If it ends early, or if the answer is complete before it is, aiohttp's client closes the connection to the server.
+    If it breaks off, or if the answer is complete before it is, the connection to the server is closed.
+
+    Attributes:
+        answer: The answer, if its head came before the body was complete.
     """
+
+    answer: aiohttp.ClientResponse | None = None
 
     def __init__(self, request: web.Request) -> None:
         self.request = request
@@ -102,8 +111,13 @@ class Body:
         if self.is_begun:
             raise ConnectionResetError("the connection was lost while a body was sent")
         self.is_begun = True
-        async for chunk in self.request.content.iter_any():
-            yield chunk
+        try:
+            async for chunk in self.request.content.iter_any():
+                yield chunk
+        except Exception:
+            if self.answer is not None:
+                self.answer.close()  # the server may wait for the rest of the body before it goes on
+            raise
 
 
 def end_to_end(fields: CIMultiDict[str]) -> CIMultiDict[str]:

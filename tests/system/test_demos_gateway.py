@@ -448,6 +448,20 @@ async def test_a_client_that_leaves_in_its_body(how: str, leave: str) -> None:
         assert (await server.victim())[0] == 2
 
 
+@pytest.mark.parametrize("how", ["length", "chunked", "gzip"])
+async def test_a_client_that_leaves_in_its_body_while_it_is_answered(how: str) -> None:
+    async with behind() as server:
+        server.is_early = True
+        reply, server.reply = server.reply, ("200 OK", {"Content-Length": "2"}, b"o")
+        async with server.front.peer() as peer:
+            await begin(peer, how)
+            assert (await peer.answer(body=False)).status == 200
+            assert await peer.read(1) == b"o"
+        assert not (await asyncio.wait_for(server.ends.get(), 20)).endswith(b"0\r\n\r\n")
+        server.is_early, server.reply = False, reply
+        assert (await server.victim())[0] == 2
+
+
 async def test_a_body_is_not_sent_twice() -> None:
     """aiohttp's client repeats requests that it takes for safe."""
     async with behind() as server:
