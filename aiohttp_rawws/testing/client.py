@@ -57,7 +57,7 @@ async def scripted_client(
     """Open a connection and follow a script: ``await scripted_client(url, script)``.
 
     The script gets a ``Peer`` with the client's role, whose ``response`` is the answer to the request. When it returns,
-    the connection is ended in order. What it raises is raised.
+    the connection is ended in order. Its exceptions are raised.
 
     Args:
         url: The URL, ``ws:``, ``wss:``, ``http:`` or ``https:``.
