@@ -114,3 +114,31 @@ async def check_status(first: str, reader: asyncio.StreamReader) -> None:
     if first.split(" ")[1:2] != ["101"]:
         body = await reader.read(EXCERPT)
         raise HandshakeError(502, f"the server refused the handshake: {first}: {body!r}")
+
+
+def accept_for(opened: OpenRecord | None, headers: Mapping[str, str]) -> str | None:
+    """Return the ``Sec-WebSocket-Accept`` that is expected of a server, or None if anything is.
+
+    Args:
+        opened: The first record of the connection, if there is one.
+        headers: The fields that were set in the request.
+    """
+    asked, answered = (None, None) if opened is None else (opened.request, opened.response)
+    key = shown(REQUEST if asked is None else asked.headers).get("Sec-WebSocket-Key")
+    if answered is not None and key is not None:
+        recorded = CIMultiDict(answered.headers).get("Sec-WebSocket-Accept")
+        if recorded not in (HIDDEN, accept_key(key)):
+            return recorded  # the recording is about a wrong one, or about none
+    sent = CIMultiDict(headers).get("Sec-WebSocket-Key", key)
+    return None if sent is None else accept_key(sent)
+
+
+def check_accept(fields: CIMultiDict[str], expected: str | None) -> None:
+    """Check the ``Sec-WebSocket-Accept`` of the response.
+
+    Raises:
+        HandshakeError: It is not the one that is expected.
+    """
+    accept = fields.get("Sec-WebSocket-Accept")
+    if expected is not None and accept != expected:
+        raise HandshakeError(502, f"the server's Sec-WebSocket-Accept is {accept!r}, and {expected!r} is expected")

@@ -17,7 +17,16 @@ from ..session.options import UNLIMITED, check_seconds
 from ..session.raw import WebSocketSession
 from ..session.streams import RawWebSocket
 from ..session.transports import abort
-from .handshakes import HEAD_SIZE, check_status, read_head, request_for, response_for, uses_tls
+from .handshakes import (
+    HEAD_SIZE,
+    accept_for,
+    check_accept,
+    check_status,
+    read_head,
+    request_for,
+    response_for,
+    uses_tls,
+)
 from .lines import read
 from .player import IGNORED, PARTS, Pace, Part, Player, Step
 from .records import BytesRecord, EndRecord, FrameRecord, OpenRecord, Record, Source
@@ -49,6 +58,11 @@ async def replay(
     is played without the handshake. To a URL the recorded request is sent, with the ``Host`` of the URL, and with
     frames that came behind it in the same segment. To an address one client is answered with the recorded response.
 
+    These are not compared: times; the order of frames of one side with those of the other; a frame that comes when the
+    last step has been played and compared, if the recording has no end; all that comes behind a reset that is played;
+    the request of a client; and of a server's response all but the 101 and ``Sec-WebSocket-Accept``, which must fit the
+    key, or be the recorded one if that does not fit.
+
     Args:
         records: The records of ``read()``, or the file.
         target: A raw session with the role ``source``. Or the address of the other side: the URL of a server if
@@ -61,8 +75,9 @@ async def replay(
         connection: The number of the connection to play. Default: None (there is only one).
         ignore: The parts not to compare: "opcode", "fin", "rsv", "masking_key", "length", "header" (its form, such as
             that of the length), "payload", "end". Default: ``("masking_key",)``.
-        incomplete: The reaction to a frame to play whose payload was truncated or redacted. "refuse": raise
-            ValueError. "pad": send what there is, with zeros up to its length. Default: "refuse".
+        incomplete: The reaction to a frame whose payload was truncated or redacted. "refuse": raise ValueError, but not
+            for a frame to compare if ``ignore`` has "payload". "pad": send what there is, with zeros up to its length;
+            compare a payload that was truncated up to the cut, and one that was redacted not at all. Default: "refuse".
         timeout: Seconds to wait for each frame, for the connection and for the handshake. Default: 10.
         headers: Header fields to set in the handshake that is played, such as those that the recording hides. Default:
             None.
@@ -73,11 +88,12 @@ async def replay(
 
     Raises:
         ReplayMismatch: The other side does something else than the recording says. It is an AssertionError, too.
-        HandshakeError: The server refused the handshake, or the connection ended in it.
+        HandshakeError: The server refused the handshake, its ``Sec-WebSocket-Accept`` is wrong, or the connection ended
+            in it.
         TimeoutError: The connection or the handshake took too long. Before Python 3.11 ``asyncio.TimeoutError``.
         OSError: There is no connection.
-        ValueError: The recording has several connections, or none; the session has the other role; or an argument is
-            wrong.
+        ValueError: The recording has several connections, or none; a payload is missing; the session has the other
+            role; or an argument is wrong.
         TypeError: The target is not one.
     """
     seconds = check_seconds("timeout", timeout, needed=True)
@@ -92,6 +108,8 @@ async def replay(
     found = list(read(records) if isinstance(records, (str, os.PathLike)) else records)
     opened, steps = of_connection(found, connection)
     steps = [playable(step, incomplete) if step.source == source else step for step in steps]
+    if incomplete != "pad":
+        check_comparable(steps, source, ignore)
     player = Player(steps, source, pace, ignore, seconds)
     if isinstance(target, WebSocketSession):
         if target.connection.is_client != (source == "client"):
@@ -129,12 +147,44 @@ def of_connection(records: Sequence[Record], number: int | None) -> tuple[OpenRe
 
 def playable(step: Step, incomplete: str) -> Step:
     """Return a step that can be played: with as many bytes of payload as were on the wire."""
-    if not isinstance(step, FrameRecord) or len(step.payload) == step.size:
+    why = missing(step)
+    if why is None:
         return step
     if incomplete != "pad":
-        why = "redacted" if step.redacted else "truncated"
-        raise ValueError(f'frame {step.number} was {why} and cannot be played as it was; incomplete="pad" fills it up')
+        raise ValueError(f'{place_of(step)} {why} and cannot be played as it was; incomplete="pad" fills it up')
+    if not isinstance(step, FrameRecord):
+        return step
     return replace(step, payload=step.payload[: step.size].ljust(step.size, b"\0"))
+
+
+def check_comparable(steps: Sequence[Step], source: Source, ignore: Collection[str]) -> None:
+    """Check that the other side can be compared with all that is expected of it.
+
+    Raises:
+        ValueError: A payload is missing, in whole or in part.
+    """
+    for step in steps:
+        part = "payload" if isinstance(step, FrameRecord) else "header"
+        why = missing(step)
+        if step.source != source and why is not None and part not in ignore:
+            raise ValueError(
+                f"{place_of(step)} {why} and cannot be compared with what comes; "
+                f'incomplete="pad" compares what is there, and ignore={{"{part}"}} nothing of it'
+            )
+
+
+def missing(step: Step) -> str | None:
+    """Return why a part of the step is not in the recording, or None if it is whole."""
+    if isinstance(step, FrameRecord) and (step.redacted or len(step.payload) != step.size):
+        return "was redacted" if step.redacted else "was truncated"
+    if isinstance(step, BytesRecord) and not step.data:
+        return "were redacted"
+    return None
+
+
+def place_of(step: Step) -> str:
+    """Name a step in an error."""
+    return f"frame {step.number}" if isinstance(step, FrameRecord) else f"the last bytes of the {step.source}"
 
 
 def early_steps(steps: Sequence[Step], source: Source) -> list[FrameRecord]:
@@ -175,8 +225,9 @@ async def _play_client(
 
     async def shake_hands() -> None:
         writer.write(request_for(opened, url, headers) + b"".join(step.wire for step in early))
-        first, _ = await read_head(reader)
+        first, fields = await read_head(reader)
         await check_status(first, reader)
+        check_accept(fields, accept_for(opened, headers))
 
     return await _play(player, reader, writer, shake_hands(), "client", len(early), timeout)
 

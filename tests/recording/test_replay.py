@@ -23,6 +23,7 @@ from aiohttp_rawws.recording import (
     EndRecord,
     FrameRecord,
     HandshakeRequest,
+    HandshakeResponse,
     OpenRecord,
     Pace,
     Part,
@@ -37,6 +38,7 @@ from aiohttp_rawws.recording import (
 )
 from aiohttp_rawws.recording.handshakes import host_of, uses_tls
 from aiohttp_rawws.recording.onlooker import Onlooker
+from aiohttp_rawws.web.handshake import accept_key
 
 from ..tools.faults import echo, managed_echo
 from ..tools.hand_server import HandPeer, hand_server
@@ -370,7 +372,10 @@ async def test_early_frames_go_with_the_handshake(tmp_path: Path) -> None:
 
     async def script(peer: HandPeer) -> None:
         reads.append(await bounded_wait(peer.reader.read(10_000)))
-        await peer.send(b"HTTP/1.1 101 Switching Protocols\r\n\r\n", b"\x81\x03one\x81\x03two")
+        key = re.search(rb"Sec-WebSocket-Key: (\S+)", reads[0])
+        assert key is not None
+        accept = f"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {accept_key(key[1].decode())}\r\n\r\n"
+        await peer.send(accept.encode(), b"\x81\x03one\x81\x03two")
         await peer.frame_of_client()
         await peer.send(b"\x88\x02\x03\xe8")
 
@@ -443,6 +448,50 @@ async def test_a_refusal() -> None:
     async with hand_server(script) as served:
         with pytest.raises(HandshakeError, match=r"403 Forbidden.*go off"):
             await bounded_wait(replay([opened(UPGRADE)], served.url))
+
+
+SAMPLE = {"Sec-WebSocket-Accept": "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="}  # fits the key in UPGRADE
+
+
+@pytest.mark.parametrize(
+    ("recorded", "answer", "passes"),
+    [
+        (None, SAMPLE, True),
+        (None, {"Sec-WebSocket-Accept": "other"}, False),
+        (None, {"Sec-WebSocket-Accept": None}, False),
+        (SAMPLE, SAMPLE, True),
+        (SAMPLE, {"Sec-WebSocket-Accept": "other"}, False),
+        ({"sec-websocket-accept": "***"}, SAMPLE, True),
+        ({"sec-websocket-accept": "***"}, {"Sec-WebSocket-Accept": "other"}, False),
+        ({"Sec-WebSocket-Accept": "wrong"}, {"Sec-WebSocket-Accept": "wrong"}, True),
+        ({"Sec-WebSocket-Accept": "wrong"}, SAMPLE, False),
+        ({}, {"Sec-WebSocket-Accept": "other"}, True),
+    ],
+)
+@pytest.mark.parametrize("key", [None, "AAAAAAAAAAAAAAAAAAAAAA=="])
+async def test_the_accept_of_a_server(
+    recorded: dict[str, str] | None, answer: dict[str, str | None], passes: bool, key: str | None
+) -> None:
+    """It fits the key that is sent, or is the wrong one of the recording."""
+    given = opened(UPGRADE)
+    if recorded is not None:
+        response = HandshakeResponse(status=101, reason="Switching Protocols", headers=tuple(recorded.items()))
+        given = replace(given, response=response)
+    if key is not None and answer == SAMPLE and passes:
+        answer = {"Sec-WebSocket-Accept": accept_key(key)}
+
+    async def script(peer: HandPeer) -> None:
+        await peer.request()
+        await peer.send(peer.head(answer))
+        await peer.read_to_end()
+
+    headers = {} if key is None else {"sec-websocket-key": key}
+    async with hand_server(script) as served:
+        if passes:
+            await bounded_wait(replay([given], served.url, headers=headers))
+        else:
+            with pytest.raises(HandshakeError, match=r"Sec-WebSocket-Accept is .* is expected"):
+                await bounded_wait(replay([given], served.url, headers=headers))
 
 
 async def test_a_server_that_hangs_up_or_says_nothing() -> None:
@@ -653,12 +702,35 @@ async def test_frames_whose_payload_is_missing() -> None:
         await end(server, client)
 
 
-async def test_what_is_not_compared_of_frames_whose_payload_is_missing() -> None:
+async def test_frames_to_compare_whose_payload_is_missing() -> None:
+    """They are refused, unless it is clear that they are compared in part, or not."""
     expected = made(CLIENT, ("server", b"\x81\x02hi"))
-    for changed in (replace(expected[1], payload=b"h"), replace(expected[1], payload=b"(x)", redacted=True)):
-        await against(answering(b"\x81\x02hi"), [expected[0], changed])
-        with pytest.raises(ReplayMismatch, match="length"):
-            await against(answering(b"\x81\x03hi!"), [expected[0], changed])
+    cut = replace(expected[1], payload=b"h")
+    for changed, why in (
+        (cut, "truncated"),
+        (replace(expected[1], payload=b"(x)", redacted=True), "redacted"),
+        (replace(expected[1], payload=b"**", redacted=True), "redacted"),
+    ):
+        records = [expected[0], changed]
+        with pytest.raises(ValueError, match=f"frame 2 was {why} and cannot be compared"):
+            await against(answering(b"\x81\x02hi"), records)
+        for how in ({"incomplete": "pad"}, {"ignore": ["payload"]}):
+            await against(answering(b"\x81\x02hi"), records, **how)
+            with pytest.raises(ReplayMismatch, match="length"):
+                await against(answering(b"\x81\x03hi!"), records, **how)
+    with pytest.raises(ReplayMismatch, match="payload"):
+        await against(answering(b"\x81\x02ho"), [expected[0], replace(cut, payload=b"hi")], incomplete="pad")
+    with pytest.raises(ReplayMismatch, match="payload"):
+        await against(answering(b"\x81\x02xi"), [expected[0], cut], incomplete="pad")
+
+
+async def test_bytes_that_are_missing() -> None:
+    """``redact`` has failed."""
+    missing = BytesRecord(connection=1, time=2, source="server", data=b"")
+    with pytest.raises(ValueError, match="the last bytes of the server were redacted and cannot be compared"):
+        await against(answering(), [*made(CLIENT), missing])
+    with pytest.raises(ValueError, match="the last bytes of the client were redacted and cannot be played"):
+        await against(answering(), [*made(CLIENT), replace(missing, source="client")])
 
 
 async def test_which_connection() -> None:
