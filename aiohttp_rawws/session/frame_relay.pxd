@@ -11,20 +11,25 @@ cdef class FrameRelayCore(frame_passing.FramePassing):
     cdef object _on_frame
     cdef object _target
     cdef object _held
-    cdef list _waiting
-    cdef long long _before_hold
+    cdef object _waiting
+    cdef long long _waiting_size
     cdef long long _high_water
     cdef bint _ends_later
     cdef bint _is_lost_later
 
     @cython.locals(connection=ConnectionCore)
     cdef void _parsed(self, list items) except *
-    cdef void _count(self, list items) except *
+    cdef Py_ssize_t _count(self, list items) except -1
     cdef void _came(self, list items) except *
-    @cython.locals(target=ConnectionCore, count=Py_ssize_t)
+    @cython.locals(count=Py_ssize_t)
     cdef void _pass_items(self, list items) except *
+    cdef void _pass_waiting(self) except *
+    @cython.locals(target=ConnectionCore)
+    cdef bint _pass_item(self, item) except -1
     cdef bint _put_result(self, result) except -1
-    cdef void _hold(self, awaitable, list rest) except *
+    cdef void _hold(self, awaitable) except *
+    cdef void _let_wait(self, list items) except *
+    cdef void _drop_waiting(self) except *
     @cython.locals(connection=ConnectionCore)
     cdef void _all_passed(self) except *
     cdef void _lose_late(self) except *

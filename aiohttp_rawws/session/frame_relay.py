@@ -7,10 +7,12 @@ one write. A frame keeps its first byte whatever was sent before it: opcodes and
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
+from ..wire.chunks import frames_in
 from ..wire.codec import Frame, FrameChunk
 from . import frame_passing
 from .connection import Connection
@@ -21,19 +23,21 @@ if TYPE_CHECKING:
     from .relay import Endings
 
 
+ITEM_COST = 128  # bytes, about the memory of a frame beside its payload
+
+
 class FrameRelayCore(frame_passing.FramePassing):
     """One side of a pump with a callback.
 
     Args:
         on_frame: Called with each item, and ``session``.
-        high_water: Bytes that may wait for it before reading stops.
+        high_water: Bytes that may wait for it before reading stops: those of payloads, and ``ITEM_COST`` for each item.
 
     Attributes:
         cancelled: The task that was cancelled because the pump ends, if there is one. It may not have ended yet.
     """
 
     __slots__ = (
-        "_before_hold",
         "_ends_later",
         "_held",
         "_high_water",
@@ -42,6 +46,7 @@ class FrameRelayCore(frame_passing.FramePassing):
         "_session",
         "_target",
         "_waiting",
+        "_waiting_size",
         "cancelled",
     )
 
@@ -60,8 +65,8 @@ class FrameRelayCore(frame_passing.FramePassing):
         self._on_frame: Any = on_frame
         self._target: Any = None  # the payload that the transport reads into
         self._held: Any = None  # the future that the first of the waiting items waits for
-        self._waiting: list[Any] = []
-        self._before_hold = 0  # bytes that came before
+        self._waiting: deque[Any] = deque()  # behind it
+        self._waiting_size = 0  # bytes of these
         self._ends_later = False  # the peer's stream ended behind what waits
         self._is_lost_later = False  # and the connection, too
 
@@ -86,7 +91,7 @@ class FrameRelayCore(frame_passing.FramePassing):
         """Drop what waits for an awaitable of the callback, and cancel that."""
         held, self._held = self._held, None
         if held is not None:
-            self._waiting = []
+            self._drop_waiting()
             held.remove_done_callback(self._released)
             if isinstance(held, asyncio.Task):  # else it is a future of the callback's own
                 held.cancel()
@@ -122,48 +127,67 @@ class FrameRelayCore(frame_passing.FramePassing):
 
     def _parsed(self, items: list[Any]) -> None:
         connection = self.connection
-        connection.frames_received += len(items)
+        connection.frames_received += self._count(items)
         if items and connection.parser.closed:
             self.note_close_received(reason_of(items[len(items) - 1]))
-        self._count(items)
         self._came(items)
 
-    def _count(self, items: list[Any]) -> None:
-        for item in items:
-            if not isinstance(item, FrameChunk) or item.last:
-                self.frames_received: int = self.frames_received + 1
+    def _count(self, items: list[Any]) -> int:
+        """Count the frames that end in ``items``. Returns their number."""
+        count = frames_in(items)
+        self.frames_received: int = self.frames_received + count
+        return count
 
     # ---- frames -----------------------------------------------------------------------
 
     def _came(self, items: list[Any]) -> None:
         """Items have arrived: pass them on, or let them wait behind those that do."""
-        if self._held is not None:
-            self._waiting.extend(items)
-            self.update_reading()
-            return
-        self._pass_items(items)
+        if self._held is None:
+            self._pass_items(items)
+        else:
+            self._let_wait(items)
         if self._held is None:
             self._all_passed()
+        else:
+            self.update_reading()
 
     def _pass_items(self, items: list[Any]) -> None:
-        """Ask the callback about each item, until it wants to be waited for."""
-        target = self.other.connection  # type: ignore[union-attr]  # from take_over() on
-        on_frame, session = self._on_frame, self._session
+        """Pass items on, until the callback wants to be waited for."""
         count = 0
         try:
             for item in items:
                 count += 1
-                if target.send_phase and not self.to_come:  # a Close was sent: nothing may follow
-                    break
-                result = on_frame(item, session)
-                if result is item:
-                    self.put(item)
-                elif result is not None and not self._put_result(result):
-                    self._hold(result, items[count:])
+                if self._pass_item(item):
+                    self._let_wait(items[count:])
                     break
             self.write(self.to_come)
         except Exception as exc:
             self._callback_failed(exc)
+
+    def _pass_waiting(self) -> None:
+        """The same with those that wait."""
+        waiting = self._waiting
+        try:
+            while waiting and self._held is None:
+                item = waiting.popleft()
+                self._waiting_size -= len(item.payload) + ITEM_COST
+                self._pass_item(item)
+            self.write(self.to_come)
+        except Exception as exc:
+            self._callback_failed(exc)
+
+    def _pass_item(self, item: Any) -> bool:
+        """Ask the callback about one item. Returns True if it wants to be waited for."""
+        target = self.other.connection  # type: ignore[union-attr]  # from take_over() on
+        if target.send_phase and not self.to_come:  # a Close was sent: nothing may follow
+            return False
+        result = self._on_frame(item, self._session)
+        if result is item:
+            self.put(item)
+        elif result is not None and not self._put_result(result):
+            self._hold(result)
+            return True
+        return False
 
     def _put_result(self, result: Any) -> bool:
         """Send what the callback returned. Returns False if that has to be waited for."""
@@ -180,18 +204,15 @@ class FrameRelayCore(frame_passing.FramePassing):
 
     # ---- waiting for the callback -----------------------------------------------------
 
-    def _hold(self, awaitable: Any, rest: list[Any]) -> None:
+    def _hold(self, awaitable: Any) -> None:
         """Let this direction wait. Reading goes on for a while, so that a loss is noticed."""
         self._held = asyncio.ensure_future(awaitable)
-        self._waiting = rest
-        self._before_hold = self.bytes_received
         self._held.add_done_callback(self._released)
 
     def _released(self, held: asyncio.Future[Any]) -> None:
         if self._held is not held:
             return
         self._held = None
-        waiting, self._waiting = self._waiting, []
         try:
             result = None if held.cancelled() else held.result()
             if result is not None and not self._put_result(result):
@@ -199,7 +220,7 @@ class FrameRelayCore(frame_passing.FramePassing):
         except Exception as exc:
             self._callback_failed(exc)
         else:
-            self._pass_items(waiting)
+            self._pass_waiting()
             if self._held is None:
                 self._all_passed()
         self.update_reading()
@@ -226,8 +247,17 @@ class FrameRelayCore(frame_passing.FramePassing):
             self._is_lost_later = False
             self.endings.lost(self, None)
 
+    def _let_wait(self, items: list[Any]) -> None:
+        for item in items:
+            self._waiting_size += len(item.payload) + ITEM_COST
+        self._waiting.extend(items)
+
+    def _drop_waiting(self) -> None:
+        self._waiting.clear()
+        self._waiting_size = 0
+
     def _callback_failed(self, exc: Exception) -> None:
-        self._waiting = []
+        self._drop_waiting()
         if self.endings is not None:
             self.endings.callback_failed(self, exc)
             self._all_passed()
@@ -260,7 +290,7 @@ class FrameRelayCore(frame_passing.FramePassing):
     def update_reading(self) -> None:
         """Pause reading while the other side's connection takes no bytes, or enough of them waits for the callback."""
         if self.other is not None:
-            is_full = self._held is not None and self.bytes_received - self._before_hold >= self._high_water
+            is_full = self._held is not None and self._waiting_size >= self._high_water
             self.connection.set_paused(is_full or self.other.connection.write_paused)
 
 

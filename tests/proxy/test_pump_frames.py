@@ -104,6 +104,33 @@ async def test_a_held_direction_stops_its_sender() -> None:
         await sending
 
 
+@pytest.mark.parametrize("size", [0, 20_000])
+async def test_a_callback_that_is_slower_than_its_peer_stops_it(size: int) -> None:
+    """One frame after the other waits, while more arrive: they may not add up. Small ones take memory, too."""
+    passes = asyncio.Semaphore(0)
+
+    async def on_frame(item: Any, source: object) -> Any:
+        await passes.acquire()
+        return item
+
+    data = frame(BINARY, b"x" * size)
+    count = 100_000 if not size else 1000
+    async with pumped(on_frame=on_frame) as on:
+        sending = asyncio.create_task(on.client.send(data * count))
+        for number in range(30):
+            passes.release()
+            await read_frame(on.server)
+            waiting = on.a.stats.frames_received - number
+            assert waiting * (size + 100) <= 3 * 256 * 1024 + 256 * 1024 // len(data) * 128
+        await asyncio.sleep(0.1)
+        for _ in range(count):
+            passes.release()
+        for _ in range(count - 30):
+            await read_frame(on.server)
+        await sending
+        assert on.a.stats.frames_received == count
+
+
 async def test_g43_a_loss_ends_a_hold() -> None:
     cancelled: list[bool] = []
 
