@@ -168,6 +168,7 @@ class Exchange:
         connection = side.connection
         self._note_first(side)
         side.end_direction()
+        self._other(side).end_direction()  # a frame that has passed in part stays so, and takes no Close behind it
         self._report(side, limit_of(error), error)
         connection.end_input(Event.INPUT_FAILED, connection.own(error))
         if isinstance(error, PeerError):

@@ -298,6 +298,23 @@ async def test_a_close_of_ours_on_one_side_goes_to_both(how: dict[str, Any]) -> 
 
 
 @both
+async def test_a_violation_while_a_frame_is_on_its_way_back(how: dict[str, Any]) -> None:
+    """A Close inside of that frame would be a part of it. So none is sent, and the state of the session says so."""
+    chunks = {"frame_streaming_threshold": 10}
+    async with pumped(a={"strict": "hop", **chunks}, b=chunks, **how) as on:
+        await on.server.send(from_server(BINARY, b"x" * 1000)[:504])
+        assert await on.client.read(504) == from_server(BINARY, b"x" * 1000)[:504]
+        await on.client.send(from_server(TEXT, b"not masked"))
+        assert await on.client.read_to_end() == b""
+        assert await on.server.read_to_end() == b""
+        await on.client.close()
+        await on.server.close()
+        report = await on.report()
+    assert report.a.sent is None
+    assert report.b.sent is None
+
+
+@both
 async def test_g46_a_slow_reader_stops_the_sender(how: dict[str, Any]) -> None:
     async with pumped(high_water=100_000, **how) as on:
         on.server.pause_reading()
