@@ -53,13 +53,20 @@ def end_to_end(fields: MultiMapping[str], dropped: Container[str] = HOP_BY_HOP) 
 
 def undecodable(fields: MultiMapping[str]) -> set[str]:
     """Return the names of the fields with bytes that are not UTF-8. aiohttp cannot send them as they are."""
-    found = set()
-    for name, value in fields.items():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            found.add(name)
-    return found
+    return {name for name, value in fields.items() if not _is_utf8(value)}
+
+
+def unsendable(fields: MultiMapping[str]) -> set[str]:
+    """Return the names of the fields that are not UTF-8, or have control characters."""
+    return {name for name, value in fields.items() if not (handshake.is_field(name, value) and _is_utf8(value))}
+
+
+def _is_utf8(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def address_of_client(request: web.BaseRequest) -> str:

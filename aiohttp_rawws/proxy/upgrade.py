@@ -35,10 +35,11 @@ from ..web.origins import compile_origins
 from ..web.refusal import as_refusal, refusal
 from ..web.server_session import WebSocketServerSession
 from ..web.upgrade import WebSocketUpgrade
-from ..wire.codes import CloseCode
+from ..wire.codes import CloseCode, CloseReason
+from .answer import fields_of_answer
 from .fields import OF_THE_REQUEST, Forwarded, add_forwarded, end_to_end, undecodable
-from .pump import OnFrame, pump
-from .upstream import Refused, Way, fields_of_answer, open_upstream
+from .pump import OnFrame, check_on_loss, pump
+from .upstream import Refused, Way, open_upstream
 from .watch import ClientHasLeft, discard_input, while_connected
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ async def proxy_upgrade(
     connect_timeout: float | timedelta | None = 10.0,
     redirects: Literal["relay", "refuse"] = "relay",
     on_frame: OnFrame | None = None,
+    on_loss: Literal["mirror"] | CloseReason = "mirror",
+    half_open_timeout: float | timedelta | None = 300.0,
     handle: PairHandler | None = None,
     ssl: SSLContext | bool | aiohttp.Fingerprint = True,
     server_hostname: str | None = None,
@@ -94,8 +97,8 @@ async def proxy_upgrade(
 
     Args:
         request: The request of the client.
-        client_session: The ClientSession to use, with a ``DummyCookieJar``. Each session holds one of the connections
-            of its connector until it ends, so the limit of the connector is one on sessions.
+        client_session: The ClientSession to use, with a ``DummyCookieJar`` and without ``trust_env``. Each session
+            holds one of the connections of its connector until it ends, so the connector's limit is one on sessions.
         url: The URL to ask for, such as ``upstream_url()`` returns. A ``yarl.URL`` is used as it is.
         headers: A function ``(request, fields)``, sync or async, that changes the fields of the request to the upstream
             server. Those of the handshake are set after it. Default: None.
@@ -105,13 +108,16 @@ async def proxy_upgrade(
             "rfc7239" (``Forwarded``), or None (none is added, and none left out). Default: "x-forwarded".
         trust: The addresses of proxies in front of this one, "unix" for those on Unix sockets. Their claims about
             their client go on, and this one's are added to them. Default: ``()``.
-        connect_timeout: Seconds in which the upstream server must answer. Then the client gets 504. None: no limit.
-            Default: 10.
+        connect_timeout: Seconds in which the upstream server must answer. Then the client gets 504. It is also the
+            limit on its silence inside of the body of a refusal. None: no limit. Default: 10.
         redirects: "relay": a redirect is an answer like others. "refuse": the client gets 502. None is ever followed.
             Default: "relay".
         on_frame: A function of each frame, see ``pump()``. Default: None (bytes go both ways as they came).
-        handle: ``async def handle(client, upstream)``, a function of the two raw sessions, instead of ``pump()``. When
-            it returns, both end. Default: None.
+        on_loss: "mirror" or a CloseReason, see ``pump()``. Default: "mirror".
+        half_open_timeout: Seconds in which at least one byte must move while one direction is over and the other is
+            not, see ``pump()``. None: no limit. Default: 300.
+        handle: ``async def handle(client, upstream)``, a function of the two raw sessions, instead of ``pump()``, whose
+            arguments above do not matter then. When it returns, both end. Default: None.
         ssl: The TLS settings of the way to the upstream server, as in ``ConnectOptions``. Default: True.
         server_hostname: The name that its certificate must have. Default: None (that of the URL).
         proxy: The URL of an HTTP proxy on this way. Default: None.
@@ -129,16 +135,19 @@ async def proxy_upgrade(
             upstream server or no valid answer from it (502), because the server is full or shuts down (503), because
             the upstream server took too long (504).
         TypeError: An argument has a wrong type, or an option is unknown.
-        ValueError: The cookie jar of ``client_session`` keeps cookies, the URL is not absolute, or an option is out of
-            range.
+        ValueError: The cookie jar of ``client_session`` keeps cookies, it has ``trust_env``, the URL is not absolute,
+            or an option is out of range.
     """
     check_names(options, NAMES)
     check_bool("preserve_host", preserve_host)
     for name, function in (("headers", headers), ("on_frame", on_frame), ("handle", handle)):
         if function is not None and not callable(function):
             raise TypeError(f"{name} must be a function or None, not {function!r}")
-    if on_frame is not None and handle is not None:
-        raise TypeError("on_frame is for pump(), which handle= replaces")
+    check_on_loss(on_loss)
+    half_open = check_seconds("half_open_timeout", half_open_timeout)
+    for name, is_given in (("on_frame", on_frame is not None), ("on_loss", on_loss != "mirror")):
+        if is_given and handle is not None:
+            raise TypeError(f"{name} is for pump(), which handle= replaces")
     if forwarded not in ("x-forwarded", "rfc7239", None):
         raise ValueError(f'forwarded must be "x-forwarded", "rfc7239" or None, not {forwarded!r}')
     if isinstance(trust, str) or not isinstance(trust, Container):
@@ -157,7 +166,13 @@ async def proxy_upgrade(
     upgrade = WebSocketUpgrade(request, handle=pair.run, answer=Answer(), **{**DEFAULTS, **options})
     if handle is None:
         # A session sees the bytes of one direction, and pump() those of both.
-        pair.handle = partial(pump, on_frame=on_frame, idle_timeout=upgrade.options.idle_timeout)
+        pair.handle = partial(
+            pump,
+            on_frame=on_frame,
+            on_loss=on_loss,
+            half_open_timeout=half_open,
+            idle_timeout=upgrade.options.idle_timeout,
+        )
         upgrade.options = upgrade.options.replace(idle_timeout=None)
     if await is_refused(upgrade):
         return upgrade.finished()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ssl import SSLContext
@@ -12,7 +13,7 @@ from typing import Literal
 import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import LooseHeaders, StrOrURL
-from multidict import CIMultiDict
+from multidict import CIMultiDict, MultiMapping
 from yarl import URL
 
 from ..errors import HandshakeError
@@ -26,15 +27,16 @@ from ..web.client_redirect import REDIRECTS
 from ..web.client_session import WebSocketClientSession
 from ..web.deadline import deadline
 from ..web.logtext import described
-from ..web.refusal import as_refusal
-from .fields import end_to_end, undecodable
+from .answer import relay_refusal
 from .target import check_server
-from .watch import discard_input
 
 logger: logging.Logger = logging.getLogger("aiohttp_rawws")
 
 # The client's own fields go on; aiohttp adds none of these.
 AUTOMATIC_FIELDS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+
+# An element of a list: a comma may be in a quoted string.
+_ELEMENT = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*"?)+')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,11 @@ def check_client_session(client_session: object) -> None:
         )
     if getattr(client_session, "auth", None) is not None:  # aiohttp 4 has no such argument
         raise ValueError("the ClientSession has auth=, which the client's own Authorization contradicts: use headers=")
+    if client_session.trust_env:
+        raise ValueError(
+            "the ClientSession has trust_env=True, so passwords of .netrc would be sent for clients that have none: "
+            "use proxy= for the proxy of the environment"
+        )
     for name in client_session.headers:
         if name.lower() in RESERVED_FIELDS:
             raise ValueError(f"the ClientSession has a default field {name}, which belongs to the handshake")
@@ -100,6 +107,30 @@ def checked_upstream_fields(fields: CIMultiDict[str], key: str) -> CIMultiDict[s
     fields["Sec-WebSocket-Version"] = handshake.VERSION
     fields["Sec-WebSocket-Key"] = key
     return fields
+
+
+def check_extensions(answer: aiohttp.ClientResponse, *offers: MultiMapping[str]) -> None:
+    """Check that a 101 has no extension that was not offered (RFC 6455, section 4.1).
+
+    Parameters are between client and server, and not checked.
+
+    Args:
+        answer: The 101.
+        offers: The fields of the requests: both hops must have offered it.
+
+    Raises:
+        HandshakeError: It has one.
+    """
+    accepted = extension_names(answer.headers)
+    for offer in offers if accepted else ():
+        for name in accepted - extension_names(offer):
+            raise HandshakeError(502, f"the server chose the extension {name!a}, which was not offered")
+
+
+def extension_names(fields: MultiMapping[str]) -> set[str]:
+    """Return the names in ``Sec-WebSocket-Extensions``."""
+    elements = _ELEMENT.findall(",".join(fields.getall("Sec-WebSocket-Extensions", ())))
+    return {name for element in elements if (name := element.partition(";")[0].strip(" \t"))}
 
 
 class Refused(Exception):
@@ -147,11 +178,10 @@ async def open_upstream(
             response.close()
             logger.warning("%s answered with a redirect, %s", shortened(shown(way.url)), described(request))
             raise HandshakeError(502, "The upstream server answered with a redirect")
-        raise Refused(await relay_refusal(request, response))
+        raise Refused(await relay_refusal(request, response, way.connect_timeout, options.write_timeout))
     try:
         agreed = check_answer(response.headers, key, options)
-        if "sec-websocket-extensions" in map(str.lower, undecodable(response.headers)):
-            raise HandshakeError(502, "Sec-WebSocket-Extensions is not UTF-8")
+        check_extensions(response, request.headers, fields)
         session = take_over(way.client_session, response, agreed, options, (), False)
     except (HandshakeError, ConnectionError) as error:
         drop(response)
@@ -182,47 +212,3 @@ async def _ask(way: Way, fields: Mapping[str, str]) -> aiohttp.ClientResponse:
             total=None, connect=given.connect, sock_connect=given.sock_connect, sock_read=given.sock_read
         ),
     )
-
-
-def fields_of_answer(answer: aiohttp.ClientResponse) -> CIMultiDict[str]:
-    """Return the fields of an answer that go on to the client."""
-    fields = end_to_end(answer.headers)
-    for name in undecodable(fields):
-        logger.warning("The field %s of %s is not UTF-8 and is left out", shortened(name), shortened(shown(answer.url)))
-        fields.popall(name)
-    return fields
-
-
-async def relay_refusal(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-    """Send the answer of the upstream server to the client: status, fields, and the body as it came, while it comes.
-
-    The connection of the client is closed after it, because what follows on it may be frames.
-
-    Returns:
-        The response, which has been sent.
-    """
-    response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=fields_of_answer(answer))
-    if answer.status == 426:  # RFC 9110, section 15.5.22
-        response.headers["Upgrade"] = "websocket"
-        response.headers["Connection"] = "Upgrade"
-    as_refusal(request, response)
-    discard_input(request)
-    try:
-        if "Content-Length" not in response.headers and "Transfer-Encoding" in answer.headers:
-            response.enable_chunked_encoding()
-        await response.prepare(request)
-        async for chunk in answer.content.iter_any():
-            await response.write(chunk)
-        await response.write_eof()
-    except ConnectionError:
-        pass  # the client has left
-    except (aiohttp.ClientError, asyncio.TimeoutError) as exc:
-        logger.info("The body of %s broke off, %s: %s", shortened(answer.url), described(request), shortened(exc))
-        if request.transport is not None:
-            request.transport.abort()  # so that the client does not take it for whole
-    finally:
-        if answer.content.at_eof() and answer.content.exception() is None:
-            answer.release()
-        else:
-            answer.close()
-    return response

@@ -250,6 +250,12 @@ async def test_g13_a_jar_that_keeps_cookies_is_refused() -> None:
             await rawws.proxy_upgrade(make_mocked_request("GET", "/", peers.UPGRADE), http, URL("http://127.0.0.1:1"))
 
 
+async def test_g13_passwords_of_the_environment_are_not_sent_for_clients() -> None:
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=True) as http:
+        with pytest.raises(ValueError, match="trust_env"):
+            await rawws.proxy_upgrade(make_mocked_request("GET", "/", peers.UPGRADE), http, URL("http://127.0.0.1:1"))
+
+
 # ---- Host, Origin, and who the client is ------------------------------------------------------
 
 
@@ -474,6 +480,9 @@ async def test_a_session_of_each_side_and_the_options_of_both() -> None:
         ({"masking": True}, TypeError),
         ({"protocol": "a"}, TypeError),
         ({"max_frame_size": 0}, ValueError),
+        ({"half_open_timeout": 0}, ValueError),
+        ({"on_loss": rawws.CloseReason(1006)}, ValueError),
+        ({"on_loss": rawws.CloseReason(1001), "handle": print}, TypeError),
     ],
     ids=str,
 )

@@ -66,6 +66,25 @@ async def close_of_client(upstream: HandPeer) -> bytes:
     return payload
 
 
+# ---- the options of pump() -----------------------------------------------------------------------
+
+
+async def test_half_open_timeout() -> None:
+    async with connected(half_open_timeout=1.0, close_timeout=1.0) as (peer, upstream, _):
+        await peer.send(close_frame(4000))
+        assert await close_of_client(upstream) == b"\x0f\xa0"
+        assert (await peer.frame())[1][:2] == struct.pack("!H", 1001)  # the upstream server has not answered
+        upstream.writer.close()
+        peer.writer.close()
+
+
+async def test_on_loss() -> None:
+    async with connected(on_loss=rawws.CloseReason(1014, "gone")) as (peer, upstream, _):
+        upstream.reset()
+        assert await peer.frame() == (CLOSE, b"\x03\xf6gone")
+        peer.writer.close()
+
+
 # ---- handlers of one's own, and their errors -----------------------------------------------------
 
 

@@ -167,6 +167,55 @@ async def test_g2_a_client_that_leaves_during_the_body_ends_it() -> None:
         await eventually(lambda: not served.held and not server.open)
 
 
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+async def test_g22_a_body_that_stalls_ends_with_the_connection(framing: str) -> None:
+    """The limit is one on silence: a body that takes longer than that arrives as long as bytes come."""
+
+    async def script(peer: HandPeer) -> None:
+        await peer.request()
+        fields = {"length": {"Content-Length": "1000"}, "chunked": {"Transfer-Encoding": "chunked"}, "close": {}}
+        await peer.refuse("403 Forbidden", fields[framing])
+        for _ in range(5):
+            await asyncio.sleep(0.3)
+            await peer.send(b"4\r\nhalf\r\n" if framing == "chunked" else b"half")
+        await peer.read_to_end()  # and nothing more comes from here
+
+    async with hand_server(script) as server, gateway(server.url, connect_timeout=1.0) as served, served.peer() as peer:
+        await peer.send(request_bytes())
+        assert (await head_of(peer))[0] == 403
+        got = bytearray()
+        with pytest.raises(ConnectionError):  # else the client would take it for whole
+            while part := await asyncio.wait_for(peer.reader.read(1000), 20):
+                got += part
+        assert got.count(b"half") == 5
+        await eventually(lambda: not served.held and not server.open)
+        assert not served.errors
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+async def test_g22_a_client_that_does_not_read_the_body_is_dropped(
+    framing: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "aiohttp_rawws")
+
+    async def script(peer: HandPeer) -> None:
+        await peer.request()
+        size = 64 * 2**20
+        fields = {"Content-Length": str(size)} if framing == "length" else {"Transfer-Encoding": "chunked"}
+        await peer.refuse("403 Forbidden", fields)
+        for _ in range(size // 2**16):
+            peer.writer.write(bytes(2**16) if framing == "length" else b"10000\r\n" + bytes(2**16) + b"\r\n")
+            await peer.writer.drain()
+
+    async with hand_server(script) as server, gateway(server.url, write_timeout=0.5) as served, served.peer() as peer:
+        await peer.send(request_bytes())
+        peer.pause_reading()
+        await eventually(lambda: server.connections and not served.held and not server.open)
+        assert "was not read for 0.5 seconds, GET / from 127.0.0.1" in caplog.text
+        assert not served.errors
+        peer.reset()
+
+
 async def test_g2_the_connection_to_the_upstream_server_is_used_again() -> None:
     async def script(peer: HandPeer) -> None:
         for _ in range(2):
@@ -238,6 +287,8 @@ BAD: dict[str, dict[str, str | list[str] | None]] = {
     "a subprotocol in another case": {"Sec-WebSocket-Protocol": "A"},
     "a body": {"Content-Length": "5"},
     "extensions that are not text": {"Sec-WebSocket-Extensions": "?"},
+    "an extension in another case": {"Sec-WebSocket-Extensions": "X-Known"},
+    "an extension that was not offered": {"Sec-WebSocket-Extensions": "x-known, x-other"},
 }
 
 
@@ -250,11 +301,69 @@ async def test_g6_a_bad_101_is_502(name: str) -> None:
 
     async with hand_server(script) as server, gateway(server.url) as served, served.peer() as peer:
         early = b"" if LOSES_TAILS else frame(TEXT, b"early")
-        await peer.send(request_bytes("/", {"Sec-WebSocket-Protocol": "a, b"}), early)
+        offers = {"Sec-WebSocket-Protocol": "a, b", "Sec-WebSocket-Extensions": "x-known; a=1, x-more"}
+        await peer.send(request_bytes("/", offers), early)
         answer = await peer.answer()
         assert answer.status == 502
         assert await peer.read_to_end() == b""
         await eventually(lambda: not served.held and not server.open)
+        assert not served.errors
+
+
+@pytest.mark.parametrize("on", ["the client's side", "the upstream server's side"])
+async def test_g6_an_extension_must_be_offered_on_both_sides(on: str) -> None:
+    """``headers=`` may change the offers on the way."""
+
+    def edited(request: object, fields: CIMultiDict[str]) -> None:
+        fields.popall("Sec-WebSocket-Extensions", None)
+        if on == "the client's side":
+            fields["Sec-WebSocket-Extensions"] = "x-own"
+
+    async def script(peer: HandPeer) -> None:
+        await peer.request()
+        await peer.send(peer.head({"Sec-WebSocket-Extensions": "x-own" if on == "the client's side" else "x-known"}))
+        await peer.read_to_end()
+
+    async with hand_server(script) as server, gateway(server.url, headers=edited) as served, served.peer() as peer:
+        await peer.send(request_bytes("/", {"Sec-WebSocket-Extensions": "x-known"}))
+        assert (await peer.answer()).status == 502
+
+
+@pytest.mark.parametrize("status", ["101 Switching Protocols", "403 Forbidden"])
+@pytest.mark.parametrize("value", [b"a\x01b", b"a\x7fb", b"a\xe9b"])
+async def test_g9_a_field_that_cannot_be_sent_is_left_out(status: str, value: bytes) -> None:
+    async def script(peer: HandPeer) -> None:
+        await peer.request()
+        fields = {"X-Wrong": "<?>", "X-Right": "a\tb"}
+        head = peer.head(fields) if status.startswith("101") else peer.refusal(status, fields, b"no")
+        await peer.send(head.replace(b"<?>", value))
+        await peer.read_to_end()
+
+    async with hand_server(script) as server, gateway(server.url) as served, served.peer() as peer:
+        await peer.send(request_bytes())
+        answer = await peer.answer(body=False)
+        # aiohttp's parser may have refused the whole answer
+        assert answer.status in (int(status[:3]), 502)
+        if answer.status != 502:
+            assert "X-Wrong" not in answer.headers
+            assert answer.headers["X-Right"] == "a\tb"
+        assert not served.errors
+
+
+@pytest.mark.parametrize("reason", [b"G\xc3\xb6", b"G\xe9", b"", b"a\x01b", b"a\tb"])
+async def test_g2_the_reason_of_a_refusal(reason: bytes) -> None:
+    async def script(peer: HandPeer) -> None:
+        await peer.request()
+        await peer.send(peer.refusal("403 <?>", {"Content-Length": "2"}, b"no").replace(b"<?>", reason))
+        await peer.read_to_end()
+
+    async with hand_server(script) as server, gateway(server.url) as served, served.peer() as peer:
+        await peer.send(request_bytes())
+        line = await asyncio.wait_for(peer.reader.readline(), 20)
+        assert line.startswith((b"HTTP/1.1 403 ", b"HTTP/1.1 502 "))
+        if reason == b"G\xc3\xb6":
+            assert line == b"HTTP/1.1 403 G\xc3\xb6\r\n"
+        await peer.read_to_end()
         assert not served.errors
 
 

@@ -68,10 +68,14 @@ class HandPeer(Peer):
         await self.request()
         await self.send(self.head(fields), early)
 
+    def refusal(self, status: str, fields: Mapping[str, str] | None = None, body: bytes = b"") -> bytes:
+        """A whole answer."""
+        lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in (fields or {}).items())]
+        return "\r\n".join([*lines, "", ""]).encode() + body
+
     async def refuse(self, status: str, fields: Mapping[str, str] | None = None, body: bytes = b"") -> None:
         """Answer the last request with another status, such as "403 Forbidden"."""
-        lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in (fields or {}).items())]
-        await self.send("\r\n".join([*lines, "", ""]).encode(), body)
+        await self.send(self.refusal(status, fields, body))
 
     async def frame_of_client(self) -> tuple[int, bytes]:
         """The next frame: (first octet, payload unmasked). It must be masked."""
