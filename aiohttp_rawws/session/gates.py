@@ -79,6 +79,7 @@ class ManagedGate(Gate):
     """The way of one message through a managed session with extensions."""
 
     may_use_thread = True
+    has_sent: bool
 
     def __init__(self, connection: Connection, pipeline: ExtensionPipeline, backlog: Callable[[], Backlog]) -> None:
         super().__init__(connection)

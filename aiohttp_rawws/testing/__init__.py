@@ -6,6 +6,7 @@ Import it as ``from aiohttp_rawws import testing``.
 from .agents import Agent, MisbehavingServer, Visit, misbehaving_server
 from .client import handshake_request, scripted_client
 from .handshake import Fields, Handshake, HandshakeOf, HandshakeRequest, HandshakeResponse, Head
+from .limits import ScriptTimeout
 from .misbehaviours import MISBEHAVIOURS
 from .misbehaviours.entry import Misbehaviour
 from .peer import Peer, Script, Wanted
@@ -34,6 +35,7 @@ __all__ = [
     "Peer",
     "Reaction",
     "Script",
+    "ScriptTimeout",
     "ScriptedServer",
     "ServerPair",
     "TapReader",

@@ -14,7 +14,8 @@ from yarl import URL
 from ..session.options import check_seconds
 from ..session.transports import abort
 from .handshake import MAX_HEAD, Fields, HandshakeRequest, HandshakeResponse, read_head
-from .peer import WITHIN, Peer, Script, within_limit
+from .limits import WITHIN, ScriptTimeout
+from .peer import Peer, Script, within_limit
 from .transcript import TapReader, TapWriter, Transcript
 
 
@@ -70,7 +71,8 @@ async def scripted_client(
         limit: Seconds that all of it may take. Default: 30.
 
     Raises:
-        AssertionError: The response or the end of the script did not come in time.
+        ScriptTimeout: The response or the end of the script did not come in time. This is an AssertionError, too.
+        AssertionError: The response is no HTTP.
         OSError: There is no connection to the server.
         ValueError: ``limit`` is not more than 0.
         TypeError: ``limit`` is no number.
@@ -113,7 +115,7 @@ async def _response(reader: TapReader) -> HandshakeResponse:
             try:
                 data = await asyncio.wait_for(reader.read(int(length) - len(response.body)), WITHIN)
             except asyncio.TimeoutError:
-                raise AssertionError(f"the body of {response!r} is not complete after {WITHIN:g} seconds") from None
+                raise ScriptTimeout(f"the body of {response!r} is not complete after {WITHIN:g} seconds") from None
             if not data:
                 break
             response.body += data

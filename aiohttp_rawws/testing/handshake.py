@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from .limits import ScriptTimeout
 from .transcript import TapReader, TapWriter
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -201,12 +202,13 @@ async def read_head(reader: TapReader, within: float) -> bytes:
         within: Seconds that it may take.
 
     Raises:
-        AssertionError: It does not come in time, is larger than 64 KiB, or the stream ends before.
+        ScriptTimeout: It does not come in time. This is an AssertionError, too.
+        AssertionError: It is larger than 64 KiB, or the stream ends before.
     """
     try:
         return await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), within)
     except asyncio.TimeoutError:
-        raise AssertionError(f"no head of HTTP came within {within:g} seconds") from None
+        raise ScriptTimeout(f"no head of HTTP came within {within:g} seconds") from None
     except asyncio.LimitOverrunError:
         raise AssertionError(f"the head is larger than {MAX_HEAD} bytes") from None
     except (asyncio.IncompleteReadError, OSError) as exc:

@@ -1,26 +1,28 @@
-"""The other end of a connection in a test: a raw session that accepts and sends anything, and never waits long."""
+"""The other end of a connection in a test: a raw session that accepts and sends anything, and never waits long.
+
+``limits.py`` has the limits of its waits.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import RawWSError
 from ..session.options import SessionOptionsDict
-from ..session.streams import RawWebSocket
 from ..wire.codec import Frame, encode_header
 from ..wire.codes import CloseReason, Opcode
 from ..wire.masking import apply_mask
 from .handshake import HandshakeRequest, HandshakeResponse
+from .limits import WITHIN, LimitedSession, ScriptTimeout
 from .transcript import End, TapReader, TapWriter, Transcript
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-WITHIN = 5.0  # seconds
+LOOK = 0.05  # seconds
 MAX_FRAME_SIZE = 64 * 2**20
 KEY = b"\x0a\x0b\x0c\x0d"  # of frames that are sent in part
 
@@ -30,14 +32,18 @@ Script: TypeAlias = Callable[["Peer"], Awaitable[object]]
 _probes = count(1)
 
 
-class Peer(RawWebSocket):
+class Peer(LimitedSession):
     """One end of a connection, for a script of a test. It is a raw session that accepts what breaks RFC 6455.
 
     *You receive control frames, fragments stay separate, and you do the closing handshake.* ``send()`` takes frames,
-    ``send_raw()`` and ``write_bytes()`` send anything, ``masking`` can be changed at any time. Every wait has a limit
-    of 5 seconds unless the call says otherwise.
+    ``send_raw()`` and ``write_bytes()`` send anything, ``masking`` can be changed at any time.
+
+    Every wait has a limit: ``within`` seconds, unless the call says otherwise. A wait that reaches it raises
+    ScriptTimeout, which is an AssertionError and a TimeoutError. ``end()`` and the end of ``async with`` abort a
+    connection on which nothing moves for ``close_timeout`` seconds, and raise nothing.
 
     Attributes:
+        within: Seconds that a call may wait. It may be set at any time. Default: 5.
         request: The request of the handshake.
         response: The response. None on the side of a server.
         transcript: All that was on the wire.
@@ -47,7 +53,6 @@ class Peer(RawWebSocket):
 
     request: HandshakeRequest
     response: HandshakeResponse | None
-    transcript: Transcript
     probes: list[bool]
 
     def __init__(
@@ -87,32 +92,32 @@ class Peer(RawWebSocket):
 
     # ---- receiving --------------------------------------------------------------------
 
-    def receive(self, timeout: float | timedelta | None = WITHIN) -> Coroutine[Any, Any, Frame]:
-        """``WebSocketSession.receive()``, with a limit of 5 seconds by default."""
-        return super().receive(timeout)
-
-    async def expect(self, want: Wanted, *, within: float = WITHIN, skip: bool = False) -> Frame:
+    async def expect(self, want: Wanted, *, within: float | None = None, skip: bool = False) -> Frame:
         """Receive a frame that must be the one that is wanted.
 
         Args:
             want: A frame, an opcode, or a function that returns True for the right frame.
-            within: Seconds that it may take. Default: 5.
+            within: Seconds that it may take. Default: None (``self.within``).
             skip: Pass over other frames. False: the next frame must be the one. Default: False.
 
         Returns:
             The frame.
 
         Raises:
-            AssertionError: Another frame came, none came in time, or the connection ended. The text has all that was on
-                the wire.
+            ScriptTimeout: It did not come in time. This is an AssertionError, too.
+            AssertionError: Another frame came, or the connection ended. The text has all that was on the wire.
         """
-        loop = asyncio.get_running_loop()
-        until = loop.time() + within
+        seconds = self.within if within is None else within
+        try:
+            return await self.limited("expect()", self._expect(want, skip, seconds), seconds)
+        except ScriptTimeout:
+            instead = f"{'no such frame' if skip else 'nothing'} came within {seconds:g} seconds"
+            raise self._failed(want, instead, ScriptTimeout) from None
+
+    async def _expect(self, want: Wanted, skip: bool, within: float) -> Frame:
         while True:
             try:
-                frame = await super().receive(max(until - loop.time(), 0.001))
-            except asyncio.TimeoutError:
-                raise self._failed(want, f"nothing came within {within:g} seconds") from None
+                frame = await self.receive(within)
             except RawWSError as exc:
                 raise self._failed(want, str(exc) or type(exc).__name__) from None
             if _matches(frame, want):
@@ -120,12 +125,12 @@ class Peer(RawWebSocket):
             if not skip:
                 raise self._failed(want, f"{frame!r} came")
 
-    async def expect_close(self, *codes: int, within: float = WITHIN, skip: bool = False) -> CloseReason:
+    async def expect_close(self, *codes: int, within: float | None = None, skip: bool = False) -> CloseReason:
         """Receive a Close frame.
 
         Args:
             codes: The codes that it may have; 1005 stands for a Close without a code. Default: any.
-            within: See ``expect()``. Default: 5.
+            within: See ``expect()``. Default: None.
             skip: See ``expect()``. Default: False.
 
         Returns:
@@ -140,68 +145,77 @@ class Peer(RawWebSocket):
             raise self._failed(f"a Close with {' or '.join(map(str, codes))}", f"one with {reason.code} came")
         return reason
 
-    async def expect_end(self, how: End | None = None, *, within: float = WITHIN) -> None:
+    async def expect_end(self, how: End | None = None, *, within: float | None = None) -> None:
         """Wait until the other side has ended the connection. Frames that come before are passed over.
 
         Args:
             how: "eof" or "reset". Default: None (either).
-            within: Seconds that it may take. Default: 5.
+            within: Seconds that it may take. Default: None (``self.within``).
 
         Raises:
             AssertionError: The connection is still open, or ended in the other way.
         """
-        if not await self.ends(within):
-            raise self._failed("the end of the connection", f"it is open after {within:g} seconds")
+        seconds = self.within if within is None else within
+        if not await self.ends(seconds):
+            raise self._failed("the end of the connection", f"it is open after {seconds:g} seconds", ScriptTimeout)
         if how is not None and self.transcript.end != how:
             raise self._failed(f"the end of the connection by {how}", f"it ended by {self.transcript.end}")
 
-    async def ends(self, within: float = WITHIN) -> bool:
-        """Wait until the other side has ended the connection.
+    async def ends(self, within: float | None = None) -> bool:
+        """Wait until the other side has ended the connection. Frames that come before can be received later, unless
+        they are more than ``incoming`` takes.
 
         Args:
-            within: Seconds that it may take. Default: 5.
+            within: Seconds that it may take. Default: None (``self.within``).
 
         Returns:
             True if it has.
         """
-        try:
-            await asyncio.wait_for(self.transcript.ended.wait(), within)
-        except asyncio.TimeoutError:
-            return False
-        return True
+        loop, ended = asyncio.get_running_loop(), self.transcript.ended
+        until = loop.time() + (self.within if within is None else within)
+        while not ended.is_set() and (left := until - loop.time()) > 0:
+            if self.connection.queue.full:  # nothing more is read, and so the end is not seen
+                while self.receive_nowait() is not None:
+                    pass
+            try:
+                await asyncio.wait_for(ended.wait(), min(left, LOOK))
+            except asyncio.TimeoutError:
+                pass
+        return ended.is_set()
 
-    async def probe(self, within: float = WITHIN) -> bool:
+    async def probe(self, within: float | None = None) -> bool:
         """Send a Ping, and wait for its Pong. Pings that come before are answered, other frames are passed over.
 
         Args:
-            within: Seconds that it may take. Default: 5.
+            within: Seconds that it may take. Default: None (``self.within``).
 
         Returns:
             True if the Pong came; False if a Close or the end of the connection came, or nothing in time.
         """
-        payload = b"probe %d" % next(_probes)
+        seconds = self.within if within is None else within
         try:
-            await self.send(Frame.ping(payload))
-            until = asyncio.get_running_loop().time() + within
-            while True:
-                left = max(until - asyncio.get_running_loop().time(), 0.001)
-                frame = await self.expect(_is_ping_or_pong, within=left, skip=True)
-                if frame.opcode is Opcode.PING:
-                    await self.send(Frame.pong(frame.payload))
-                elif frame.payload == payload:
-                    break
+            await self.limited("probe()", self._probe(b"probe %d" % next(_probes), seconds), seconds)
         except (AssertionError, RawWSError):
             self.probes.append(False)
         else:
             self.probes.append(True)
         return self.probes[-1]
 
-    def _failed(self, want: Any, instead: str) -> AssertionError:
+    async def _probe(self, payload: bytes, within: float) -> None:
+        await self.send(Frame.ping(payload))
+        while True:
+            frame = await self.expect(_is_ping_or_pong, within=within, skip=True)
+            if frame.opcode is Opcode.PING:
+                await self.send(Frame.pong(frame.payload))
+            elif frame.payload == payload:
+                return
+
+    def _failed(self, want: Any, instead: str, error: type[AssertionError] = AssertionError) -> AssertionError:
         if isinstance(want, int):
             want = f"a frame {Opcode(want).name}"
         elif callable(want):
             want = "a certain frame"
-        return AssertionError(f"{want} was expected, but {instead}. On the wire:\n{self.transcript}")
+        return error(f"{want} was expected, but {instead}. On the wire:\n{self.transcript}")
 
     # ---- faults -----------------------------------------------------------------------
 
@@ -220,7 +234,7 @@ class Peer(RawWebSocket):
         return header + (frame.payload if key is None else apply_mask(frame.payload, key))
 
     async def drip(self, data: bytes | Frame, every: float, size: int = 1) -> None:
-        """Send data in small pieces. Stops if the connection ends.
+        """Send data in small pieces. Stops if the connection ends. Each piece has the limit of a ``flush()``.
 
         Args:
             data: Bytes, or a frame.
@@ -257,8 +271,8 @@ class Peer(RawWebSocket):
             return
         self.transport.close()
         try:
-            await asyncio.wait_for(self.wait_closed(), WITHIN)
-        except asyncio.TimeoutError:
+            await self.wait_closed()
+        except ScriptTimeout:
             return
         self.transcript.finish("eof")  # its part of the end of TLS
 
@@ -278,7 +292,7 @@ async def within_limit(running: Coroutine[Any, Any, None], limit: float, transcr
         transcript: All that was on the wire.
 
     Raises:
-        AssertionError: It did not end in time.
+        ScriptTimeout: It did not end in time.
     """
     task = asyncio.ensure_future(running)
     try:
@@ -290,7 +304,7 @@ async def within_limit(running: Coroutine[Any, Any, None], limit: float, transcr
             if task.done() and not task.cancelled():
                 task.exception()  # asyncio logs what nobody has looked at
     if not done:
-        raise AssertionError(f"the script did not end within {limit:g} seconds. On the wire:\n{transcript}")
+        raise ScriptTimeout(f"the script did not end within {limit:g} seconds. On the wire:\n{transcript}")
     await task
 
 

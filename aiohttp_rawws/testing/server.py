@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from ..errors import ConnectionLost, SessionClosed
 from ..session.options import check_seconds
 from .handshake import Handshake, HandshakeOf, HandshakeRequest, read_head
+from .limits import WITHIN
 from .listener import Listener
-from .peer import WITHIN, Peer, Script, within_limit
+from .peer import Peer, Script, within_limit
 from .transcript import TapReader, TapWriter, Transcript
 
 if TYPE_CHECKING:

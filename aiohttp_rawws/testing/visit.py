@@ -87,6 +87,7 @@ async def visit(
         await answer.send(writer, request)
     transcript.begin_frames(deflate=answer is not None and b"permessage-deflate" in answer.encode(request))
     peer = Peer(reader, writer, transcript, request, close_timeout=max(2 * seconds, 10.0))
+    peer.within = max(seconds, peer.within)  # a flood may take as long
     try:
         if misbehaviour.script is not None:
             began = transcript.now()
