@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
 
 import aiohttp
 import pytest
@@ -13,7 +15,7 @@ from aiohttp_rawws import testing
 from aiohttp_rawws.testing import MISBEHAVIOURS, Verdict
 from aiohttp_rawws.testing.verdicts import GOES_ON, SURVIVES
 
-from ..clients.python import of_connect
+from ..clients.python import of_connect, of_connect_raw
 from ..tools.waiting import eventually
 from .clients import CLOSE, PING, PONG, TEXT, careful, closing, leaving, opened, sloppy, talkative, unmasked
 
@@ -53,6 +55,21 @@ def but(agent: testing.Agent, *wanted: Verdict) -> dict[str, str]:
     }
 
 
+# Things that cannot be tried: answers to an offer of compression, if there is none; client_max_window_bits that were
+# not offered, if they were; answers to Pings, if there are none.
+NEED_DEFLATE = {name for name, each in MISBEHAVIOURS.items() if each.group.startswith("deflate: ")}
+NEED_NO_CLIENT_BITS = {"deflate-client-bits-unoffered"}
+NEED_PINGS = {"pong-late", "pong-twice", "pong-wrong", "pong-missing"}
+
+
+def is_ok(agent: testing.Agent, names: list[str], cannot_be_tried: set[str]) -> bool:
+    """True if the agent is UNIMPLEMENTED with what cannot be tried, and OK with all else."""
+    wanted = {name: Verdict.UNIMPLEMENTED if name in cannot_be_tried else Verdict.OK for name in names}
+    found = agent.verdicts()
+    assert found == wanted, {name: text for name, text in but(agent).items() if found[name] is not wanted[name]}
+    return True
+
+
 def test_the_catalogue_is_one() -> None:
     assert len(MISBEHAVIOURS) > 150
     for name, each in MISBEHAVIOURS.items():
@@ -66,21 +83,44 @@ def test_the_catalogue_is_one() -> None:
 
 @pytest.mark.loops("asyncio")
 async def test_a_client_by_the_book_is_ok_everywhere() -> None:
-    agent = await verdicts(careful, QUICK)
-    assert not but(agent, Verdict.OK, Verdict.UNIMPLEMENTED)
-    tried = [name for name, verdict in agent.verdicts().items() if verdict is Verdict.OK]
-    assert set(QUICK) - set(tried) == set()
+    assert is_ok(await verdicts(careful, QUICK), QUICK, set())
 
 
 @pytest.mark.loops("asyncio")
 async def test_connect_is_ok_everywhere() -> None:
-    """``aiohttp_rawws.connect()``. tests/clients has it with what is slow, too."""
-    agent = await verdicts(of_connect, QUICK)
-    assert not but(agent, Verdict.OK, Verdict.UNIMPLEMENTED)
-    # It offers client_max_window_bits, so the server may say them.
-    assert [name for name, each in agent.verdicts().items() if each is Verdict.UNIMPLEMENTED] == [
-        "deflate-client-bits-unoffered"
-    ]
+    """``aiohttp_rawws.connect()``."""
+    assert is_ok(await verdicts(of_connect, QUICK), QUICK, NEED_NO_CLIENT_BITS)
+
+
+@pytest.mark.loops("asyncio")
+async def test_connect_raw_is_ok_everywhere() -> None:
+    """``aiohttp_rawws.connect_raw()``, with a user that answers what a managed session answers."""
+    assert is_ok(await verdicts(of_connect_raw, QUICK), QUICK, NEED_DEFLATE)
+
+
+def impatient(connect: Any, **options: Any) -> Client:
+    """A client of ours that gives up early, and else is one that echoes."""
+
+    async def client(url: str) -> None:
+        async with aiohttp.ClientSession() as http:
+            with suppress(rawws.RawWSError):
+                async with connect(http, url, open_timeout=5, close_timeout=1, **options) as session:
+                    async for message in session:
+                        await session.send(message)
+
+    return client
+
+
+@pytest.mark.loops("asyncio")
+async def test_connect_is_ok_with_what_is_slow() -> None:
+    client = impatient(rawws.connect, ping_interval=0.5, timeout=3)
+    assert is_ok(await verdicts(client, SLOW, at_once=len(SLOW)), SLOW, set())
+
+
+@pytest.mark.loops("asyncio")
+async def test_a_client_without_pings_cannot_be_tried_with_pongs() -> None:
+    client = impatient(rawws.connect)
+    assert is_ok(await verdicts(client, sorted(NEED_PINGS)), sorted(NEED_PINGS), NEED_PINGS)
 
 
 # Whoever checks nothing does these right: nothing is wrong with a Close, or the RFC leaves it open.
