@@ -293,6 +293,7 @@ async def within_limit(running: Coroutine[Any, Any, None], limit: float, transcr
 
     Raises:
         ScriptTimeout: It did not end in time.
+        AssertionError: It was cancelled from inside.
     """
     task = asyncio.ensure_future(running)
     try:
@@ -305,6 +306,8 @@ async def within_limit(running: Coroutine[Any, Any, None], limit: float, transcr
                 task.exception()  # asyncio logs what nobody has looked at
     if not done:
         raise ScriptTimeout(f"the script did not end within {limit:g} seconds. On the wire:\n{transcript}")
+    if task.cancelled():
+        raise AssertionError(f"the script was cancelled. On the wire:\n{transcript}")
     await task
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConnectionLost, SessionClosed
 from ..session.options import check_seconds
+from ..session.reasons import leaves_of
 from .handshake import Handshake, HandshakeOf, HandshakeRequest, read_head
 from .limits import WITHIN
 from .listener import Listener
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 RIGHT = Handshake()
 GRACE = 0.25  # seconds in which a connection that was opened is accepted
+STOPS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)  # they go on as they are
 
 
 class ScriptedServer:
@@ -27,8 +29,8 @@ class ScriptedServer:
 
     Attributes:
         transcripts: All that was on the wire, one for each connection.
-        errors: The exceptions that scripts raised. The first one is raised at the end of the block; what the block
-            raised is its cause.
+        errors: The exceptions that scripts raised, those of ``pytest.fail()`` and the like included. The first one is
+            raised at the end of the block; what the block raised is its cause.
     """
 
     def __init__(self, script: Script, handshake: HandshakeOf | None, ssl: SSLContext | None, limit: float) -> None:
@@ -39,7 +41,8 @@ class ScriptedServer:
         self._limit = limit
         self._listener = Listener(self._serve, HOST, 0, ssl)
         self.transcripts: list[Transcript] = []
-        self.errors: list[Exception] = []
+        self.errors: list[BaseException] = []
+        self._requests = 0
 
     @property
     def url(self) -> str:
@@ -69,18 +72,19 @@ class ScriptedServer:
         if exc is None and not self.connections:
             await asyncio.sleep(GRACE)
         await self._listener.stop(wait=self._limit + WITHIN if exc is None else 0.0)
-        if self.errors and (exc is None or isinstance(exc, Exception)):
+        if self.errors and not isinstance(exc, STOPS):
             raise self.errors[0] from exc  # the client may have failed because the script did
-        if exc is None and not self.connections:
-            raise AssertionError("no client came to the scripted server")
+        if exc is None and not self._requests:
+            but = ": connections were opened, and not used" if self.connections else ""
+            raise AssertionError(f"no client came to the scripted server{but}")
 
     async def _serve(self, reader: TapReader, writer: TapWriter, transcript: Transcript) -> None:
         self.transcripts.append(transcript)
         try:
             await within_limit(self._run(reader, writer, transcript), self._limit, transcript)
-        except (SessionClosed, ConnectionLost):
-            pass  # the client has left
-        except Exception as exc:
+        except STOPS:
+            raise
+        except BaseException as exc:  # pytest.fail() raises one that is no Exception
             self.errors.append(exc)
 
     async def _run(self, reader: TapReader, writer: TapWriter, transcript: Transcript) -> None:
@@ -90,6 +94,7 @@ class ScriptedServer:
             if transcript.end is not None and len(transcript.lines) == 1:
                 return  # a connection that was opened and not used, as browsers do
             raise
+        self._requests += 1
         handshake = self._handshake
         if handshake is not None:
             answer = handshake if isinstance(handshake, Handshake) else handshake(request)
@@ -99,8 +104,19 @@ class ScriptedServer:
         try:
             await self._script(peer)
             await peer.end()
+        except BaseException as exc:
+            if not _has_left(peer, exc):
+                raise
         finally:
             peer.abort()
+
+
+def _has_left(peer: Peer, exc: BaseException) -> bool:
+    """Return True if a script failed because its client has left, and not because of what the script did itself."""
+    if not peer.owns(exc) or not all(isinstance(leaf, (SessionClosed, ConnectionLost)) for leaf in leaves_of(exc)):
+        return False
+    transcript = peer.transcript
+    return transcript.close is not None or transcript.end is not None or isinstance(peer.close_state.error, OSError)
 
 
 def scripted_server(
@@ -113,8 +129,8 @@ def scripted_server(
     """Serve a script: ``async with scripted_server(script) as server: await my_client(server.url)``.
 
     The script is called for each connection, after the handshake. When it returns, the connection is ended in order. If
-    it raises, so does the end of the block, unless it was the loss of the connection. A block to which no client came
-    raises AssertionError.
+    it raises, so does the end of the block, unless the client has closed the session or the connection. A block to
+    which no client came with a request raises AssertionError.
 
     Args:
         script: ``async def script(peer)``. See ``Peer``.

@@ -112,6 +112,14 @@ async def test_a_wait_of_a_script_is_not_the_limit_of_it(served: Served) -> None
         await scripted_client(f"ws://127.0.0.1:{served.port}/", script)
 
 
+async def test_a_script_that_is_cancelled_has_failed(served: Served) -> None:
+    async def script(peer: Peer) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(AssertionError, match="the script was cancelled"):
+        await scripted_client(f"ws://127.0.0.1:{served.port}/", script)
+
+
 async def test_no_server() -> None:
     async def script(peer: Peer) -> None:
         raise AssertionError("there is no connection")

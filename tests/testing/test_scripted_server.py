@@ -15,6 +15,8 @@ from aiohttp_rawws.testing import Handshake, Peer
 from ..tools.peers import certificates
 from ..tools.waiting import eventually
 
+REQUEST = b"GET / HTTP/1.1\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+
 
 @pytest.fixture
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
@@ -88,6 +90,76 @@ async def test_what_the_script_raises_is_not_hidden_by_the_client(http: aiohttp.
     assert isinstance(caught.value.__cause__, rawws.SessionClosed)
 
 
+async def cancels_itself(peer: Peer) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+
+
+async def fails(peer: Peer) -> None:
+    pytest.fail("a reason")
+
+
+async def loses_another_session(peer: Peer) -> None:
+    server, client = rawws.memory_pair()
+    server.abort()
+    await client.receive()
+
+
+async def loses_it_by_itself(peer: Peer) -> None:
+    peer.abort()
+    await peer.receive()
+
+
+async def sends_behind_its_close(peer: Peer) -> None:
+    await peer.close()
+    await peer.send("x")
+
+
+@pytest.mark.loops("asyncio")
+@pytest.mark.parametrize(
+    ("script", "error", "text"),
+    [
+        (cancels_itself, AssertionError, "the script was cancelled"),
+        (fails, pytest.fail.Exception, "a reason"),
+        (loses_another_session, rawws.ConnectionLost, "the connection ended"),
+        (loses_it_by_itself, rawws.ConnectionLost, "the connection ended"),
+        (sends_behind_its_close, rawws.SessionClosed, r"a Close frame \(1000\) was sent"),
+    ],
+)
+@pytest.mark.parametrize("block_fails", [False, True])
+async def test_no_failure_of_a_script_is_lost(
+    script: testing.Script, error: type[BaseException], text: str, block_fails: bool
+) -> None:
+    """Also if the test says that its client must fail, and it did not."""
+    with pytest.raises(error, match=text):
+        async with testing.scripted_server(script) as server:
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(REQUEST)
+            await eventually(lambda: server.errors)
+            writer.close()
+            if block_fails:
+                with pytest.raises(KeyError):
+                    pass
+
+
+@pytest.mark.loops("asyncio")
+@pytest.mark.parametrize("data", [b"", b"\x88\x82\0\0\0\0\x03\xe8", b"\x88\x80\0\0\0\0"])
+async def test_a_client_that_leaves_is_no_failure_of_a_script(data: bytes) -> None:
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.receive()
+            await peer.close()
+
+    async with testing.scripted_server(script) as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(REQUEST + data)
+        writer.write_eof()
+        await eventually(lambda: server.transcripts and server.transcripts[0].end)
+        writer.close()
+
+
 async def test_cancellation_of_the_block_comes_first(http: aiohttp.ClientSession) -> None:
     async def script(peer: Peer) -> None:
         raise AssertionError
@@ -120,8 +192,14 @@ async def test_a_block_without_a_client() -> None:
     with pytest.raises(KeyError):
         async with testing.scripted_server(script):
             raise KeyError
+    with pytest.raises(AssertionError, match="no client came to the scripted server: connections were opened, and not"):
+        async with testing.scripted_server(script) as server:
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.close()
+            await eventually(lambda: server.connections)
     async with testing.scripted_server(script) as server:
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)  # it may not be accepted yet
+        writer.write(REQUEST)
         writer.close()
 
 
@@ -324,13 +402,15 @@ async def test_a_connection_that_is_not_used(http: aiohttp.ClientSession) -> Non
     """Browsers open some in advance. They are no failure."""
 
     async def script(peer: Peer) -> None:
-        raise AssertionError("there is no request")
+        await peer.expect_end()
 
     async with testing.scripted_server(script) as server:
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.close()
         await eventually(lambda: server.transcripts)
-    assert not server.errors
+        session = await rawws.connect_raw(http, server.url)
+        session.abort()
+    assert (server.connections, server.errors) == (2, [])
 
 
 @pytest.mark.loops("asyncio")
