@@ -21,8 +21,9 @@ End: TypeAlias = Literal["eof", "reset"]
 Direction: TypeAlias = Literal["received", "sent"]
 
 MARKS: dict[Direction, str] = {"received": "<", "sent": ">"}
-MAX_LINES = 500  # lines that are kept of each connection
+MAX_LINES = 500  # lines that are kept of each connection: half of them are the first ones, half the last ones
 MAX_MESSAGES = 5000  # and frames of messages
+MAX_KEPT = 32 * 2**20  # and bytes of their payloads
 EXCERPT = 32  # bytes of other data that a line shows
 WHOLE = 2**17  # bytes above which the record keeps no payload
 
@@ -52,8 +53,9 @@ class Transcript:
     """The record of one connection. Times are those of the loop.
 
     Attributes:
-        lines: The first 500 lines.
-        messages: The data frames that were received, and the fragments, up to 128 KiB each. The first 5000.
+        lines: The first 250 lines, and the last 250.
+        left_out: The number of lines between them that were not kept.
+        messages: The data frames that were received, and the fragments, up to 128 KiB each. The first 5000, and 32 MiB.
         pongs: The payloads of the Pongs that were received. The first 5000.
         close_sent: A Close was sent.
         close: The Close that was received, or None. Its code is 1005 if it had none.
@@ -75,7 +77,9 @@ class Transcript:
         self._headers = Headers()  # of what is received
         self._check = FrameCheck(deflate=True)
         self._shown: dict[Direction, FrameHeader] = {}
+        self._kept = 0  # bytes of the messages
         self.lines: list[Line] = []
+        self.left_out: int = 0
         self.messages: list[Frame] = []
         self.pongs: list[bytes] = []
         self.close_sent: bool = False
@@ -106,8 +110,10 @@ class Transcript:
 
     def note(self, text: str) -> None:
         """Add a line."""
-        if len(self.lines) < MAX_LINES:
-            self.lines.append(Line(self.now(), text))
+        if len(self.lines) == MAX_LINES:
+            del self.lines[MAX_LINES // 2]
+            self.left_out += 1
+        self.lines.append(Line(self.now(), text))
 
     def data(self, direction: Direction, data: bytes) -> None:
         """Add data that was received or sent."""
@@ -163,8 +169,9 @@ class Transcript:
         elif header.opcode is Opcode.PONG:
             if len(self.pongs) < MAX_MESSAGES:
                 self.pongs.append(item.payload)
-        elif not header.opcode.is_control and len(self.messages) < MAX_MESSAGES:
+        elif not header.opcode.is_control and len(self.messages) < MAX_MESSAGES and self._kept + size <= MAX_KEPT:
             self.messages.append(item)
+            self._kept += size
 
     def finish(self, how: End) -> None:
         """Add the end of the connection, by the other side."""
@@ -175,7 +182,10 @@ class Transcript:
             self.ended.set()
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.lines))
+        lines = list(map(str, self.lines))
+        if self.left_out:
+            lines.insert(MAX_LINES // 2, f"{'':12}({self.left_out} lines are left out)")
+        return "\n".join(lines)
 
 
 class TapReader:
