@@ -58,8 +58,11 @@ class Head:
 
     def listed(self, name: str) -> list[str]:
         """Return the items of a field that is a list, in lower case and without parameters."""
-        items = ",".join(self.headers.getall(name, ())).split(",")
-        return [item.partition(";")[0].strip().lower() for item in items if item.strip()]
+        return [item.partition(";")[0].strip().lower() for item in self.items(name)]
+
+    def items(self, name: str) -> list[str]:
+        """Return the items of a field that is a list, as they are written."""
+        return [item for item in ",".join(self.headers.getall(name, ())).split(",") if item.strip()]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.line!r}>"
@@ -85,8 +88,8 @@ class HandshakeRequest(Head):
 
     @property
     def protocols(self) -> list[str]:
-        """The subprotocols that are offered."""
-        return self.listed("Sec-WebSocket-Protocol")
+        """The subprotocols that are offered, as they are written."""
+        return [item.strip() for item in self.items("Sec-WebSocket-Protocol")]
 
     def offers(self, extension: str) -> bool:
         """Return True if this extension is offered."""
