@@ -161,7 +161,11 @@ class MisbehavingServer:
 
     @property
     def origin(self) -> str:
-        """Host and port, as in a URL."""
+        """Host and port, as in a URL.
+
+        Raises:
+            RuntimeError: It has not started.
+        """
         return self._listener.origin
 
     def url(self, name: str, agent: str = ANONYMOUS) -> str:
@@ -169,6 +173,7 @@ class MisbehavingServer:
 
         Raises:
             KeyError: There is no such misbehaviour.
+            RuntimeError: The server has not started.
         """
         return f"ws://{self.origin}/m/{self.misbehaviours[name].name}?agent={quote(agent)}"
 

@@ -13,10 +13,12 @@ from yarl import URL
 
 from ..session.options import check_seconds
 from ..session.transports import abort
-from .handshake import MAX_HEAD, Fields, HandshakeRequest, HandshakeResponse, read_head
+from .handshake import MAX_HEAD, Fields, HandshakeRequest, HandshakeResponse, as_number, names_of, read_head
 from .limits import WITHIN, ScriptTimeout
 from .peer import Peer, Script, within_limit
 from .transcript import TapReader, TapWriter, Transcript
+
+SCHEMES = ("ws", "wss", "http", "https")
 
 
 def handshake_request(url: StrOrURL, *, headers: Fields = (), drop: Collection[str] = (), method: str = "GET") -> bytes:
@@ -30,6 +32,9 @@ def handshake_request(url: StrOrURL, *, headers: Fields = (), drop: Collection[s
 
     Returns:
         The bytes, with the empty line.
+
+    Raises:
+        TypeError: ``drop`` is a str.
     """
     address = URL(url)
     usual = {
@@ -40,7 +45,7 @@ def handshake_request(url: StrOrURL, *, headers: Fields = (), drop: Collection[s
         "Sec-WebSocket-Key": base64.b64encode(secrets.token_bytes(16)).decode(),
     }
     given = list(headers.items() if isinstance(headers, Mapping) else headers)
-    without = {name.lower() for name in drop} | {name.lower() for name, _ in given}
+    without = names_of("drop", drop) | {name.lower() for name, _ in given}
     fields = [(name, value) for name, value in usual.items() if name.lower() not in without] + given
     lines = [f"{method} {address.raw_path_qs} HTTP/1.1", *(f"{name}: {value}" for name, value in fields)]
     return "\r\n".join([*lines, "", ""]).encode(errors="surrogateescape")
@@ -74,12 +79,14 @@ async def scripted_client(
         ScriptTimeout: The response or the end of the script did not come in time. This is an AssertionError, too.
         AssertionError: The response is no HTTP.
         OSError: There is no connection to the server.
-        ValueError: ``limit`` is not more than 0.
+        ValueError: The URL is of another kind or without a host, or ``limit`` is not more than 0.
         TypeError: ``limit`` is no number.
     """
     seconds = check_seconds("limit", limit, needed=True)
     assert seconds is not None
     address = URL(url)
+    if address.scheme not in SCHEMES or not address.host:
+        raise ValueError(f"the URL must begin with ws:, wss:, http: or https: and have a host, unlike {str(url)!r}")
     data = handshake_request(address) if request is None else request
     context = (ssl or create_default_context()) if address.scheme in ("wss", "https") else None
     transcript = Transcript()
@@ -109,11 +116,11 @@ async def _follow(
 
 async def _response(reader: TapReader) -> HandshakeResponse:
     response = HandshakeResponse(await read_head(reader, WITHIN))
-    length = response.headers.get("Content-Length", "0")
-    if response.status != 101 and length.isdigit() and int(length) <= MAX_HEAD:
-        while len(response.body) < int(length):
+    length = as_number(response.headers.get("Content-Length", ""))
+    if response.status != 101 and length is not None and length <= MAX_HEAD:
+        while len(response.body) < length:
             try:
-                data = await asyncio.wait_for(reader.read(int(length) - len(response.body)), WITHIN)
+                data = await asyncio.wait_for(reader.read(length - len(response.body)), WITHIN)
             except asyncio.TimeoutError:
                 raise ScriptTimeout(f"the body of {response!r} is not complete after {WITHIN:g} seconds") from None
             if not data:

@@ -18,6 +18,8 @@ from .transcript import TapReader, TapWriter
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MAX_HEAD = 64 * 1024  # bytes of the head of a request or response
+MAX_DIGITS = 20
+SHOWN = 64  # bytes of what came instead of a head
 PAUSE = 0.002  # seconds between two segments that are to leave as two
 
 Fields: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -26,6 +28,22 @@ Fields: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 def accept_of(key: str) -> str:
     """Return the ``Sec-WebSocket-Accept`` that belongs to a ``Sec-WebSocket-Key`` (section 4.2.2)."""
     return base64.b64encode(hashlib.sha1(key.encode("latin-1") + GUID).digest()).decode()
+
+
+def as_number(text: str) -> int | None:
+    """Return the number that decimal digits stand for, None for any other text."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < MAX_DIGITS else None
+
+
+def names_of(option: str, names: Collection[str]) -> set[str]:
+    """Return names in lower case.
+
+    Raises:
+        TypeError: This is one str, whose letters would be the names.
+    """
+    if isinstance(names, str):
+        raise TypeError(f"{option} must be a list of names, such as [{names!r}], not {names!r}")
+    return {name.lower() for name in names}
 
 
 class Head:
@@ -108,7 +126,7 @@ class HandshakeResponse(Head):
     @property
     def status(self) -> int:
         """The status code, 0 if there is none."""
-        return int(self.word(1)) if self.word(1).isdigit() else 0
+        return as_number(self.word(1)) or 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +164,9 @@ class Handshake:
     length: int | None = None
     raw: bytes | None = None
 
+    def __post_init__(self) -> None:
+        names_of("drop", self.drop)
+
     def head(self, request: HandshakeRequest) -> bytes:
         """Return the bytes of the response's head."""
         if self.status == 101:
@@ -154,7 +175,7 @@ class Handshake:
         else:
             usual = {"Content-Length": str(len(self.body)), "Connection": "close"}
         given = list(self.headers.items() if isinstance(self.headers, Mapping) else self.headers)
-        without = {name.lower() for name in self.drop} | {name.lower() for name, _ in given}
+        without = names_of("drop", self.drop) | {name.lower() for name, _ in given}
         fields = [(name, value) for name, value in usual.items() if name.lower() not in without] + given
         lines = [f"HTTP/{self.version} {self.status} {phrase(self.status) if self.reason is None else self.reason}"]
         lines += [f"{name}: {value}" for name, value in fields]
@@ -211,8 +232,21 @@ async def read_head(reader: TapReader, within: float) -> bytes:
     try:
         return await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), within)
     except asyncio.TimeoutError:
-        raise ScriptTimeout(f"no head of HTTP came within {within:g} seconds") from None
+        came = await _waiting(reader)
+        raise ScriptTimeout(f"no head of HTTP came within {within:g} seconds, but {came}") from None
     except asyncio.LimitOverrunError:
         raise AssertionError(f"the head is larger than {MAX_HEAD} bytes") from None
-    except (asyncio.IncompleteReadError, OSError) as exc:
-        raise AssertionError(f"the connection ended before a head of HTTP was complete: {exc}") from None
+    except asyncio.IncompleteReadError as exc:
+        raise AssertionError(
+            f"the connection ended before a head of HTTP was complete: {exc.partial[:SHOWN]!r}"
+        ) from None
+    except OSError as exc:
+        raise AssertionError(f"the connection was lost before a head of HTTP was complete: {exc}") from None
+
+
+async def _waiting(reader: TapReader) -> str:
+    """Return what came of a head that is not complete, as a text."""
+    try:
+        return repr(await asyncio.wait_for(reader.read(SHOWN), 0.1))
+    except (asyncio.TimeoutError, OSError):
+        return "nothing"

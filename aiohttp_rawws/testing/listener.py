@@ -64,7 +64,13 @@ class Listener:
 
     @property
     def origin(self) -> str:
-        """Host and port, as in a URL."""
+        """Host and port, as in a URL.
+
+        Raises:
+            RuntimeError: The server has not started, and its port is not known.
+        """
+        if not self.port:
+            raise RuntimeError("the server has no port yet: it runs in `async with server:`")
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 

@@ -255,8 +255,14 @@ class Peer(LimitedSession):
         Args:
             frame: The frame.
             missing: Bytes to leave out. Default: 1.
+
+        Raises:
+            ValueError: The frame has not more than so many bytes, or this is less than 1.
         """
-        self.write_bytes(self.encode(frame)[:-missing])
+        data = self.encode(frame)
+        if not 1 <= missing < len(data):
+            raise ValueError(f"missing must be 1 to {len(data) - 1}: the frame has {len(data)} bytes, not {missing}")
+        self.write_bytes(data[:-missing])
 
     async def half_close(self) -> None:
         """End our direction, and go on receiving. TLS cannot do that: there the connection is closed in order."""

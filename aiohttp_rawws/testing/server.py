@@ -46,7 +46,11 @@ class ScriptedServer:
 
     @property
     def url(self) -> str:
-        """Its URL, such as ``ws://127.0.0.1:4711/``."""
+        """Its URL, such as ``ws://127.0.0.1:4711/``.
+
+        Raises:
+            RuntimeError: It has not started.
+        """
         return f"{self._scheme}://{self._listener.origin}/"
 
     @property

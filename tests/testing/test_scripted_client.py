@@ -120,6 +120,15 @@ async def test_a_script_that_is_cancelled_has_failed(served: Served) -> None:
         await scripted_client(f"ws://127.0.0.1:{served.port}/", script)
 
 
+@pytest.mark.parametrize("url", ["/path", "ws://", "//host/", "ftp://127.0.0.1:1/", "host:80"])
+async def test_urls_are_checked(url: str) -> None:
+    async def script(peer: Peer) -> None:
+        raise AssertionError("there is no connection")
+
+    with pytest.raises(ValueError, match="the URL must begin with ws:"):
+        await scripted_client(url, script)
+
+
 async def test_no_server() -> None:
     async def script(peer: Peer) -> None:
         raise AssertionError("there is no connection")

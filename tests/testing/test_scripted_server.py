@@ -305,6 +305,20 @@ async def test_faults(http: aiohttp.ClientSession) -> None:
         await session.end()
 
 
+async def test_a_part_is_less_than_the_frame(http: aiohttp.ClientSession) -> None:
+    async def script(peer: Peer) -> None:
+        for missing in (0, -1, 6, 7):
+            with pytest.raises(ValueError, match="missing must be 1 to 5: the frame has 6 bytes"):
+                peer.send_part(Frame.text("half"), missing)
+        peer.send_part(Frame.text("half"), 5)
+
+    async with testing.scripted_server(script) as server:
+        async with rawws.connect_raw(http, server.url) as session:
+            with pytest.raises(rawws.ConnectionLost):
+                await session.receive()
+            assert session.stats.bytes_received == 1
+
+
 async def test_reset(http: aiohttp.ClientSession) -> None:
     async def script(peer: Peer) -> None:
         peer.reset()
@@ -385,8 +399,25 @@ class TestHandshake:
     async def test_none(self) -> None:
         assert await self.answer(None) == b""
 
+    @pytest.mark.parametrize("drop", ["Upgrade", ""])
+    def test_names_are_in_a_list(self, drop: str) -> None:
+        with pytest.raises(TypeError, match="drop must be a list of names"):
+            Handshake(drop=drop)
+        with pytest.raises(TypeError, match="drop must be a list of names"):
+            testing.handshake_request("ws://h", drop=drop)
+
+    def test_subprotocols_are_as_they_were_offered(self) -> None:
+        head = b"GET / HTTP/1.1\r\nSec-WebSocket-Protocol: Chat, v1.Json\r\nSec-WebSocket-Protocol: x\r\n\r\n"
+        request = testing.HandshakeRequest(head)
+        assert request.protocols == ["Chat", "v1.Json", "x"]
+        assert request.listed("sec-websocket-protocol") == ["chat", "v1.json", "x"]
+
+    def test_numbers_are_decimal_digits(self) -> None:
+        for text, number in (("200", 200), ("\xb2", 0), ("-1", 0), ("9" * 5000, 0), ("", 0)):
+            assert testing.HandshakeResponse(f"HTTP/1.1 {text} x\r\n\r\n".encode("latin-1")).status == number
+
     async def test_no_request(self) -> None:
-        with pytest.raises(AssertionError, match="ended before a head of HTTP was complete"):
+        with pytest.raises(AssertionError, match="ended before a head of HTTP was complete: b'GET /'"):
 
             async def script(peer: Peer) -> None:
                 pass
@@ -414,6 +445,23 @@ async def test_a_connection_that_is_not_used(http: aiohttp.ClientSession) -> Non
 
 
 @pytest.mark.loops("asyncio")
+@pytest.mark.loops("asyncio")
+async def test_bytes_that_are_no_head_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as those of a client that speaks TLS."""
+    monkeypatch.setattr("aiohttp_rawws.testing.server.WITHIN", 0.1)
+
+    async def script(peer: Peer) -> None:
+        pass
+
+    for data, shown in ((b"\x16\x03\x01", r"b'\\x16\\x03\\x01'"), (b"", "nothing")):
+        with pytest.raises(testing.ScriptTimeout, match=f"no head of HTTP came within 0.1 seconds, but {shown}"):
+            async with testing.scripted_server(script) as server:
+                _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                writer.write(data)
+                await eventually(lambda: server.errors)
+                writer.close()
+
+
 async def test_tls(http: aiohttp.ClientSession) -> None:
     server_context, client_context = certificates()
 
@@ -440,6 +488,15 @@ async def test_the_transcript_has_what_is_behind_a_close(http: aiohttp.ClientSes
         session = await rawws.connect_raw(http, server.url)
         session.write_bytes(b"\x88\x82\0\0\0\0\x03\xe8" + b"\x81\x82\0\0\0\0hi")
         await session.end()
+
+
+async def test_the_url_is_known_in_the_block() -> None:
+    async def script(peer: Peer) -> None:
+        pass
+
+    for server in (testing.scripted_server(script), testing.misbehaving_server()):
+        with pytest.raises(RuntimeError, match="the server has no port yet"):
+            server.url if isinstance(server, testing.ScriptedServer) else server.url("rsv1")
 
 
 def test_limits_are_checked() -> None:
