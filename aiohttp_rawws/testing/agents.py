@@ -187,9 +187,9 @@ class MisbehavingServer:
     async def _serve(self, reader: TapReader, writer: TapWriter, transcript: Transcript) -> None:
         try:
             request = HandshakeRequest(await read_head(reader, HEAD_WITHIN))
-        except AssertionError:
-            return  # no HTTP
-        parts = urlsplit(request.target)
+            parts = urlsplit(request.target)
+        except (AssertionError, ValueError):
+            return  # no HTTP, or no URL
         query = dict(parse_qsl(parts.query))
         name = query.get("agent", ANONYMOUS)
         _, _, wanted = parts.path.partition("/m/")
@@ -262,9 +262,9 @@ def _asks_for_websocket(request: HandshakeRequest) -> bool:
 
 async def _echo(request: HandshakeRequest, reader: TapReader, writer: TapWriter, transcript: Transcript) -> None:
     """The end of a redirect: a session that is closed at once."""
-    await Handshake().send(writer, request)
     peer = Peer(reader, writer, transcript, request)
     try:
+        await Handshake().send(writer, request)
         await peer.close(1000)
         await peer.expect(Opcode.CLOSE, skip=True)
         await peer.half_close()

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from .limits import ScriptTimeout
+from .limits import WITHIN, ScriptTimeout
 from .transcript import TapReader, TapWriter
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -194,7 +194,11 @@ class Handshake:
         return [data[start:end] for start, end in pairwise(borders)]
 
     async def send(self, writer: TapWriter, request: HandshakeRequest) -> None:
-        """Answer ``request``. Returns when the bytes are sent, or the client has left."""
+        """Answer ``request``. Returns when the bytes are sent, or the client has left.
+
+        Raises:
+            ScriptTimeout: The client takes nothing for 5 seconds. This is an AssertionError, too.
+        """
         pause = self.delay
         for segment in self.segments(request):
             if pause:
@@ -202,7 +206,10 @@ class Handshake:
             if writer.is_closing():
                 return
             writer.write(segment)
-            await writer.drain()
+            try:
+                await asyncio.wait_for(writer.drain(), WITHIN)
+            except asyncio.TimeoutError:
+                raise ScriptTimeout(f"the client took nothing of the response for {WITHIN:g} seconds") from None
             pause = max(self.delay, PAUSE)
 
 

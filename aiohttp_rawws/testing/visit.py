@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from ..errors import RawWSError
 from ..wire.codec import Frame
@@ -78,13 +79,13 @@ async def visit(
         try:
             answer = answer(request)
         except NotOffered:
-            await Handshake().send(writer, request)
+            await _answered(Handshake(), writer, request)
             transcript.begin_frames(deflate=False)
             await _finish(Peer(reader, writer, transcript, request), min(seconds, 5.0))
             return Outcome(how="not offered")
     began = transcript.now()
     if answer is not None:
-        await answer.send(writer, request)
+        await _answered(answer, writer, request)
     transcript.begin_frames(deflate=answer is not None and b"permessage-deflate" in answer.encode(request))
     peer = Peer(reader, writer, transcript, request, close_timeout=max(2 * seconds, 10.0))
     peer.within = max(seconds, peer.within)  # a flood may take as long
@@ -98,6 +99,12 @@ async def visit(
         return Outcome(how="not offered")
     finally:
         peer.abort()
+
+
+async def _answered(handshake: Handshake, writer: TapWriter, request: HandshakeRequest) -> None:
+    """Answer the request. If the client does not read, what it does then is its reaction."""
+    with suppress(AssertionError):
+        await handshake.send(writer, request)
 
 
 async def _misbehave(script: Script, peer: Peer) -> None:
@@ -159,10 +166,10 @@ async def _afterwards(peer: Peer, misbehaviour: Misbehaviour, seconds: float) ->
             break
         try:
             frame = await peer.receive(left)
+            if frame.opcode is Opcode.PING:
+                await peer.send(Frame.pong(frame.payload))
         except (RawWSError, asyncio.TimeoutError):
             break
-        if frame.opcode is Opcode.PING:
-            await peer.send(Frame.pong(frame.payload))
 
 
 async def _closed_or_ended(peer: Peer, seconds: float) -> None:

@@ -114,6 +114,34 @@ async def test_pages_arrive_whole(path: str) -> None:
         writer.close()
 
 
+@pytest.mark.parametrize("target", ["http://[", "//[::", "*", "/agents/%00.json", ""])
+async def test_any_request_gets_an_answer_or_an_end(target: str) -> None:
+    async with testing.misbehaving_server(["rsv1"]) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(f"GET {target} HTTP/1.1\r\nUpgrade: websocket\r\n\r\n".encode())
+        answer = await asyncio.wait_for(reader.read(), 20)
+        assert answer.startswith(b"HTTP/1.1 404 ") or not answer
+        writer.close()
+
+
+async def test_a_client_that_never_reads_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiohttp_rawws.testing.handshake.WITHIN", 0.5)
+    names = ["nothing-wrong", "message-flood", "status-200", "fields-1m"]
+    async with testing.misbehaving_server(names, patience=0.5) as server:
+        writers = []
+        for name in names:
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1)
+            request = f"GET /m/{name}?agent=deaf HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n"
+            writer.write(request.encode())
+            writers.append(writer)
+        agent = server.agent("deaf")
+        await eventually(lambda: not agent.missing(), 20)
+        for writer in writers:
+            writer.close()
+    assert {visit.outcome.how for visit in agent.visits.values()} == {"silent"}
+    assert agent.verdicts()["fields-1m"] is Verdict.NON_STRICT  # the RFC sets no time
+
+
 async def test_redirects_lead_to_a_websocket() -> None:
     async with testing.misbehaving_server(["status-302"]) as server:
         async with aiohttp.ClientSession() as http:

@@ -182,6 +182,21 @@ async def test_a_wait_of_a_script_is_not_the_limit_of_it(http: aiohttp.ClientSes
     assert "did not end" not in str(caught.value)
 
 
+@pytest.mark.loops("asyncio")
+async def test_a_client_that_does_not_read_the_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiohttp_rawws.testing.handshake.WITHIN", 0.1)
+
+    async def script(peer: Peer) -> None:
+        raise AssertionError("the handshake is not over")
+
+    with pytest.raises(testing.ScriptTimeout, match=r"took nothing of the response for 0\.1 seconds"):
+        async with testing.scripted_server(script, handshake=Handshake(body=bytes(2**25))) as server:
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1)
+            writer.write(REQUEST)
+            await eventually(lambda: server.errors)
+            writer.close()
+
+
 async def test_a_block_without_a_client() -> None:
     async def script(peer: Peer) -> None:
         pass
