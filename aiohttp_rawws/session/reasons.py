@@ -34,9 +34,9 @@ def reason_for(error: PeerError) -> CloseReason:
 def reason_for_exception(exc: BaseException) -> CloseReason:
     """The reason for a Close after an exception on this side.
 
-    1000 for a cancellation, a PeerError's own code, else 1011 with the exception's text.
+    1000 for a cancellation or a generator that is closed, a PeerError's own code, else 1011 with the exception's text.
     """
-    if isinstance(exc, CancelledError):
+    if isinstance(exc, (CancelledError, GeneratorExit)):  # neither is an error
         return CloseReason(CloseCode.NORMAL)
     if isinstance(exc, PeerError):
         return reason_for(exc)

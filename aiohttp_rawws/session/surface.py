@@ -205,7 +205,8 @@ class Surface(endpoint.Endpoint):
     async def close_exceptionally(self, exc: BaseException) -> None:
         """Close with a reason for ``exc``.
 
-        1000 for a cancellation, a PeerError's own code, else 1011 with the exception's text, cut to 123 bytes.
+        1000 for a cancellation or a generator that is closed, a PeerError's own code, else 1011 with the exception's
+        text, cut to 123 bytes.
         """
         await self.close(reason_for_exception(exc))  # type: ignore[attr-defined]
 

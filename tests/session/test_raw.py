@@ -322,6 +322,7 @@ async def test_close_codes_that_may_not_cross_the_wire_are_refused_but_can_be_fo
     ("exc", "code", "message"),
     [
         (asyncio.CancelledError(), 1000, ""),
+        (GeneratorExit(), 1000, ""),
         (KeyError("k"), 1011, "'k'"),
         (ValueError("é" * 100), 1011, "é" * 61),
         (FrameTooBig(7, 5), 1009, "Frame is too big: 7. Max size is 5"),

@@ -4,10 +4,11 @@ the requirements."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -256,6 +257,28 @@ async def test_c14_cancelled_while_it_closes(http: aiohttp.ClientSession, connec
         with pytest.raises(asyncio.CancelledError):
             await task
         await is_free(http)
+
+
+@each_kind
+async def test_a_generator_that_is_closed(http: aiohttp.ClientSession, connecting: Any) -> None:
+    """To close a generator that has a session is no error: the session is closed with 1000."""
+    codes: list[bytes] = []
+
+    async def script(peer: HandPeer) -> None:
+        await peer.accept()
+        _, payload = await peer.frame_of_client()
+        codes.append(payload)
+        await peer.send(frame(CLOSE, payload, mask=None))
+
+    async def sessions() -> AsyncGenerator[Any, None]:
+        async with connecting(http, server.url) as session:
+            yield session
+
+    async with hand_server(script) as server:
+        async with contextlib.aclosing(sessions()) as generator:
+            async for _ in generator:
+                break
+    assert codes == [struct.pack("!H", 1000)]
 
 
 # ---- C15 to C17: the connector ------------------------------------------------------------
