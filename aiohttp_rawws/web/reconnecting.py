@@ -18,7 +18,7 @@ from ..errors import HandshakeError
 from ..session.logtext import escaped
 from ..session.options import check_bool, check_seconds
 from ..wire.codes import CloseCode, CloseReason
-from .client import Connecting, connect, connect_raw
+from .client import Connecting, SessionT, connect, connect_raw
 from .client_options import TargetOptionsDict
 from .client_refusal import HandshakeRefused
 from .client_session import ClientSessionKind, DefaultWebSocketClientSession, WebSocketClientSession
@@ -119,12 +119,15 @@ def reconnecting(
     a delay. ``break`` closes the session and ends all; so does an exception. The loop also ends when the ClientSession
     is closed.
 
+    The body gets no exception when its session ends: an iteration ends, and a call raises SessionClosed, which leaves
+    the loop if the body does not catch it.
+
     Args:
         client_session: The ClientSession to use.
         url: The URL, see ``connect()``.
         managed: Open managed sessions. False: raw ones. Default: True.
         headers: The fields of each request, or a function, sync or async, that returns those for the next try, such as
-            a new token. Default: None.
+            a new token. If it raises a network error, that try has failed. Default: None.
         delays: A function that returns an iterator of delays in seconds. When it is exhausted, the loop ends as if
             ``again`` had given up. Default: ``backoff``, random delays up to 1, 2, 4 ... 60 seconds.
         again: A function of the error of a try, or of the CloseReason of a session. It returns the least delay in
@@ -154,9 +157,59 @@ def reconnecting(
     connecting(client_session, url, **options, headers=None if callable(headers) else headers)
     if stable_after is None:
         raise TypeError("stable_after must be seconds or a timedelta, not None")
-    return _sessions(
-        client_session, partial(connecting, client_session, url, **options), headers, delays, again, stable_after
-    )
+    current = Current()
+    connect_again = partial(connecting, client_session, url, **options)
+    return Sessions(_sessions(client_session, connect_again, headers, delays, again, stable_after, current), current)
+
+
+class Current:
+    """The session that the body of the loop has."""
+
+    __slots__ = ("_loop", "_session")
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._session: ClientSessionKind | None = None
+
+    def set(self, session: ClientSessionKind | None) -> None:
+        self._loop, self._session = asyncio.get_running_loop(), session
+
+    def close_nowait(self) -> None:
+        """Send the Close, if the session's loop runs here: the garbage collector may call this from anywhere."""
+        if self._session is None:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        if loop is self._loop:
+            self._session.close_nowait(CloseCode.NORMAL)
+
+
+class Sessions(AsyncGenerator[SessionT, None]):
+    """The generator that ``reconnecting()`` returns.
+
+    When a loop is left by ``break``, asyncio closes its generator a moment later. The ClientSession may be closed by
+    then, which drops the connection. So the Close is sent when this object is deleted, and that is at once.
+    """
+
+    __slots__ = ("__weakref__", "_current", "_sessions")
+
+    def __init__(self, sessions: AsyncGenerator[SessionT, None], current: Current) -> None:
+        self._sessions = sessions
+        self._current = current
+
+    async def asend(self, value: None) -> SessionT:
+        return await self._sessions.asend(value)
+
+    async def athrow(self, *exc: Any) -> SessionT:
+        return await self._sessions.athrow(*exc)
+
+    async def aclose(self) -> None:
+        await self._sessions.aclose()
+
+    def __del__(self) -> None:
+        self._current.close_nowait()
 
 
 async def _sessions(
@@ -166,16 +219,16 @@ async def _sessions(
     delays: Delays,
     again: Again,
     stable_after: float,
+    current: Current,
 ) -> AsyncGenerator[Any, None]:
     loop = asyncio.get_running_loop()
     waits = delays()
     while True:
-        given: Any = headers() if callable(headers) else headers
-        if isawaitable(given):
-            given = await given
         try:
-            session = await connecting(headers=given)
+            session = await connecting(headers=await _fresh(headers))
         except (HandshakeError, aiohttp.ClientError, OSError, asyncio.TimeoutError) as exc:
+            if client_session.closed:
+                return
             wait = _wait(again(exc), waits)
             if wait is None:
                 raise
@@ -183,23 +236,52 @@ async def _sessions(
         else:
             opened_at = loop.time()
             try:
+                current.set(session)
                 yield session
             except BaseException as exc:
-                await session.__aexit__(type(exc), exc, exc.__traceback__)
+                await _close(session, exc)
                 raise
+            finally:
+                current.set(None)
             lasted = loop.time() - opened_at
-            await session.__aexit__(None, None, None)
-            if client_session.closed:
-                return
+            await _close(session, None)
             if lasted >= stable_after:
                 waits = delays()
             reason = reason_of(session)
+            if client_session.closed:
+                return
             wait = _wait(again(reason), waits)
             if wait is None:
                 return
             logger.info("%r ended, the next is opened in %.1f seconds", session, wait)
             del session
-        await asyncio.sleep(wait)
+        if await _slept(wait, client_session):
+            return
+
+
+async def _slept(seconds: float, client_session: aiohttp.ClientSession) -> bool:
+    """Sleep. Return True within a second if the ClientSession is closed, which cannot be waited for."""
+    loop = asyncio.get_running_loop()
+    until, left = loop.time() + seconds, seconds
+    await asyncio.sleep(0)
+    while left > 0 and not client_session.closed:
+        await asyncio.sleep(min(left, 1.0))
+        left = until - loop.time()
+    return client_session.closed
+
+
+async def _fresh(headers: FreshHeaders) -> Any:
+    """The header fields of the next try."""
+    given: Any = headers() if callable(headers) else headers
+    return await given if isawaitable(given) else given
+
+
+async def _close(session: ClientSessionKind, exc: BaseException | None) -> None:
+    try:
+        await session.__aexit__(None if exc is None else type(exc), exc, None if exc is None else exc.__traceback__)
+    except BaseException:
+        session.abort()  # cancelled while it closes
+        raise
 
 
 def _wait(least: float | None, waits: Iterator[float]) -> float | None:

@@ -225,8 +225,40 @@ async def test_c30_delays_begin_anew_after_a_stable_while(http: aiohttp.ClientSe
             assert made == expected
 
 
-@pytest.mark.parametrize("where", ["connecting", "waiting", "inside"])
-async def test_c30_cancelled(http: aiohttp.ClientSession, where: str) -> None:
+@pytest.mark.parametrize("managed", [True, False], ids=["managed", "raw"])
+@pytest.mark.parametrize("how", ["break", "exception", "aclosing"])
+async def test_c30_leaving_the_loop_closes_the_session(managed: bool, how: str) -> None:
+    """The server gets a Close with 1000, also if the ClientSession is closed right after the loop."""
+    codes: list[bytes] = []
+
+    async def script(peer: HandPeer) -> None:
+        await peer.accept()
+        first, payload = await peer.frame_of_client()
+        assert first == 0x80 | CLOSE
+        codes.append(payload)
+
+    async def use() -> None:
+        async with aiohttp.ClientSession() as http:
+            if how == "aclosing":
+                async with contextlib.aclosing(reconnecting(http, server.url, managed=managed)) as sessions:  # type: ignore[call-overload]
+                    async for _ in sessions:
+                        break
+                return
+            async for _ in reconnecting(http, server.url, managed=managed):  # type: ignore[call-overload]
+                if how == "exception":
+                    raise LookupError
+                break
+
+    async with hand_server(script) as server:
+        with contextlib.suppress(LookupError):
+            await use()
+        await eventually(lambda: codes)
+        assert codes == [b"\x03\xe8"] and server.connections == 1
+
+
+@pytest.mark.parametrize("managed", [True, False], ids=["managed", "raw"])
+@pytest.mark.parametrize("where", ["connecting", "waiting", "inside", "closing"])
+async def test_c30_cancelled(http: aiohttp.ClientSession, where: str, managed: bool) -> None:
     """Cancelled anywhere, it leaves nothing."""
 
     async def script(peer: HandPeer) -> None:
@@ -239,9 +271,11 @@ async def test_c30_cancelled(http: aiohttp.ClientSession, where: str) -> None:
             await peer.read_to_end()
 
     async def use() -> None:
-        options: Any = {"delays": lambda: itertools.repeat(3600.0), "close_timeout": 1.0}
+        delays, close_timeout = (lambda: itertools.repeat(3600.0)), 3600.0 if where == "closing" else 1.0
+        options: Any = {"managed": managed, "delays": delays, "close_timeout": close_timeout}
         async for session in reconnecting(http, server.url, **options):
-            await session.receive()
+            if where != "closing":
+                await session.receive()
 
     async with hand_server(script) as server:
         task = asyncio.create_task(use())
@@ -265,6 +299,54 @@ async def test_c30_ends_with_the_client_session() -> None:
             count += 1
             await http.close()
         assert count == 1
+
+
+@pytest.mark.parametrize("where", ["connecting", "waiting"])
+async def test_c30_ends_with_the_client_session_between_sessions(where: str) -> None:
+    """It also ends, and raises nothing, if the ClientSession is closed while no session is open."""
+
+    async def script(peer: HandPeer) -> None:
+        await peer.request()
+        if where == "waiting":
+            await peer.refuse("503 Busy", {"Content-Length": "0", "Retry-After": "3600"})
+        await peer.read_to_end()
+
+    async def use() -> None:
+        async for _ in reconnecting(http, server.url):
+            raise AssertionError
+
+    async with hand_server(script) as server:
+        http = aiohttp.ClientSession()
+        task = asyncio.create_task(use())
+        await eventually(lambda: server.connections)
+        await asyncio.sleep(0.2)
+        await http.close()
+        await asyncio.wait_for(task, RECEIVE)
+        with pytest.raises(RuntimeError, match="Session is closed"):  # it was closed before: a mistake
+            await use()
+
+
+async def test_c30_headers_that_cannot_be_had(http: aiohttp.ClientSession) -> None:
+    """A network error of the function for the headers counts as a failed try. Any other error is raised."""
+    errors: list[Exception] = [
+        OSError("no network"),
+        aiohttp.ClientPayloadError(),
+        asyncio.TimeoutError(),
+        LookupError(),
+    ]
+    seen: list[object] = []
+
+    async def headers() -> dict[str, str]:
+        raise errors[len(seen)]
+
+    def again(end: Exception | CloseReason) -> float:
+        seen.append(end)
+        return 0.0
+
+    with pytest.raises(LookupError):
+        async for _ in reconnecting(http, "ws://127.0.0.1:1/", headers=headers, again=again, delays=at_once):
+            raise AssertionError
+    assert seen == errors[:3]
 
 
 async def test_c30_an_exception_of_the_body(http: aiohttp.ClientSession) -> None:
