@@ -26,7 +26,7 @@ from ..web.client_options import RESERVED_FIELDS, ConnectOptions
 from ..web.client_redirect import REDIRECTS
 from ..web.client_session import WebSocketClientSession
 from ..web.deadline import deadline
-from ..web.logtext import described
+from ..web.logtext import described, described_error
 from .answer import relay_refusal
 from .target import check_server
 
@@ -171,7 +171,7 @@ async def open_upstream(
         raise HandshakeError(504, "The upstream server did not answer in time") from None
     except (aiohttp.ClientError, OSError) as exc:
         text = "Cannot reach %s, %s: %s"
-        logger.warning(text, shortened(shown(way.url)), described(request), shortened(str(exc) or repr(exc)))
+        logger.warning(text, shortened(shown(way.url)), described(request), described_error(exc))
         raise HandshakeError(502, "The upstream server cannot be reached") from None
     if response.status != 101:
         if response.status in REDIRECTS and way.redirects == "refuse":

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from math import isfinite
 
 import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
 from ..errors import HandshakeError, RawWSError
+from ..session.logtext import escaped
 from .deadline import deadline
 
 MAX_BODY = 64 * 1024
@@ -61,10 +61,11 @@ class HandshakeRefused(HandshakeError):
         field."""
         value = self.headers.get("Retry-After", "").strip()
         try:
-            seconds = float(int(value)) if value.isdigit() else _seconds_until(value)
+            # Of digits there may be any number: float() gives infinity for those that int() refuses.
+            seconds = float(value) if value.isdecimal() else _seconds_until(value)
         except (ValueError, TypeError, OverflowError):
             return None
-        return min(max(seconds, 0.0), MAX_RETRY_AFTER) if isfinite(seconds) else MAX_RETRY_AFTER
+        return min(max(seconds, 0.0), MAX_RETRY_AFTER)
 
 
 def _seconds_until(date: str) -> float:
@@ -99,5 +100,6 @@ async def refused(
             response.close()
         else:
             response.release()
-    text = f"the server refused the WebSocket with {response.status} {response.reason or ''}".rstrip() + why
+    reason = escaped(response.reason or "")
+    text = f"the server refused the WebSocket with {response.status} {reason}".rstrip() + why
     return HandshakeRefused(response.status, text, CIMultiDict(response.headers), bytes(body), history)

@@ -1,14 +1,14 @@
-"""Requests in our log lines: method, path and peer, ASCII and on one line, see ``session/logtext.py``."""
+"""Requests and errors of aiohttp in our log lines, ASCII and on one line, see ``session/logtext.py``."""
 
 from __future__ import annotations
 
 import asyncio
 
-from aiohttp import ClientResponse, web
+from aiohttp import ClientResponse, ClientResponseError, ServerTimeoutError, web
 
 from ..session.logtext import address_of, shortened
 
-__all__ = ["described", "described_response", "shortened"]
+__all__ = ["described", "described_error", "described_response", "shortened"]
 
 
 def described(request: web.BaseRequest, transport: asyncio.BaseTransport | None = None) -> str:
@@ -34,3 +34,16 @@ def described_response(response: ClientResponse, transport: asyncio.BaseTranspor
     """
     url = response.url.with_user(None).with_query(None)
     return f"{shortened(response.method, 20)} {shortened(url)} with {address_of(transport)}"
+
+
+def described_error(exc: BaseException) -> str:
+    """Return the type and the text of an error of a client.
+
+    The errors of aiohttp show the whole URL and the fields of the request, which may hold secrets. These are left out.
+    """
+    text = str(exc)
+    if isinstance(exc, ClientResponseError):
+        text = f"{exc.status} {exc.message}"
+    elif isinstance(exc, ServerTimeoutError):
+        text = ""
+    return shortened(f"{type(exc).__name__}: {text}" if text else type(exc).__name__, 500)

@@ -15,13 +15,13 @@ import aiohttp
 from aiohttp.typedefs import LooseHeaders, StrOrURL
 
 from ..errors import HandshakeError
-from ..session.logtext import escaped
 from ..session.options import check_bool, check_seconds
 from ..wire.codes import CloseCode, CloseReason
 from .client import Connecting, SessionT, connect, connect_raw
 from .client_options import TargetOptionsDict
 from .client_refusal import HandshakeRefused
 from .client_session import ClientSessionKind, DefaultWebSocketClientSession, WebSocketClientSession
+from .logtext import described_error
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -232,7 +232,7 @@ async def _sessions(
             wait = _wait(again(exc), waits)
             if wait is None:
                 raise
-            logger.info("Could not open a WebSocket, next try in %.1f seconds: %s", wait, escaped(repr(exc)))
+            logger.info("Could not open a WebSocket, next try in %.1f seconds: %s", wait, described_error(exc))
         else:
             opened_at = loop.time()
             try:

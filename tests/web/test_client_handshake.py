@@ -425,6 +425,19 @@ async def test_c08_the_error_can_be_pickled() -> None:
         assert other.history == (URL("ws://a/"),) and other.headers["retry-after"] == "3"
 
 
+async def test_c08_the_text_has_no_control_characters(http: aiohttp.ClientSession) -> None:
+    """What the server sends as the reason cannot reach a terminal by the text of the error."""
+
+    async def script(peer: HandPeer) -> None:
+        await peer.request()
+        await peer.refuse("403 No\x1b[31m", {"Content-Length": "0", "Connection": "close"})
+
+    async with hand_server(script) as server:
+        with pytest.raises(HandshakeRefused) as caught:
+            await connect_raw(http, server.url)
+        assert str(caught.value).endswith("403 No\\x1b[31m")
+
+
 async def test_c08_raise_for_status_of_the_client_session() -> None:
     """A ClientSession that raises for each status does not hide the body."""
 

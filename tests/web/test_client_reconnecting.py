@@ -81,6 +81,7 @@ def test_c30_retry_after() -> None:
 
     assert HandshakeRefused(503, "").retry_after is None
     assert (after("0"), after(" 7 "), after("99999999999999999999")) == (0.0, 7.0, 86400.0)
+    assert (after("9" * 400), after("9" * 5000), after("0" * 5000)) == (86400.0, 86400.0, 0.0)
     assert (after("-1"), after("soon"), after(""), after("1.5")) == (None, None, None, None)
     soon = after(format_datetime(datetime.now(timezone.utc) + timedelta(seconds=100), usegmt=True))
     assert soon is not None and 80 < soon <= 100
@@ -180,6 +181,25 @@ async def test_c30_again_of_the_caller(http: aiohttp.ClientSession) -> None:
             async for message in session:
                 assert message.text == "hello"
     assert seen == [CloseReason(1001)] * 2
+
+
+async def test_c30_the_log_has_no_secrets(caplog: pytest.LogCaptureFixture) -> None:
+    """The line about a failed try has neither query nor password, which are in the errors of aiohttp."""
+
+    async def script(peer: HandPeer) -> None:
+        await refusing(peer, "502 Bad\x1b[31m")
+
+    caplog.set_level("INFO", "aiohttp_rawws")
+    async with aiohttp.ClientSession() as http, hand_server(script) as server:
+        proxy = f"http://user:secret@127.0.0.1:{server.port}"
+        for scheme in ("ws", "wss"):  # the proxy answers to GET and to CONNECT
+            url = f"{scheme}://user:secret@example.org/?token=secret"
+            with pytest.raises((HandshakeRefused, aiohttp.ClientHttpProxyError)):
+                async for _ in reconnecting(http, url, proxy=proxy, delays=lambda: iter([0.0])):
+                    raise AssertionError
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 2 and all("502 Bad" in line and line.isprintable() for line in lines)
+    assert not [line for line in lines if "secret" in line or "Authorization" in line]
 
 
 async def test_c30_waits_as_long_as_the_server_asks(http: aiohttp.ClientSession) -> None:

@@ -6,13 +6,16 @@ import asyncio
 import logging
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 import aiohttp_rawws as rawws
 from aiohttp_rawws.session.logtext import escaped
-from aiohttp_rawws.web.logtext import described
+from aiohttp_rawws.web.logtext import described, described_error
 
 from ..tools.peers import serving
 from ..tools.waiting import eventually
@@ -83,6 +86,24 @@ def test_the_request() -> None:
     assert text.isascii()
     assert text.isprintable()
     assert text.startswith(("GE\\nT /a%0Ab%1b/\\u2028 from \\nERROR", "GE\\nT /a%0Ab%1B/%E2%80%A8 from \\nERROR"))
+
+
+INFO = aiohttp.RequestInfo(
+    URL("ws://u:secret@a/?secret"), "GET", CIMultiDictProxy(CIMultiDict({"Authorization": "secret"}))
+)
+ERRORS: list[tuple[BaseException, str]] = [
+    (aiohttp.ClientHttpProxyError(INFO, (), status=407, message="No\n"), "ClientHttpProxyError: 407 No\\n"),
+    (aiohttp.ServerTimeoutError("Connection timeout to host ws://a/?secret"), "ServerTimeoutError"),
+    (asyncio.TimeoutError(), "TimeoutError"),
+    (ConnectionResetError(104, "Reset\x1b"), "ConnectionResetError: [Errno 104] Reset\\x1b"),
+    (rawws.HandshakeRefused(403, "refused"), "HandshakeRefused: refused"),
+]
+
+
+@pytest.mark.parametrize(("error", "text"), ERRORS, ids=[type(error).__name__ for error, _ in ERRORS])
+def test_errors(error: BaseException, text: str) -> None:
+    """Errors of aiohttp hold the URL and the fields of the request."""
+    assert described_error(error) == text
 
 
 def test_a_long_path_is_cut() -> None:
