@@ -122,7 +122,7 @@ class ManagedGate(Gate):
             except asyncio.CancelledError:
                 cancelled = True
         self.connection.send_now(work.result())
-        self.has_sent = True
+        self.has_sent: bool = True
         if cancelled:
             raise asyncio.CancelledError
 
