@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 from aiohttp.typedefs import StrOrURL
@@ -35,36 +35,60 @@ SessionT = TypeVar("SessionT", bound=WebSocketClientSession | DefaultWebSocketCl
 NAMES = names_of(ConnectOptions)
 
 
-class Connecting(Generic[SessionT]):
+class Connecting(Coroutine[Any, Any, SessionT]):
     """The result of ``connect_raw()`` and ``connect()``: ``await`` it for a session, or use it with ``async with``.
 
     Nothing happens before that. Each ``await`` opens a session of its own. At the end of the block the session is
-    closed: with 1000, or as ``close_exceptionally()`` says if the block raised.
+    closed: with 1000, or as ``close_exceptionally()`` says if the block raised. A task can be made of it, too:
+    ``asyncio.create_task(connect(...))``.
     """
 
-    __slots__ = ("_open", "_session")
+    __slots__ = ("_coroutine", "_in_use", "_open", "_session")
 
     def __init__(self, open: Callable[[], Coroutine[Any, Any, SessionT]]) -> None:
         self._open = open
         self._session: SessionT | None = None
+        self._in_use = False
+        self._coroutine: Coroutine[Any, Any, SessionT] | None = None
 
     def __await__(self) -> Generator[Any, None, SessionT]:
         return self._open().__await__()
 
     async def __aenter__(self) -> SessionT:
-        if self._session is not None:
+        if self._in_use:
             raise RuntimeError("this is in use by another block: call connect() again")
-        self._session = await self._open()
+        self._in_use = True
+        try:
+            self._session = await self._open()
+        except BaseException:
+            self._in_use = False
+            raise
         return self._session
 
     async def __aexit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
-        session, self._session = self._session, None
+        session, self._session, self._in_use = self._session, None, False
         assert session is not None
         try:
             await session.__aexit__(exc_type, exc, traceback)
         except BaseException:
             session.abort()  # cancelled while it closes
             raise
+
+    # ---- what a task calls: asyncio makes one of coroutines only ----------------------------
+
+    def send(self, value: Any) -> Any:
+        if self._coroutine is None:
+            self._coroutine = self._open()
+        return self._coroutine.send(value)
+
+    def throw(self, *exc: Any) -> Any:
+        if self._coroutine is None:
+            self._coroutine = self._open()
+        return self._coroutine.throw(*exc)
+
+    def close(self) -> None:
+        if self._coroutine is not None:
+            self._coroutine.close()
 
 
 def connect_raw(

@@ -260,6 +260,48 @@ async def test_c14_cancelled_while_it_closes(http: aiohttp.ClientSession, connec
 
 
 @each_kind
+async def test_two_blocks_cannot_share_one_call(connecting: Any) -> None:
+    """The second block is refused, also while the first connects; one after the other they work."""
+    async with aiohttp.ClientSession() as http, hand_server(answering) as server:
+        shared = connecting(http, server.url, close_timeout=1.0)
+
+        async def use() -> None:
+            async with shared:
+                await settle()
+
+        results = await asyncio.gather(use(), use(), return_exceptions=True)
+        assert results[0] is None and isinstance(results[1], RuntimeError)
+        await use()
+        assert server.connections == 2
+        task = asyncio.ensure_future(shared.__aenter__())
+        await settle(2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await use()  # a try that has failed leaves it usable
+
+
+@each_kind
+async def test_a_task_of_it(http: aiohttp.ClientSession, connecting: Any) -> None:
+    """A task can be made of a call, as of a coroutine, and be cancelled."""
+    async with hand_server(answering) as server:
+        session = await asyncio.create_task(connecting(http, server.url))
+        waiting = asyncio.create_task(connecting(http, server.url))
+        await settle()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        session.abort()
+        await session.wait_closed()
+        never_started = asyncio.create_task(connecting(http, server.url))
+        never_started.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await never_started
+        connecting(http, server.url).close()
+        assert server.connections == 1
+
+
+@each_kind
 async def test_a_generator_that_is_closed(http: aiohttp.ClientSession, connecting: Any) -> None:
     """To close a generator that has a session is no error: the session is closed with 1000."""
     codes: list[bytes] = []
