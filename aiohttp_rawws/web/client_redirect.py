@@ -47,8 +47,10 @@ def next_hop(client_session: aiohttp.ClientSession, response: aiohttp.ClientResp
     if not location:
         raise NotFollowed("it has no Location")
     url = hop.url if hop.url.absolute else response.url  # relative to the base_url of the ClientSession
+    # As it is, if it can stand in a request line.
+    encoded = location.isascii() and location.isprintable() and " " not in location
     try:
-        target = url.join(URL(location, encoded=True)).with_fragment(None)
+        target = url.join(URL(location, encoded=encoded)).with_fragment(None)
         scheme = SCHEMES[target.scheme]
         before = _origin(url)
         after = _origin(target)

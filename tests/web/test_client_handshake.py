@@ -536,6 +536,24 @@ async def test_c11_followed(http: aiohttp.ClientSession, status: int, location: 
     assert len(set(keys)) == 2
 
 
+async def test_c11_a_location_that_is_not_encoded(http: aiohttp.ClientSession) -> None:
+    """A space or a letter that a URL cannot have is encoded. It would break the request line."""
+
+    async def script(peer: HandPeer) -> None:
+        await peer.request()
+        if peer.line == "GET / HTTP/1.1":
+            fields = {"Location": "/b c/\u00e9%2F?d=e f", "Content-Length": "0", "Connection": "close"}
+            await peer.refuse("302 Found", fields)
+        else:
+            assert peer.line == "GET /b%20c/%C3%A9%2F?d=e+f HTTP/1.1"
+            await peer.send(peer.head())
+            await peer.read_to_end()
+
+    async with hand_server(script) as server:
+        async with connect_raw(http, server.url, max_redirects=1, close_timeout=0.5):
+            pass
+
+
 async def test_c11_secrets_stay_at_their_origin(http: aiohttp.ClientSession) -> None:
     """``Authorization``, ``Cookie``, the fields that the caller names and ``Host`` do not go to another origin."""
 
