@@ -15,7 +15,7 @@ from ..session.logtext import shortened
 from ..session.transports import bytes_unsent, reset_when_closed
 from ..web.client import shown
 from ..web.deadline import deadline
-from ..web.logtext import described
+from ..web.logtext import described, described_error
 from ..web.refusal import as_refusal
 from .fields import end_to_end, unsendable
 from .watch import discard_input
@@ -119,7 +119,7 @@ async def relay_refusal(
     except ConnectionError:
         pass  # the client has left
     except (aiohttp.ClientError, asyncio.TimeoutError) as exc:
-        reason = shortened(str(exc) or repr(exc))
+        reason = described_error(exc)
         logger.info("The body of %s broke off, %s: %s", shortened(answer.url), described(request), reason)
         if request.transport is not None:
             # A body without a length ends with the stream: only after a reset the client does not take it for whole.
