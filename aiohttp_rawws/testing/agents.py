@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from ..errors import RawWSError
+from ..session.options import check_seconds
 from ..wire.codes import Opcode
 from .handshake import Handshake, HandshakeRequest, read_head
 from .listener import Listener
@@ -30,6 +31,7 @@ MAX_AGENTS = 1000
 MAX_NAME = 100  # characters
 HEAD_WITHIN = 10.0  # seconds
 PAGE_WITHIN = 30.0  # seconds in which a page must be taken
+RETURNS_WITHIN = 10.0  # seconds, after everything was visited
 LIMIT = 120.0  # seconds that any visit may take
 
 
@@ -75,7 +77,7 @@ class Agent:
         name: The name.
         visits: Its last visit to each misbehaviour. After a reset by the server, which leaves nothing to see, the
             verdict is FAILED until the agent opens another WebSocket. To read its report is no visit.
-        complete: Set when it has visited everything.
+        complete: Set when it has visited everything, and has come again after the last reset or did not for 10 seconds.
     """
 
     def __init__(self, name: str, expected: Iterable[str]) -> None:
@@ -89,12 +91,16 @@ class Agent:
         self.complete: asyncio.Event = asyncio.Event()
         self._expected = list(expected)
         self._pending: dict[str, Visit] = {}  # those that are OK if the agent comes again
+        self._timer: asyncio.TimerHandle | None = None
 
     def came(self) -> None:
         """The agent has come with a WebSocket: it has survived what was done to it before."""
         for name, seen in self._pending.items():
             self.visits[name] = seen
         self._pending.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._check()
 
     def add(self, seen: Visit) -> None:
@@ -103,13 +109,18 @@ class Agent:
         self._pending.pop(name, None)
         if seen.outcome.how == "gone":
             self._pending[name] = seen
-            seen = Visit(seen.misbehaviour, seen.outcome, Verdict.FAILED, seen.transcript + "\n(it has not come again)")
+            outcome = replace(seen.outcome, breaches=(*seen.outcome.breaches, "it has not come again"))
+            seen = replace(seen, outcome=outcome, verdict=seen.misbehaviour.judgement.verdict(outcome))
         self.visits[name] = seen
         self._check()
 
     def _check(self) -> None:
-        if not self.missing() and not self._pending:
+        if self.missing():
+            return
+        if not self._pending:
             self.complete.set()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(RETURNS_WITHIN, self.complete.set)
 
     def verdicts(self) -> dict[str, Verdict]:
         """Return the verdict on each misbehaviour that was visited, in the order of the catalogue."""
@@ -283,8 +294,11 @@ def chosen(names: Iterable[str] | None = None, *, slow: bool = True) -> dict[str
         slow: Those that take more than a few seconds, too. Default: True.
 
     Raises:
+        TypeError: ``names`` is a str.
         KeyError: A name is not in the catalogue.
     """
+    if isinstance(names, str):
+        raise TypeError(f"names must be a list of names, such as [{names!r}], not {names!r}")
     found: dict[str, Misbehaviour] = {}
     for name in MISBEHAVIOURS if names is None else names:
         matching = [each for each in MISBEHAVIOURS if name.endswith("*") and each.startswith(name[:-1])] or [name]
@@ -316,5 +330,7 @@ def misbehaving_server(
 
     Raises:
         KeyError: A name is not in the catalogue.
+        TypeError: ``names`` is a str, or ``patience`` is no number.
+        ValueError: ``patience`` is not more than 0.
     """
-    return MisbehavingServer(chosen(names, slow=slow), host, port, patience)
+    return MisbehavingServer(chosen(names, slow=slow), host, port, check_seconds("patience", patience))

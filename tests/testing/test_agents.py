@@ -218,10 +218,70 @@ async def test_a_breach_is_in_the_summary(capsys: pytest.CaptureFixture[str]) ->
     assert "no mask (section 5.1)" in capsys.readouterr().out
 
 
+async def test_a_client_that_does_not_come_again_ends_the_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiohttp_rawws.testing.agents.RETURNS_WITHIN", 0.1)
+    assert await started(testing.misbehaving_server(["rsv1", "reset-behind-101"]), careful, "--once") == 1
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert lines == ["me & mine: 1 OK, 1 FAILED", "  FAILED reset-behind-101 (4.1): gone, it has not come again"]
+
+
+async def test_a_client_under_another_name_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    server = testing.misbehaving_server(["rsv1"])
+    running = asyncio.ensure_future(started(server, None, "--once", "--timeout", "1"))
+    await eventually(lambda: server.port)
+    await asyncio.wait_for(careful(server.url("rsv1")), 20)
+    assert await running == 4
+    assert capsys.readouterr().out.splitlines()[-1] == "  other agents came: anonymous"
+
+
+async def test_a_port_that_is_in_use(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its exit code is not that of a client that has failed."""
+    async with testing.misbehaving_server(["rsv1"]) as server:
+        other = testing.misbehaving_server(["rsv1"], port=server.port)
+        assert await serve(arguments(["--port", str(server.port)]), other) == 2
+    assert f"No server can listen on 127.0.0.1, port {server.port}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["--port", "65536"], "argument --port: invalid port value: '65536'"),
+        (["--port", "-1"], "argument --port: invalid port value: '-1'"),
+        (["--patience", "0"], "argument --patience: invalid seconds value: '0'"),
+        (["--patience", "nan"], "argument --patience: invalid seconds value: 'nan'"),
+        (["--agent", "a", "--once", "--timeout", "-1"], "argument --timeout: invalid seconds value: '-1'"),
+        (["--timeout", "1"], "--strict and --timeout need --once"),
+        (["--strict"], "--strict and --timeout need --once"),
+        (["--once"], "--once and --report need --agent NAME"),
+        (["--agent", "a", "--report", "/no/such/folder/x"], "no report can be written to /no/such/folder/x"),
+        (["--agent", "a", "--report", "."], "no report can be written to ."),
+    ],
+)
+def test_bad_arguments(argv: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    assert caught.value.code == 2
+    assert f"error: {text}\n" in capsys.readouterr().err
+
+
+def test_arguments_of_the_server() -> None:
+    with pytest.raises(TypeError, match="names must be a list of names"):
+        testing.misbehaving_server("rsv1")
+    for patience in (0, -1, float("inf")):
+        with pytest.raises(ValueError, match="patience must be more than 0"):
+            testing.misbehaving_server(patience=patience)
+
+
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(MISBEHAVIOURS)
     assert main(["rsv9"]) == 2
     assert "no misbehaviour 'rsv9'" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["--once"])
+    assert main(["--list", "rsv1", "length-16-*"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        *("rsv1", "length-16-for-5", "length-16-for-125")
+    ]
+    assert main(["head-never", "--quick", "--agent", "a", "--once"]) == 2
+    assert "Nothing is left to serve" in capsys.readouterr().err
