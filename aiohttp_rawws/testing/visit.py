@@ -41,9 +41,9 @@ def messages_of(frames: Iterable[Frame]) -> list[str | bytes]:
 
 
 def has_echoed(received: Sequence[str | bytes], echo: Sequence[str | bytes]) -> bool:
-    """Return True if the messages of ``echo`` are among those received, in this order."""
-    rest = iter(received)
-    return all(wanted in rest for wanted in echo)
+    """Return True if the messages of ``echo`` came, in this order and none twice. Others may be among them."""
+    wanted = set(echo)
+    return [message for message in received if message in wanted] == list(echo)
 
 
 def _has_answered(transcript: Transcript, payloads: Sequence[bytes]) -> bool:

@@ -1,6 +1,6 @@
 """Two clients made by hand, to test the verdicts: one that does what RFC 6455 says, and one that checks nothing.
 
-They share nothing with the package. Both echo every message.
+They share nothing with the package. Both echo every message. The first can be lenient in some things.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 import zlib
+from collections.abc import Collection
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -25,6 +26,22 @@ OFFER = "permessage-deflate; client_no_context_takeover"
 
 class Violation(Exception):
     """Its first argument is the code of the Close."""
+
+
+class Rules:
+    """What a client refuses.
+
+    Attributes:
+        lenient: The names of rules that it does not know.
+    """
+
+    def __init__(self, lenient: Collection[str] = ()) -> None:
+        self.lenient = lenient
+
+    def refuse(self, rule: str, code: int = 1002) -> None:
+        """Raise Violation, unless the client is lenient there."""
+        if rule not in self.lenient:
+            raise Violation(code, rule)
 
 
 class Stream:
@@ -103,30 +120,42 @@ def agreed(fields: list[tuple[str, str]]) -> bool:
     return True
 
 
-async def checked_handshake(stream: Stream, key: str) -> bool:
+async def checked_handshake(stream: Stream, key: str, rules: Rules) -> bool:
     while True:
         head = await stream.reader.readuntil(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
         if not first.startswith(("HTTP/1.1 100 ", "HTTP/1.1 103 ")):
             break
     if not first.startswith(("HTTP/1.1 101 ", "HTTP/1.0 101 ")):
-        raise Violation(0, first)
+        rules.refuse("status")
     fields = [(name.strip().lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
     accept = base64.b64encode(hashlib.sha1(key.encode() + GUID).digest()).decode()
-    if [value for name, value in fields if name == "sec-websocket-accept"] != [accept]:
-        raise Violation(0, "Sec-WebSocket-Accept")
-    if tokens(fields, "upgrade") != ["websocket"] or "upgrade" not in tokens(fields, "connection"):
-        raise Violation(0, "Upgrade or Connection")
+    accepts = [value for name, value in fields if name == "sec-websocket-accept"]
+    if not accepts:
+        rules.refuse("no accept")
+    elif len(accepts) > 1:
+        rules.refuse("accept twice")
+    elif accepts != [accept]:
+        rules.refuse("case of accept" if accepts[0].lower() == accept.lower() else "accept")
+    if tokens(fields, "upgrade") != ["websocket"]:
+        rules.refuse("upgrade")
+    if "upgrade" not in tokens(fields, "connection"):
+        rules.refuse("connection")
     if any(name == "sec-websocket-protocol" for name, _ in fields):
-        raise Violation(0, "Sec-WebSocket-Protocol")
-    return agreed(fields)
+        rules.refuse("protocol")
+    try:
+        return agreed(fields)
+    except Violation:
+        rules.refuse("extension")
+        return True
 
 
 class Messages:
     """Frames put together, with all that RFC 6455 and RFC 7692 check."""
 
-    def __init__(self, deflate: bool) -> None:
+    def __init__(self, deflate: bool, rules: Rules) -> None:
         self.deflate = deflate
+        self.rules = rules
         self.inflater = zlib.decompressobj(-15)
         self.kind = 0
         self.compressed = False
@@ -138,38 +167,55 @@ class Messages:
         """(opcode, payload) of the next control frame or whole message."""
         while True:
             first, second = await stream.read(2)
-            opcode, fin, rsv1 = first & 15, bool(first & 0x80), bool(first & 0x40)
-            if first & 0x30 or second & 0x80 or opcode in (*range(3, 8), *range(11, 16)):
-                raise Violation(1002, "reserved bits, a mask or an opcode")
-            if rsv1 and (not self.deflate or opcode not in (TEXT, BINARY)):
-                raise Violation(1002, "RSV1")
-            length = second & 0x7F
-            if opcode >= 8 and (not fin or length > 125):
-                raise Violation(1002, "a control frame")
-            if length == 126:
-                (length,) = struct.unpack("!H", await stream.read(2))
-                if length < 126:
-                    raise Violation(1002, "length")
-            elif length == 127:
-                (length,) = struct.unpack("!Q", await stream.read(8))
-                if length < 2**16 or length >= 2**63:
-                    raise Violation(1002, "length")
-            if opcode < 8 and bool(opcode) == bool(self.kind):
-                raise Violation(1002, "fragmentation")
+            opcode, fin, rsv1, masked = first & 15, bool(first & 0x80), bool(first & 0x40), bool(second & 0x80)
+            is_unknown = opcode in (*range(3, 8), *range(11, 16))
+            for rule, broken in (
+                ("rsv1", rsv1 and (not self.deflate or opcode not in (TEXT, BINARY))),
+                ("rsv2", first & 0x20),
+                ("rsv3", first & 0x10),
+                ("mask", masked),
+                ("opcode", is_unknown),
+                ("fin", opcode >= 8 and not fin),
+                ("control size", opcode >= 8 and second & 0x7F > 125),
+                ("continuation", opcode == 0 and not self.kind),
+                ("inside", 0 < opcode < 8 and self.kind),
+            ):
+                if broken:
+                    self.rules.refuse(rule)
+            length = await self.length(stream, second & 0x7F)
             if self.size + length > LIMIT:
-                raise Violation(1009, "too big")
+                self.rules.refuse("limit", 1009)
+            key = await stream.read(4 * masked)
             payload = await stream.read(length)
+            if masked:
+                payload = bytes(octet ^ key[index % 4] for index, octet in enumerate(payload))
+            if is_unknown:
+                continue
             if opcode >= 8:
                 return opcode, payload
-            if opcode:
-                self.kind, self.compressed, self.data, self.size, self.fragments = opcode, rsv1, b"", 0, 0
+            if opcode or not self.kind:
+                self.kind, self.compressed, self.data, self.size, self.fragments = opcode or BINARY, rsv1, b"", 0, 0
             self.size += length
             self.fragments += 1
-            self.data += self.inflated(payload, fin) if self.compressed else payload
+            self.data += self.inflated(payload, fin) if self.compressed and self.deflate else payload
             self.check_text(fin)
             if fin:
-                kind, self.kind = self.kind, 0
+                kind, self.kind, self.size = self.kind, 0, 0
                 return kind, self.data
+
+    async def length(self, stream: Stream, length: int) -> int:
+        if length == 126:
+            (length,) = struct.unpack("!H", await stream.read(2))
+            if length < 126:
+                self.rules.refuse("length")
+        elif length == 127:
+            (length,) = struct.unpack("!Q", await stream.read(8))
+            if length < 2**16:
+                self.rules.refuse("length")
+            if length >= 2**63:
+                self.rules.refuse("highest bit")
+                length -= 2**63
+        return length
 
     def inflated(self, payload: bytes, fin: bool) -> bytes:
         data = payload + b"\x00\x00\xff\xff" * fin
@@ -177,10 +223,11 @@ class Messages:
             found = self.inflater.decompress(data, LIMIT - len(self.data) + 1)
             if self.inflater.eof:
                 self.inflater = zlib.decompressobj(-15)
-        except zlib.error as exc:
-            raise Violation(1007, str(exc)) from None
+        except zlib.error:
+            self.rules.refuse("deflate", 1007)
+            return b""
         if len(found) + len(self.data) > LIMIT:
-            raise Violation(1009, "too big")
+            self.rules.refuse("bomb", 1009)
         return found
 
     def check_text(self, fin: bool) -> None:
@@ -188,43 +235,59 @@ class Messages:
             try:
                 self.data.decode()
             except UnicodeDecodeError as exc:
-                if fin or exc.reason != "unexpected end of data":
-                    raise Violation(1007, "text") from None
+                if exc.reason == "unexpected end of data":
+                    if fin:
+                        self.rules.refuse("end of text", 1007)
+                elif fin or "text early" not in self.rules.lenient:
+                    self.rules.refuse("text", 1007)
+                if fin:
+                    self.data = self.data.decode(errors="replace").encode()
 
 
-def answer_to_close(payload: bytes) -> bytes:
+def answer_to_close(payload: bytes, rules: Rules) -> bytes:
     if not payload:
         return b""
-    if len(payload) == 1 or int.from_bytes(payload[:2], "big") not in CODES:
-        raise Violation(1002, "close code")
+    if len(payload) == 1:
+        rules.refuse("size of close")
+        return b""
     try:
         payload[2:].decode()
     except UnicodeDecodeError:
-        raise Violation(1007, "reason") from None
+        rules.refuse("reason", 1007)
+    if int.from_bytes(payload[:2], "big") not in CODES:
+        rules.refuse("code")
+        return b""
     return payload[:2]
 
 
-async def conversation(stream: Stream, deflate: bool) -> None:
-    messages = Messages(deflate)
+async def conversation(stream: Stream, deflate: bool, rules: Rules) -> None:
+    messages = Messages(deflate, rules)
     while True:
         opcode, payload = await messages.next_frame(stream)
         if opcode == PING:
             await stream.send(PONG, payload)
         elif opcode == CLOSE:
-            await stream.send(CLOSE, answer_to_close(payload))
+            await stream.send(CLOSE, answer_to_close(payload, rules))
             return
         elif opcode in (TEXT, BINARY):
-            await stream.send(opcode, payload)
+            for _ in range(2 if "once" in rules.lenient else 1):
+                await stream.send(opcode, payload)
 
 
-async def careful(url: str) -> None:
-    """The client that does what RFC 6455 says."""
+async def careful(url: str, lenient: Collection[str] = ()) -> None:
+    """The client that does what RFC 6455 says.
+
+    Args:
+        url: The URL.
+        lenient: The rules that it does not know. Default: none.
+    """
+    rules = Rules(lenient)
     key = base64.b64encode(os.urandom(16)).decode()
     stream = await opened(url, key, offer=True)
     try:
-        deflate = await asyncio.wait_for(checked_handshake(stream, key), PATIENCE)
+        deflate = await asyncio.wait_for(checked_handshake(stream, key, rules), PATIENCE)
         try:
-            await conversation(stream, deflate)
+            await conversation(stream, deflate, rules)
         except Violation as exc:
             await stream.send(CLOSE, struct.pack("!H", exc.args[0]))
         while await asyncio.wait_for(stream.reader.read(2**16), PATIENCE):

@@ -13,7 +13,8 @@ import pytest
 import aiohttp_rawws as rawws
 from aiohttp_rawws import testing
 from aiohttp_rawws.testing import MISBEHAVIOURS, Verdict
-from aiohttp_rawws.testing.verdicts import GOES_ON, SURVIVES
+from aiohttp_rawws.testing.agents import chosen
+from aiohttp_rawws.testing.verdicts import GOES_ON, PAYLOAD, PROTOCOL, REFUSES, SURVIVES, TOO_BIG
 
 from ..clients.python import of_connect, of_connect_raw
 from ..tools.waiting import eventually
@@ -23,6 +24,8 @@ QUICK = [name for name, each in MISBEHAVIOURS.items() if not each.slow]
 SLOW = [name for name, each in MISBEHAVIOURS.items() if each.slow]
 
 Client = Callable[[str], Awaitable[None]]
+
+REFUSALS = (PROTOCOL, PAYLOAD, TOO_BIG, REFUSES)
 
 
 async def verdicts(client: Client, names: list[str], at_once: int = 10, patience: float | None = None) -> testing.Agent:
@@ -130,6 +133,66 @@ NOT_HARMED = {
     *("data-behind-close", "garbage-behind-close", "close-fragmented", "close-rsv1"),
     *("ping-flood", "pong-flood", "http-1.0"),
 }
+
+
+# A client that knows all rules but one, and the misbehaviours that show it. A frame with several faults, such as that
+# of rsv-all, is refused for each of them.
+SHOWN_BY: dict[str, list[str]] = {
+    "status": ["status-200-with-fields"],
+    "accept": ["accept-wrong", "accept-empty", "accept-of-another-key", "accept-is-the-key"],
+    "no accept": ["accept-missing"],
+    "accept twice": ["accept-twice"],
+    "case of accept": ["accept-other-case"],
+    "upgrade": ["upgrade-missing", "upgrade-other"],
+    "connection": ["connection-missing", "connection-close"],
+    "protocol": ["protocol-unoffered", "protocol-two"],
+    "extension": ["extension-*", *(name for name in NEED_DEFLATE if MISBEHAVIOURS[name].group.endswith("parameters"))],
+    "rsv1": ["rsv1", "close-rsv1", "deflate-rsv1-on-*"],
+    "rsv2": ["rsv2", "rsv2-on-ping", "deflate-rsv2"],
+    "rsv3": ["rsv3", "rsv3-on-pong"],
+    "mask": ["masked-*"],
+    "opcode": ["opcode-*"],
+    "fin": ["ping-fragmented", "pong-fragmented", "ping-fragmented-in-message", "close-fragmented"],
+    "control size": ["ping-126", "pong-126", "ping-65536", "close-126"],
+    "length": ["length-16-*", "length-64-*"],
+    "highest bit": ["length-negative"],
+    "continuation": ["continuation-*"],
+    "inside": ["text-inside-*", "binary-inside-*"],
+    "limit": ["length-2-62"],
+    "text": ["utf8-invalid*", "utf8-overlong", "utf8-surrogate", "utf8-too-*", "utf8-lone-*", "deflate-utf8-invalid"],
+    "end of text": ["utf8-truncated"],
+    "text early": ["utf8-invalid-in-first-fragment"],
+    "size of close": ["close-1-byte"],
+    "code": [f"close-{code}" for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535)],
+    "reason": ["close-not-utf8"],
+    "deflate": ["deflate-garbage", "deflate-block-unknown", "deflate-distance"],
+    "bomb": ["deflate-bomb"],
+    "once": ["nothing-wrong", "early-frames", "fragments", "sizes", "message-flood", "deflate-message"],
+}
+
+
+@pytest.mark.loops("asyncio")
+async def test_a_client_that_is_lenient_in_one_thing_is_found_out() -> None:
+    """By each misbehaviour that is about it: no entry is passed by accident, for another reason."""
+    shown = {rule: list(chosen(names)) for rule, names in SHOWN_BY.items()}
+    room = asyncio.Semaphore(40)
+    async with testing.misbehaving_server(patience=1.5) as server:
+
+        async def visit(rule: str, name: str) -> None:
+            async with room:
+                await asyncio.wait_for(careful(server.url(name, rule), {rule}), 20)
+                await eventually(lambda: name in server.agent(rule).visits, 20)
+
+        await asyncio.gather(*(visit(rule, name) for rule, names in shown.items() for name in names))
+        wrong = {rule: but(server.agent(rule), Verdict.NON_STRICT, Verdict.FAILED) for rule in shown}
+    assert not {rule: found for rule, found in wrong.items() if found}
+
+
+def test_each_violation_shows_a_client_that_is_lenient() -> None:
+    shown = {name for names in SHOWN_BY.values() for name in chosen(names)}
+    refused = {name for name in QUICK if MISBEHAVIOURS[name].judgement in REFUSALS}
+    of_no_handshake = {name for name in refused if name.startswith(("status-", "garbage", "frames-first"))}
+    assert refused - shown - of_no_handshake == {"rsv-all"}
 
 
 @pytest.mark.loops("asyncio")
