@@ -16,8 +16,9 @@ ONCE := $(addprefix tests/, wire/test_codes.py wire/test_encoder.py wire/test_fr
     web/test_log_lines.py web/test_refused_origins.py web/test_transports.py web/test_upgrade.py system/test_faq.py \
     recording/test_onlooker.py recording/test_lines.py recording/test_har.py recording/test_command.py \
     proxy/test_target.py proxy/test_upgrade_handshake.py proxy/test_upgrade_refusals.py proxy/test_upgrade_ways.py \
-    testing/test_agents.py testing/test_fixtures.py testing/test_misbehaviours.py testing/test_scripted_client.py \
-    testing/test_scripted_server.py testing/test_transcript.py testing/test_verdicts.py testing/test_faults.py)
+    testing/test_agents.py testing/test_faults.py testing/test_fixtures.py testing/test_misbehaviours.py \
+    testing/test_requests.py testing/test_scripted_client.py testing/test_scripted_server.py \
+    testing/test_transcript.py testing/test_verdicts.py)
 # SLICE: what runs on every Python: codecs, state machines, sessions, and where handlers run.
 SLICE := tests/tools/test_clock.py tests/system/test_state_machines.py tests/extensions/test_deflate.py \
     tests/web/test_placement.py tests/web/test_unaware_handlers.py tests/web/test_takeover.py \

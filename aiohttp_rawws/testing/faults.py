@@ -46,6 +46,9 @@ def is_shortest(header: bytes) -> bool:
     return not (coded == LENGTH_16 and length < LENGTH_16) and not (coded == LENGTH_64 and length < 2**16)
 
 
+SAME_KEYS = 3  # frames with one masking key: with random keys that does not happen
+
+
 class FrameCheck:
     """Finds what is wrong with the frames of one side, whatever the other side does."""
 
@@ -57,6 +60,7 @@ class FrameCheck:
         self._deflate = deflate
         self._is_open = False  # a message was begun
         self._decoder: codecs.IncrementalDecoder | None = None  # of a Text message that is not compressed
+        self._keys: list[bytes] = []  # of the first frames
 
     def faults(self, item: Frame | FrameChunk, raw: bytes) -> Iterator[str]:
         """Find the faults of a frame, or of the first piece of one.
@@ -77,6 +81,10 @@ class FrameCheck:
         opcode = header.opcode
         if header.masking_key is None:
             yield "no mask (section 5.1)"
+        elif len(self._keys) < SAME_KEYS:
+            self._keys.append(header.masking_key)
+            if len(self._keys) == SAME_KEYS and len(set(self._keys)) == 1:
+                yield "one masking key for all frames (section 5.3)"
         if opcode not in tuple(Opcode):
             yield f"opcode {int(opcode)} (section 5.2)"
         if not is_shortest(raw):

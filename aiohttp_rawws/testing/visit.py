@@ -6,6 +6,7 @@ import asyncio
 import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from ..errors import RawWSError
 from ..wire.codec import Frame
@@ -13,6 +14,7 @@ from ..wire.codes import Opcode
 from .handshake import Handshake, HandshakeRequest
 from .misbehaviours.entry import Misbehaviour, NotOffered
 from .peer import Peer, Script
+from .requests import faults_of_request
 from .transcript import TapReader, TapWriter, Transcript
 from .verdicts import Outcome, Verdict, breaches_of
 
@@ -73,6 +75,18 @@ async def visit(
     Returns:
         The outcome.
     """
+    outcome = await _outcome(misbehaviour, request, reader, writer, transcript, patience)
+    return replace(outcome, breaches=(*faults_of_request(request), *outcome.breaches))
+
+
+async def _outcome(
+    misbehaviour: Misbehaviour,
+    request: HandshakeRequest,
+    reader: TapReader,
+    writer: TapWriter,
+    transcript: Transcript,
+    patience: float | None,
+) -> Outcome:
     seconds = misbehaviour.patience if patience is None else patience
     answer = misbehaviour.handshake
     if answer is not None and not isinstance(answer, Handshake):

@@ -21,7 +21,7 @@ from aiohttp_rawws.testing import MISBEHAVIOURS, Verdict
 from aiohttp_rawws.testing.__main__ import arguments, main, serve
 
 from ..tools.waiting import eventually
-from .clients import careful, sloppy, unmasked
+from .clients import careful, request, sloppy, unmasked
 
 pytestmark = pytest.mark.loops("asyncio")
 
@@ -131,8 +131,7 @@ async def test_a_client_that_never_reads_is_judged(monkeypatch: pytest.MonkeyPat
         writers = []
         for name in names:
             _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1)
-            request = f"GET /m/{name}?agent=deaf HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n"
-            writer.write(request.encode())
+            writer.write(request(server.url(name, "deaf"), "dGhlIHNhbXBsZSBub25jZQ==", offer=False))
             writers.append(writer)
         agent = server.agent("deaf")
         await eventually(lambda: not agent.missing(), 20)

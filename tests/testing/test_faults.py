@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
 
 from aiohttp_rawws import encode_header
@@ -11,13 +13,15 @@ from aiohttp_rawws.wire.masking import apply_mask
 
 pytestmark = pytest.mark.loops("asyncio")
 
-KEY = b"\x01\x02\x03\x04"
-CLOSE = b"\x88\x82" + KEY + apply_mask(b"\x03\xe8", KEY)
+KEY, OTHER_KEY = b"\x01\x02\x03\x04", b"\x05\x06\x07\x08"
+CLOSE = b"\x88\x82" + OTHER_KEY + apply_mask(b"\x03\xe8", OTHER_KEY)
+KEYS = count()
 CONTINUATION, TEXT, BINARY, PING, PONG = 0, 1, 2, 9, 10
 
 
 def frame(opcode: int, payload: bytes = b"", fin: bool = True, **bits: bool) -> bytes:
-    return encode_header(opcode, len(payload), fin=fin, masking_key=KEY, **bits) + apply_mask(payload, KEY)
+    key = next(KEYS).to_bytes(4, "big")
+    return encode_header(opcode, len(payload), fin=fin, masking_key=key, **bits) + apply_mask(payload, key)
 
 
 def breaches(data: bytes, deflate: bool = False, step: int | None = None) -> tuple[str, ...]:
@@ -85,6 +89,14 @@ async def test_compressed_messages() -> None:
     assert breaches(frame(TEXT, b"\xff") + CLOSE, deflate=True) == (NOT_UTF8,)
     for data in (compressed + frame(CONTINUATION, b"\xff", rsv1=True), frame(PONG, rsv1=True)):
         assert breaches(data + CLOSE, deflate=True) == ("RSV1 (section 5.2)",)
+
+
+async def test_masking_keys() -> None:
+    same = b"\x89\x80" + KEY
+    assert breaches(same * 2 + CLOSE) == ()
+    assert breaches(same * 3 + CLOSE) == ("one masking key for all frames (section 5.3)",)
+    assert breaches(b"\x89\x80\0\0\0\0" * 100) == ("one masking key for all frames (section 5.3)",)
+    assert breaches(frame(PING) + same * 3 + CLOSE) == ()
 
 
 async def test_bytes_behind_a_close_are_counted() -> None:
