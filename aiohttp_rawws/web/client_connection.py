@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from typing import Any
 
 import aiohttp
@@ -23,7 +24,7 @@ class ClientConnection(asyncio.BaseProtocol):
     closed, once, and so the place in the connector is free again.
     """
 
-    __slots__ = ("_client_session", "_http", "_response", "_session", "_timers", "_transport")
+    __slots__ = ("_client_session", "_http", "_response", "_session", "_timers", "_transport", "loop")
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class ClientConnection(asyncio.BaseProtocol):
         http: Any,
         transport: asyncio.Transport,
     ) -> None:
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._client_session = client_session
         self._transport = transport
         self._response: aiohttp.ClientResponse | None = response
@@ -64,6 +66,11 @@ class ClientConnection(asyncio.BaseProtocol):
             if response is not None:
                 response.close()
 
+    def __del__(self) -> None:
+        if self._response is not None and self._session is not None:
+            text = f"{self._session!r} was not closed before its event loop"
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
+
     def closed_by_aiohttp(self) -> None:
         """The ClientSession, its connector or the response was closed: the session ends at once."""
         if self._session is not None:
@@ -90,6 +97,8 @@ class ClientTransport:
         return getattr(self._transport, name)
 
     def close(self) -> None:
+        if self._connection.loop.is_closed():
+            return  # the garbage collector calls, and the transport warns by itself
         self._connection.closed_by_aiohttp()
         self._transport.abort()
 

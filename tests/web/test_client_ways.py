@@ -8,6 +8,7 @@ import gc
 import hashlib
 import socket
 import ssl
+import threading
 import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,7 +22,9 @@ from aiohttp import web
 
 import aiohttp_rawws as rawws
 from aiohttp_rawws import HandshakeRefused, connect, connect_raw
+from aiohttp_rawws.testing import Handshake, HandshakeRequest
 
+from ..conftest import LOOPS
 from ..tools.hand_server import HandPeer, hand_server
 from ..tools.peers import certificates, serving
 from ..tools.waiting import eventually
@@ -86,6 +89,40 @@ async def test_c17_dropped_without_closing(connecting: Any, ended_by: str) -> No
         await asyncio.sleep(0.05)
         gc.collect()
         assert dropped() is None
+
+
+def accepting(listener: socket.socket, accepted: list[socket.socket]) -> None:
+    """Open one WebSocket, without an event loop."""
+    connection, _ = listener.accept()
+    accepted.append(connection)
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += connection.recv(65536)
+    connection.sendall(Handshake().head(HandshakeRequest(head)))
+
+
+@pytest.mark.parametrize("loop_factory", LOOPS.values(), ids=LOOPS)
+@pytest.mark.parametrize("connecting", [connect_raw, connect], ids=["raw", "managed"])
+def test_c17_left_open_when_the_loop_is_closed(connecting: Any, loop_factory: Any) -> None:
+    """It gives one ResourceWarning that names the session, beside those of asyncio and aiohttp, and no exception."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepted: list[socket.socket] = []
+        thread = threading.Thread(target=accepting, args=(listener, accepted), daemon=True)
+        thread.start()
+
+        async def leave_open() -> Any:
+            client_session = aiohttp.ClientSession()
+            return client_session, await connecting(client_session, f"ws://127.0.0.1:{listener.getsockname()[1]}/feed")
+
+        loop = loop_factory()
+        left = loop.run_until_complete(asyncio.wait_for(leave_open(), RECEIVE))
+        with pytest.warns(ResourceWarning) as caught:
+            loop.close()
+            del left
+            gc.collect()
+        thread.join(RECEIVE)
+        accepted[0].close()
+    assert len([each for each in caught if "/feed" in str(each.message) and "was not closed" in str(each.message)]) == 1
 
 
 # ---- C20: TLS -----------------------------------------------------------------------------
