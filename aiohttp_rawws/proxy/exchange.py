@@ -65,7 +65,7 @@ class Exchange:
         self._done: asyncio.Future[None] = self._loop.create_future()
         self.first: SideName | None = None
         self.limit: str | None = None
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
 
     # ---- start and end ----------------------------------------------------------------
 
@@ -121,7 +121,17 @@ class Exchange:
             self._finish()
         if self._close_timer is None:
             timeout = max(session.options.close_timeout for session in self._sessions.values())
-            self._close_timer = self._loop.call_later(timeout, self.abort)
+            self._close_timer = self._loop.call_later(timeout, self._close_overdue, timeout)
+
+    def _close_overdue(self, timeout: float) -> None:
+        """Drop both connections. If nothing else has ended them, the limit is in the report."""
+        has_limit = self.limit is not None
+        for side in self._sessions:
+            connection = side.connection
+            if has_limit or connection.close_sent is None or connection.close_received is not None:
+                connection.abort()
+            else:
+                connection.end_at_limit("close_timeout", f"a Close was not answered within {timeout} seconds")
 
     def abort(self) -> None:
         """Drop both connections."""
@@ -178,7 +188,8 @@ class Exchange:
 
     def lost(self, side: RelayCore, exc: BaseException | None) -> None:
         connection, target = side.connection, self._other(side)
-        self._note_first(side)
+        if side not in self.aborted or connection.limit is not None:  # else its peer has not ended it
+            self._note_first(side)
         side.end_direction()
         target.stop_holding()
         if connection.limit is not None:
@@ -193,9 +204,14 @@ class Exchange:
             was_dropped = was_dropped and not self._is_closing and connection.close_received is None
             self._end_for_loss(target, reset=was_dropped)
 
-    def callback_failed(self, side: RelayCore, exc: Exception) -> None:
+    def callback_failed(self, side: RelayCore, exc: BaseException) -> None:
         if self.failure is None:
             self.failure = exc
+            if isinstance(exc, asyncio.CancelledError):  # the pump itself was not cancelled
+                self.failure = RuntimeError("on_frame was cancelled")
+                self.failure.__cause__ = exc
+        if side.is_inside_frame():  # whose rest will not come: the callback is not called again
+            side.end_direction()
         self.close_both(CloseReason(CloseCode.INTERNAL_ERROR))
 
     def observed(self, side: RelayCore, event: Event) -> None:

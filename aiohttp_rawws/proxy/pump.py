@@ -129,10 +129,10 @@ async def pump(
         A report. The end of either side, whatever its kind, is not an error.
 
     Raises:
-        Exception: ``on_frame`` raised it.
+        BaseException: ``on_frame`` raised it.
         TypeError: An argument has a wrong type, or a session is a managed one.
         ValueError: An argument is out of range, the two sessions have the same role, or extensions are applied.
-        RuntimeError: A session was not started, has a listener, or a task receives from it.
+        RuntimeError: A session was not started, has a listener, or a task receives from it. ``on_frame`` was cancelled.
     """
     check_session("a", a)
     check_session("b", b)

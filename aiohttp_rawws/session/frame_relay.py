@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 ITEM_COST = 128  # bytes, about the memory of a frame beside its payload
+STOPS_LOOP = (KeyboardInterrupt, SystemExit)
 
 
 class FrameRelayCore(frame_passing.FramePassing):
@@ -161,8 +162,10 @@ class FrameRelayCore(frame_passing.FramePassing):
                     self._let_wait(items[count:])
                     break
             self.write(self.to_come)
-        except Exception as exc:
+        except BaseException as exc:
             self._callback_failed(exc)
+            if isinstance(exc, STOPS_LOOP):
+                raise
 
     def _pass_waiting(self) -> None:
         """The same with those that wait."""
@@ -173,8 +176,10 @@ class FrameRelayCore(frame_passing.FramePassing):
                 self._waiting_size -= len(item.payload) + ITEM_COST
                 self._pass_item(item)
             self.write(self.to_come)
-        except Exception as exc:
+        except BaseException as exc:
             self._callback_failed(exc)
+            if isinstance(exc, STOPS_LOOP):
+                raise
 
     def _pass_item(self, item: Any) -> bool:
         """Ask the callback about one item. Returns True if it wants to be waited for."""
@@ -214,10 +219,10 @@ class FrameRelayCore(frame_passing.FramePassing):
             return
         self._held = None
         try:
-            result = None if held.cancelled() else held.result()
+            result = held.result()
             if result is not None and not self._put_result(result):
                 raise TypeError(f"what on_frame had awaited returned an awaitable: {result!r}")
-        except Exception as exc:
+        except BaseException as exc:  # its task has raised what stops the loop there already
             self._callback_failed(exc)
         else:
             self._pass_waiting()
@@ -256,7 +261,7 @@ class FrameRelayCore(frame_passing.FramePassing):
         self._waiting.clear()
         self._waiting_size = 0
 
-    def _callback_failed(self, exc: Exception) -> None:
+    def _callback_failed(self, exc: BaseException) -> None:
         self._drop_waiting()
         if self.endings is not None:
             self.endings.callback_failed(self, exc)

@@ -37,7 +37,7 @@ class Endings(Protocol):
     def lost(self, side: Any, exc: BaseException | None) -> None:
         """The connection is lost."""
 
-    def callback_failed(self, side: Any, exc: Exception) -> None:
+    def callback_failed(self, side: Any, exc: BaseException) -> None:
         """The callback that sees the frames has raised."""
 
     def observed(self, side: Any, event: Event) -> None:

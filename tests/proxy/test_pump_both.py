@@ -354,6 +354,27 @@ async def test_g49_idle_timeout(how: dict[str, Any], caplog: pytest.LogCaptureFi
 
 
 @both
+@pytest.mark.parametrize("answers", [False, True])
+async def test_a_close_without_an_answer(how: dict[str, Any], answers: bool, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "aiohttp_rawws")
+    async with pumped(a={"close_timeout": 0.3}, b={"close_timeout": 0.3}, **how) as on:
+        on.a.close_nowait(CloseReason(1001))
+        if answers:
+            await on.client.send(close_frame(1001))
+        report = await on.report()
+    assert (report.limit, report.first, report.a.clean, report.b.clean) == ("close_timeout", None, answers, False)
+    sides = [record.getMessage()[:12] for record in caplog.records if "close_timeout" in record.getMessage()]
+    assert sides == (["pump: side b"] if answers else ["pump: side a", "pump: side b"])
+
+
+@both
+async def test_an_abort_of_ours_is_the_end_of_no_peer(how: dict[str, Any]) -> None:
+    async with pumped(**how) as on:
+        on.a.abort()
+        assert (await on.report()).first is None
+
+
+@both
 async def test_half_open_timeout(how: dict[str, Any]) -> None:
     async with pumped(half_open_timeout=0.3, **how) as on:
         on.client.writer.write_eof()

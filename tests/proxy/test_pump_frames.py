@@ -197,6 +197,97 @@ async def test_an_exception_closes_both_sides_with_1011_and_is_raised(on_frame: 
             await on.report()
 
 
+class Stop(BaseException):
+    """No Exception, like KeyboardInterrupt, but asyncio does not stop for it."""
+
+
+async def cancels_itself(item: Any, source: object) -> Any:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(1000)
+
+
+def is_cancelled(item: Any, source: object) -> Any:
+    raise asyncio.CancelledError
+
+
+def stops(item: Any, source: object) -> Any:
+    yield item
+    raise Stop
+
+
+async def stops_later(item: Any, source: object) -> Any:
+    raise Stop
+
+
+@pytest.mark.parametrize(
+    ("on_frame", "error"),
+    [(cancels_itself, RuntimeError), (is_cancelled, RuntimeError), (stops, Stop), (stops_later, Stop)],
+)
+async def test_no_frame_is_lost_silently_whatever_the_callback_raises(on_frame: Any, error: Any) -> None:
+    """A callback that was cancelled has failed: the pump was not cancelled, and a frame is missing."""
+    async with pumped(on_frame=on_frame) as on:
+        await on.client.send(frame(TEXT, b"x"))
+        if on_frame is stops:
+            assert await read_frame(on.server) == (FIN | TEXT, b"x")
+        assert await read_frame(on.client) == (FIN | CLOSE, b"\x03\xf3")
+        assert await read_frame(on.server) == (FIN | CLOSE, b"\x03\xf3")
+        await on.client.close()
+        await on.server.close()
+        with pytest.raises(error, match="on_frame was cancelled" if error is RuntimeError else None):
+            await on.report()
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_callback_may_stop_the_loop(later: bool) -> None:
+    """As everywhere in asyncio. Both peers are closed first, and nothing is raised a second time."""
+
+    async def interrupted(item: Any, source: object) -> Any:
+        raise KeyboardInterrupt
+
+    def interrupts(item: Any, source: object) -> Any:
+        raise KeyboardInterrupt
+
+    async def main() -> None:
+        short = {"close_timeout": 0.2}
+        async with pumped(on_frame=interrupted if later else interrupts, a=short, b=short) as on:
+            try:
+                on.client.writer.write(frame(TEXT, b"x"))
+                await asyncio.sleep(20)
+            finally:
+                seen.append(await read_frame(on.client))
+
+    seen: list[tuple[int, bytes]] = []
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    assert seen[0][0] == FIN | CLOSE
+
+
+async def test_an_exception_inside_of_a_frame_ends_the_other_side_at_once() -> None:
+    """Its rest will not come, so it can take no Close, and the callback is not called again."""
+    calls: list[int] = []
+
+    def on_frame(item: Any, source: object) -> Any:
+        calls.append(item.offset)
+        if len(calls) == 2:
+            raise CallbackError
+        return item
+
+    async with pumped(on_frame=on_frame, a=CHUNKS) as on:
+        data = frame(BINARY, b"x" * 500_000)
+        await on.client.send(data[:5000])
+        await on.server.read(5000)
+        await on.client.send(data[5000:])
+        assert await on.server.read_to_end() == b""
+        assert await read_frame(on.client) == (FIN | CLOSE, b"\x03\xf3")
+        await on.server.close()
+        await on.client.close()
+        with pytest.raises(CallbackError):
+            await on.report()
+    assert len(calls) == 2
+
+
 @pytest.mark.parametrize("result", ["text", b"bytes", 5, [Frame.text("a"), "b"], PreparedFrame(Frame.text("a"))])
 async def test_a_result_of_another_type_is_a_type_error(result: Any) -> None:
     async with pumped(on_frame=lambda item, source: result) as on:
