@@ -32,7 +32,7 @@ HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "proxy-authenticat
 HOP_BY_HOP |= {"te", "trailer", "transfer-encoding", "upgrade", "http2-settings", "expect"}
 
 # Fields by which a client could pretend to be another one.
-CLAIMS = re.compile(r"x-forwarded-.*|forwarded|x-real-ip", re.IGNORECASE)
+CLAIMS = re.compile(r"x[-_]forwarded[-_].*|forwarded|x[-_]real[-_]ip", re.IGNORECASE)
 
 
 class Gateway:
@@ -182,7 +182,7 @@ async def relay(request: web.Request, answer: aiohttp.ClientResponse) -> web.Str
 def install_gateway(app: web.Application, gateway: Gateway, prefix: str = "/") -> None:
     """Let ``gateway`` handle all requests of ``app`` below ``prefix``. Call ``rawws.setup()`` on it first."""
     app.cleanup_ctx.append(gateway.running)
-    app.router.add_route("*", f"{prefix}{{tail:.*}}", gateway.forward)
+    app.router.add_route("*", f"{prefix}{{tail:(?s:.*)}}", gateway.forward)  # %0A is a part of paths, too
 
 
 # ---- a server to stand in front of ------------------------------------------------------------

@@ -34,8 +34,9 @@ HOP_BY_HOP = frozenset(
 # Each hop has its own handshake, and the request has no body.
 OF_THE_REQUEST = HOP_BY_HOP | {"sec-websocket-key", "sec-websocket-version", "content-length", "expect"}
 
-# Fields by which a proxy names its client. A client that is no proxy can forge them.
-_CLAIM = re.compile(r"x-forwarded-.*|forwarded|x-real-ip", re.IGNORECASE)
+# Fields by which a proxy names its client. A client that is no proxy can forge them. For servers of CGI and WSGI an
+# underscore is the same as a hyphen.
+_CLAIM = re.compile(r"x[-_]forwarded[-_].*|forwarded|x[-_]real[-_]ip", re.IGNORECASE)
 
 _UNIX = "unix"  # the address of a client on a Unix socket
 

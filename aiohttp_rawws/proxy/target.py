@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from unicodedata import normalize
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -17,6 +18,16 @@ SCHEMES = frozenset({"http", "https", "ws", "wss"})
 _ABSOLUTE = re.compile(r"(?:http|ws)s?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _UNSAFE = re.compile(r"[\x00-\x20\x7f#]")
 _SEPARATOR = re.compile(r"[/\\]")  # many servers take a backslash for a slash
+_END = re.compile(r"[;?#\x00]")  # and a segment may end there: with parameters, a query that was encoded, a C string
+
+# RFC 9110, section 7.2, and RFC 3986, section 3.2.2. Some clients send the zone of an IPv6 address, too.
+_HOST = re.compile(
+    r"(?:\[[0-9A-Fa-f:.]+(?:%[\w.~%-]+)?\]|(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?", re.ASCII
+)
+
+# Forms that unquote() does not know: a dot, slash or backslash in more bytes of UTF-8 than it takes, and %uXXXX.
+_ODD = re.compile(r"%(?:c0%|e0%80%|f0%80%80%)(ae|af)|%(?:c1%|e0%81%|f0%80%81%)(9c)|%u([0-9a-f]{4})", re.IGNORECASE)
+_OVERLONG = {"ae": ".", "af": "/", "9c": "\\"}
 
 
 def is_upgrade(request: web.BaseRequest) -> bool:
@@ -45,7 +56,7 @@ def upstream_url(base: URL, request: web.BaseRequest, *, strip: str = "") -> URL
 
     Raises:
         web.HTTPBadRequest: The target of the request is no path on this host, does not begin with ``strip``, or leaves
-            the prefix by ``..``, encoded or not.
+            the prefix by ``..``, encoded or not. Its ``Host`` is not valid.
         TypeError: ``base`` is not a ``yarl.URL``, or ``strip`` is not a str.
         ValueError: ``base`` is not absolute, or has user, query or fragment. ``strip`` does not begin with a slash, or
             ends with one.
@@ -86,8 +97,9 @@ def origin_form(request: web.BaseRequest) -> str:
     """Return the path and query that ``request`` asks for, as they stood in its first line.
 
     Raises:
-        web.HTTPBadRequest: They are no path, or that of another host.
+        web.HTTPBadRequest: They are no path, or that of another host. The ``Host`` is not valid.
     """
+    check_host(request)
     target = request.raw_path
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is not None:
@@ -106,6 +118,15 @@ def origin_form(request: web.BaseRequest) -> str:
     return target
 
 
+def check_host(request: web.BaseRequest) -> None:
+    """Raise HTTPBadRequest if there is more than one ``Host``, or one that is not valid (RFC 9112, section 3.2)."""
+    hosts = request.headers.getall("Host", ())
+    if len(hosts) > 1:
+        raise _refusal(request, "There is more than one Host")
+    if hosts and _HOST.fullmatch(hosts[0].strip(" \t")) is None:
+        raise _refusal(request, "The Host is not valid")
+
+
 def _refusal(request: web.BaseRequest, text: str) -> web.HTTPBadRequest:
     return as_refusal(request, web.HTTPBadRequest(text=f"{text}\n"))
 
@@ -113,12 +134,12 @@ def _refusal(request: web.BaseRequest, text: str) -> web.HTTPBadRequest:
 def leaves_prefix(path: str) -> bool:
     """Check if ``path`` leads above its beginning, for a server that decodes it in whichever way.
 
-    Servers disagree on encoded slashes, backslashes, empty segments, ``;`` and on decoding twice. So each way to read a
-    ``..`` counts, and only names that are certain make up for it.
+    Servers disagree on encoded slashes, backslashes, empty segments, ``;``, on decoding twice, and on characters that
+    look like dots. So each way to read a ``..`` counts, and only names that are certain make up for it.
     """
     depth = 0
     for segment in path.split("/"):
-        parts = [part.partition(";")[0].strip() for part in _SEPARATOR.split(_decoded(segment))]
+        parts = [_END.split(part)[0].strip() for part in _SEPARATOR.split(_decoded(segment))]
         up = parts.count("..")
         if up:
             depth -= up
@@ -130,7 +151,12 @@ def leaves_prefix(path: str) -> bool:
 
 
 def _decoded(segment: str) -> str:
-    """Return ``segment`` without percent-encoding, however often it was encoded."""
-    while "%" in segment and (decoded := unquote(segment)) != segment:
+    """Return ``segment`` without percent-encoding, however often it was encoded, and with plain dots and slashes."""
+    while "%" in segment and (decoded := unquote(_ODD.sub(_plain, segment))) != segment:
         segment = decoded
-    return segment
+    return segment if segment.isascii() else normalize("NFKC", segment)
+
+
+def _plain(match: re.Match[str]) -> str:
+    overlong, backslash, code = match.groups()
+    return _OVERLONG[(overlong or backslash).lower()] if code is None else chr(int(code, 16))

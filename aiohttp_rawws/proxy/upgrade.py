@@ -39,6 +39,7 @@ from ..wire.codes import CloseCode, CloseReason
 from .answer import fields_of_answer
 from .fields import OF_THE_REQUEST, Forwarded, add_forwarded, end_to_end, undecodable
 from .pump import OnFrame, check_on_loss, pump
+from .target import check_host
 from .upstream import Refused, Way, open_upstream
 from .watch import ClientHasLeft, discard_input, while_connected
 
@@ -282,8 +283,7 @@ async def _upstream_fields(
         web.HTTPBadRequest: A field cannot be sent on.
     """
     fields = end_to_end(request.headers, OF_THE_REQUEST)
-    if len(fields.getall("Host", ())) > 1:
-        raise as_refusal(request, web.HTTPBadRequest(text="There is more than one Host\n"))
+    check_host(request)
     if undecodable(fields):
         raise as_refusal(request, web.HTTPBadRequest(text="A header field is not UTF-8\n"))
     if not preserve_host:

@@ -133,6 +133,20 @@ LEAVING = [
     "/./../x",
     "/a%2f../../x",
     "/a/b/../../../x",
+    "/..%00/x",
+    "/..%3fa/x",
+    "/..%23/x",
+    "/..%0d%0a/x",
+    "/%c0%ae%c0%ae/x",
+    "/%E0%80%AE./x",
+    "/..%c0%afx",
+    "/..%c1%9cx",
+    "/%25c0%25ae%25c0%25ae/x",
+    "/%u002e%u002e/x",
+    "/%ef%bc%8e%ef%bc%8e/x",
+    "/..%ef%bc%8fx",
+    "/%e2%80%a5/x",
+    "/%00/../x",
 ]
 
 
@@ -141,6 +155,41 @@ def test_g19_dot_segments_do_not_leave_the_prefix(target: str) -> None:
     for base, path, strip in ((APP, target, ""), (APP, f"/ws{target}", "/ws"), (BASE, target, "")):
         with pytest.raises(web.HTTPBadRequest):
             rawws.upstream_url(base, request_for(path), strip=strip)
+
+
+STAYING = [
+    "/a/../x",
+    "/...",
+    "/..a",
+    "/a..",
+    "/%00/x",
+    "/%c0%ae",
+    "/%u002e",
+    "/%e2%80%a6/x",
+    "/%u/%zz",
+    "/a/%u002e%u002e",
+]
+
+
+@pytest.mark.parametrize("target", STAYING)
+def test_g19_all_else_passes_as_it_is(target: str) -> None:
+    assert upstream(APP, target) == f"/app{target}"
+
+
+HOSTS = {"gateway.example": True, "a_b:80": True, "": True, "[::1]:80": True, "[fe80::1%25eth0]": True, "h:": True}
+HOSTS |= {"a/b": False, "u@h": False, "a b": False, "h?x": False, "h#": False, "[::1": False, "h:80a": False}
+HOSTS |= {'a"b': False, "a\\b": False, "b\xfccher": False, "a:1:2": False, "%zz": False}
+
+
+@pytest.mark.parametrize("host", HOSTS, ids=ascii)
+def test_g18_a_host_that_is_none_is_refused(host: str) -> None:
+    request = make_mocked_request("GET", "/x", {"Host": host, "Upgrade": "websocket"})
+    if HOSTS[host]:
+        assert str(rawws.upstream_url(BASE, request)).endswith("/x")
+    else:
+        with pytest.raises(web.HTTPBadRequest) as refused:
+            rawws.upstream_url(BASE, request)
+        assert refused.value.keep_alive is False
 
 
 def test_g20_no_slash_is_added_or_removed() -> None:

@@ -75,7 +75,7 @@ async def gateway(
     app = web.Application()
     if plugin is not None:
         rawws.setup(app, **plugin)
-    app.router.add_route("*", "/{tail:.*}", forward)
+    app.router.add_route("*", "/{tail:(?s:.*)}", forward)
     if on_prepare is not None:
         app.on_response_prepare.append(on_prepare)
     made = None if connector is None else connector()
