@@ -109,8 +109,9 @@ async def proxy_upgrade(
             "rfc7239" (``Forwarded``), or None (none is added, and none left out). Default: "x-forwarded".
         trust: The addresses of proxies in front of this one, "unix" for those on Unix sockets. Their claims about
             their client go on, and this one's are added to them. Default: ``()``.
-        connect_timeout: Seconds in which the upstream server must answer. Then the client gets 504. It is also the
-            limit on its silence inside of the body of a refusal. None: no limit. Default: 10.
+        connect_timeout: Seconds in which the upstream server must answer. Then the client gets 504, or 503 if there was
+            no free connection to ask it on. It is also the limit on its silence inside of the body of a refusal. None:
+            no limit. Default: 10.
         redirects: "relay": a redirect is an answer like others. "refuse": the client gets 502. None is ever followed.
             Default: "relay".
         on_frame: A function of each frame, see ``pump()``. Default: None (bytes go both ways as they came).
@@ -133,8 +134,8 @@ async def proxy_upgrade(
 
     Raises:
         web.HTTPException: The handshake is refused here: by its own faults or an option (4xx), because there is no
-            upstream server or no valid answer from it (502), because the server is full or shuts down (503), because
-            the upstream server took too long (504).
+            upstream server or no valid answer from it (502), because the server or the connector is full, or the
+            server shuts down (503), because the upstream server took too long (504).
         TypeError: An argument has a wrong type, or an option is unknown.
         ValueError: The cookie jar of ``client_session`` keeps cookies, it has ``trust_env``, the URL is not absolute,
             or an option is out of range.

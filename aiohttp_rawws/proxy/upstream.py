@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ssl import SSLContext
-from typing import Literal
+from typing import Any, Literal
 
 import aiohttp
 from aiohttp import web
@@ -158,7 +158,7 @@ async def open_upstream(
 
     Raises:
         Refused: The upstream server refused, and the client has its answer.
-        HandshakeError: There is no answer (502, 504), or none that can be relayed (502).
+        HandshakeError: There is no answer (502, 504), or none that can be relayed (502), or no connection (503).
     """
     key = new_key()
     fields = checked_upstream_fields(fields, key)
@@ -167,6 +167,12 @@ async def open_upstream(
         async with limit:
             response = await _ask(way, fields)
     except asyncio.TimeoutError:
+        if is_full(way.client_session, way.url):
+            text = (
+                "The connector of the ClientSession is full, so %s was not asked, %s. Each WebSocket holds a connection"
+            )
+            logger.warning(text, shortened(shown(way.url)), described(request))
+            raise HandshakeError(503, "The gateway is full") from None
         logger.warning("%s did not answer in time, %s", shortened(shown(way.url)), described(request))
         raise HandshakeError(504, "The upstream server did not answer in time") from None
     except (aiohttp.ClientError, OSError) as exc:
@@ -192,6 +198,18 @@ async def open_upstream(
         raise
     assert isinstance(session, WebSocketClientSession)
     return session
+
+
+def is_full(client_session: aiohttp.ClientSession, url: URL) -> bool:
+    """Check if all connections of the connector are in use. A request that has had one has given it back by now."""
+    connector = client_session.connector
+    if connector is None:
+        return False
+    if 0 < connector.limit <= len(getattr(connector, "_acquired", ())):
+        return True
+    in_use: dict[Any, Any] = getattr(connector, "_acquired_per_host", {})
+    counts = [len(used) for key, used in in_use.items() if (key.host, key.port) == (url.raw_host, url.port)]
+    return 0 < connector.limit_per_host <= sum(counts)
 
 
 async def _ask(way: Way, fields: Mapping[str, str]) -> aiohttp.ClientResponse:

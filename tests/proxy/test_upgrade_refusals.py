@@ -424,18 +424,33 @@ async def test_g22_no_answer_is_504() -> None:
                 await eventually(lambda: not server.open)
 
 
-async def test_g22_a_connector_without_room_is_504() -> None:
+@pytest.mark.parametrize("limits", [{"limit": 1}, {"limit_per_host": 1}, {"limit": 9, "limit_per_host": 1}], ids=str)
+async def test_g22_a_connector_without_room_is_503(limits: dict[str, int], caplog: pytest.LogCaptureFixture) -> None:
+    """It is not the upstream server that is too slow, and the log says so."""
+
     async def script(peer: HandPeer) -> None:
         await peer.accept()
         await peer.read_to_end()
 
     async with hand_server(script) as server:
-        limited = gateway(server.url, connector=lambda: aiohttp.TCPConnector(limit=1), connect_timeout=0.2)
+        limited = gateway(server.url, connector=lambda: aiohttp.TCPConnector(**limits), connect_timeout=0.2)  # type: ignore[arg-type]
         async with limited as served, served.peer() as peer:
             await peer.open()
-            assert (await served.ask()).status == 504
+            assert (await served.ask()).status == 503
+            assert server.connections == 1 and "full" in caplog.text
             peer.reset()
             await eventually(lambda: not served.held)
+
+
+async def test_g22_no_answer_on_the_only_connection_is_504() -> None:
+    async def script(peer: HandPeer) -> None:
+        await peer.request()
+        await peer.read_to_end()
+
+    async with hand_server(script) as server:
+        limited = gateway(server.url, connector=lambda: aiohttp.TCPConnector(limit=1), connect_timeout=0.2)
+        async with limited as served:
+            assert await status_of(served) == 504
 
 
 async def test_g22_a_full_gateway_is_503() -> None:
