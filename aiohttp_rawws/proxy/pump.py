@@ -58,8 +58,14 @@ def check_session(name: str, session: WebSocketSession) -> None:
         raise ValueError(f"{name} has its extensions applied, so its frames are not those on the wire: {session!r}")
     if connection.queue.has_listener or connection.queue.waiter is not None:
         raise RuntimeError(f"{name} has a listener, or a task that receives: {session!r}")
-    if not connection.is_lost() and session.transport.get_protocol() is not connection:
+    if not (connection.is_lost() or is_being_lost(session)) and session.transport.get_protocol() is not connection:
         raise RuntimeError(f"{name} has not been started: {session!r}")
+
+
+def is_being_lost(session: WebSocketSession) -> bool:
+    """Check if a TLS transport has dropped ``session``, which hears of the loss when the loop runs again."""
+    transport, connection = session.transport, session.connection
+    return not connection.is_lost() and transport.is_closing() and transport.get_protocol() is None
 
 
 def check_on_loss(value: object) -> None:
@@ -144,6 +150,9 @@ async def pump(
         raise TypeError(f"on_frame must be a function or None, not {on_frame!r}")
     loop = asyncio.get_running_loop()
     began = loop.time()
+    for session in (a, b):
+        if is_being_lost(session):
+            await session.wait_closed()
 
     def make_relay(session: WebSocketSession, endings: Endings) -> RelayCore:
         if on_frame is None:

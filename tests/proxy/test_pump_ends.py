@@ -79,6 +79,19 @@ async def test_tls_has_no_half_close_so_the_rest_is_delivered_and_both_end() -> 
         await on.report()
 
 
+@pytest.mark.parametrize("side", ["a", "b"])
+async def test_a_tls_session_whose_loss_the_loop_has_yet_to_report(side: str) -> None:
+    """Its transport has no protocol any more. It counts as one that ends now."""
+    async with unpumped(tls_a=True, tls_b=True) as on:
+        leaving, staying, session = (on.client, on.server, on.a) if side == "a" else (on.server, on.client, on.b)
+        leaving.writer.transport.abort()
+        while session.transport.get_protocol() is session.connection and not session.close_state.lost:
+            await asyncio.sleep(0)
+        closing = asyncio.create_task(staying.close())
+        assert (await pump(on.a, on.b)).first == side  # in this step of this task
+        await closing
+
+
 # ---- the log ------------------------------------------------------------------------------
 
 
