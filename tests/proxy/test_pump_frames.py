@@ -114,7 +114,7 @@ async def test_a_callback_that_is_slower_than_its_peer_stops_it(size: int) -> No
         return item
 
     data = frame(BINARY, b"x" * size)
-    count = 100_000 if not size else 1000
+    count = 25_000 if not size else 1000
     async with pumped(on_frame=on_frame) as on:
         sending = asyncio.create_task(on.client.send(data * count))
         for number in range(30):
