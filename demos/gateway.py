@@ -34,6 +34,9 @@ HOP_BY_HOP |= {"te", "trailer", "transfer-encoding", "upgrade", "http2-settings"
 # Fields by which a client could pretend to be another one.
 CLAIMS = re.compile(r"x[-_]forwarded[-_].*|forwarded|x[-_]real[-_]ip", re.IGNORECASE)
 
+# aiohttp writes no others: control characters, and bytes that are not UTF-8.
+SENDABLE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
+
 
 class Gateway:
     """A gateway to one server.
@@ -124,6 +127,7 @@ def end_to_end(fields: CIMultiDict[str]) -> CIMultiDict[str]:
     """Return a copy without the fields that are about one connection. ``Connection`` may name more of them."""
     named = {name.strip().lower() for line in fields.getall("Connection", ()) for name in line.split(",")} - {"host"}
     kept = [(name, value) for name, value in fields.items() if name.lower() not in HOP_BY_HOP | named]
+    kept = [(name, value) for name, value in kept if SENDABLE.fullmatch(value)]
     # aiohttp's client takes a name that comes again in another case for a new value of the field.
     spellings: dict[str, str] = {}
     return CIMultiDict((spellings.setdefault(name.lower(), name), value) for name, value in kept)
@@ -167,7 +171,10 @@ async def relay(request: web.Request, answer: aiohttp.ClientResponse) -> web.Str
     fields = end_to_end(CIMultiDict(answer.headers))
     if "Transfer-Encoding" in answer.headers:
         fields.popall("Content-Length", None)  # it does not count (RFC 9112, section 6.3)
-    response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=fields)
+    if answer.status == 426:  # it has to name the protocol (RFC 9110, section 15.5.22)
+        fields["Upgrade"], fields["Connection"] = answer.headers.get("Upgrade", "websocket"), "Upgrade"
+    reason = answer.reason if SENDABLE.fullmatch(answer.reason or "") else None
+    response = web.StreamResponse(status=answer.status, reason=reason, headers=fields)
     try:
         await response.prepare(request)
         async for chunk in answer.content.iter_any():

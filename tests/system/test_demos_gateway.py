@@ -497,6 +497,24 @@ async def test_a_101_that_nobody_has_asked_for() -> None:
         assert (await server.victim())[0] == 2
 
 
+async def test_fields_that_cannot_be_sent_are_left_out() -> None:
+    async with behind() as server, server.front.peer() as peer:
+        server.reply = ("403 a\x01b", {"X-Bad": "a\x01b", "X-Good": "a\tb", "Content-Length": "2"}, b"no")
+        await peer.send(b"GET / HTTP/1.1\r\nHost: h\r\nX-Bad: \xff\r\nX-Good: \xc3\xa9\r\n\r\n")
+        answer = await peer.answer()
+        assert (answer.status, answer.body, answer.headers["X-Good"]) == (403, b"no", "a\tb")
+        assert "X-Bad" not in answer.headers
+        assert [name for name in server.got[0][2] if name.startswith("X-Bad")] == []
+        assert "X-Good" in server.got[0][2]
+
+
+async def test_a_426_names_the_protocol() -> None:
+    async with behind() as server:
+        server.reply = ("426 Upgrade Required", {"Upgrade": "websocket", "Connection": "Upgrade"}, b"")
+        answer = await server.front.ask("/", upgrade=False)
+        assert (answer.headers["Upgrade"], answer.headers["Connection"]) == ("websocket", "Upgrade")
+
+
 async def test_claims_and_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login ada password secret\n")
