@@ -152,7 +152,8 @@ class ArrivingMessage:
 
     def go_on(self) -> None:
         """Take in what has arrived, as far as there is room. Raises PeerError."""
-        while self.rest is not None and (self.use is Use.NOBODY or not self.queue.is_full()):
+        is_last = False
+        while self.rest is not None and (is_last or self.use is Use.NOBODY or not self.queue.is_full()):
             piece = next(self.rest, None)
             if piece is None:
                 self.rest = None
@@ -160,6 +161,7 @@ class ArrivingMessage:
                     self._end()
             else:
                 self._take_in(piece)
+                is_last = self._ends and _ends_message(piece)  # nothing comes behind it: no room is needed
 
     def _take_in(self, piece: Frame | FrameChunk) -> None:
         if piece.payload:
@@ -214,3 +216,9 @@ class ArrivingMessage:
         """Take in nothing more. Pieces that wait can still be taken."""
         self.abandoned = True
         self.rest = None
+
+
+def _ends_message(piece: Frame | FrameChunk) -> bool:
+    if isinstance(piece, Frame):
+        return piece.fin
+    return piece.last and piece.header.fin

@@ -73,12 +73,13 @@ class MessageSource:
             frame = messages.first()
             self.size = len(frame.payload)
             return header_of(frame)
+        header = arriving.header
+        assert header is not None  # it is untaken
         self._arriving = arriving
         self.queue = session.connection.consumer_queue = arriving.queue
         arriving.use = Use.STREAM
-        self._note_end()
-        assert arriving.header is not None
-        return arriving.header
+        self._note_end()  # an empty message may be over
+        return header
 
     def take(self) -> bytes:
         payload: bytes = self.queue.take().payload

@@ -108,6 +108,8 @@ class MessageAssembler:
         except PeerError:
             self._parts = None
             raise
+        if message is not None:
+            self._fragments = 0
         return message
 
     def add(self, item: Frame | FrameChunk) -> Frame | None:

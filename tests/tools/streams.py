@@ -65,6 +65,12 @@ def fragments(payload: bytes, size: int, opcode: int = 2, between: bytes = b"") 
     )
 
 
+def compressed(payload: bytes) -> bytes:
+    """The payload of a message as a client compresses it."""
+    compressor = zlib.compressobj(wbits=-15)
+    return (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
 def deflated(*payloads: bytes, size: int | None = None) -> bytes:
     """Messages as a client compresses them, each in one frame, or in fragments of ``size`` bytes."""
     compressor = zlib.compressobj(wbits=-15)
