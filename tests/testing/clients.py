@@ -265,7 +265,8 @@ async def conversation(stream: Stream, deflate: bool, rules: Rules) -> None:
     while True:
         opcode, payload = await messages.next_frame(stream)
         if opcode == PING:
-            await stream.send(PONG, payload)
+            if "pings at once" not in rules.lenient or not messages.kind:
+                await stream.send(PONG, payload)
         elif opcode == CLOSE:
             await stream.send(CLOSE, answer_to_close(payload, rules))
             return

@@ -167,6 +167,7 @@ SHOWN_BY: dict[str, list[str]] = {
     "reason": ["close-not-utf8"],
     "deflate": ["deflate-garbage", "deflate-block-unknown", "deflate-distance"],
     "bomb": ["deflate-bomb"],
+    "pings at once": ["fragments-and-pings"],
     "once": ["nothing-wrong", "early-frames", "fragments", "sizes", "message-flood", "deflate-message"],
 }
 

@@ -6,12 +6,14 @@ import pytest
 
 from aiohttp_rawws.testing import Outcome, Verdict
 from aiohttp_rawws.testing import verdicts as tables
+from aiohttp_rawws.testing.misbehaviours.timing import FLOOD
 from aiohttp_rawws.testing.verdicts import Judgement
 
 OK, NON_STRICT, FAILED = Verdict.OK, Verdict.NON_STRICT, Verdict.FAILED
 
 closed = {code: Outcome(how="closed", code=code, end="eof") for code in (1000, 1002, 1005, 1007, 1009)}
 went_on = Outcome(how="went on", code=1000, end="eof")
+went_on_empty = Outcome(how="went on", code=1005, end="eof")
 silent = Outcome(how="silent")
 ended = Outcome(how="ended", end="eof")
 reset = Outcome(how="reset", end="reset")
@@ -34,7 +36,11 @@ TABLE: list[tuple[Judgement, dict[Verdict, list[Outcome]]]] = [
     (tables.REFUSES, {OK: [ended, reset], NON_STRICT: [closed[1002]], FAILED: [went_on, silent, hanging]}),
     (tables.REFUSES_LATE, {OK: [ended, reset], NON_STRICT: [silent], FAILED: [went_on]}),
     (tables.REFUSES_OR_GOES_ON, {OK: [ended, reset, went_on], NON_STRICT: [], FAILED: [silent, no_echo]}),
-    (tables.GOES_ON, {OK: [went_on], NON_STRICT: [], FAILED: [no_echo, closed[1000], closed[1002], ended, silent]}),
+    (
+        tables.GOES_ON,
+        {OK: [went_on], NON_STRICT: [went_on_empty], FAILED: [no_echo, closed[1000], closed[1002], ended, silent]},
+    ),
+    (FLOOD, {OK: [went_on, closed[1009]], NON_STRICT: [went_on_empty, ended, closed[1002]], FAILED: [silent, hanging]}),
     (tables.LEAVES, {OK: [ended, reset, closed[1002], closed[1000]], NON_STRICT: [], FAILED: [went_on, silent]}),
     (tables.SURVIVES, {OK: [gone], NON_STRICT: [], FAILED: [went_on, silent]}),
     (tables.closes(1000), {OK: [closed[1000]], NON_STRICT: [closed[1002], ended], FAILED: [went_on, silent, hanging]}),

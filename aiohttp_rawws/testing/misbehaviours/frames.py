@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from ...wire.codec import Frame, apply_mask, encode_header
 from ...wire.codes import Opcode
+from ..limits import ScriptTimeout
 from ..peer import KEY, Peer
 from ..verdicts import GOES_ON, LEAVES, PAYLOAD, SURVIVES, TOO_BIG
 from .entry import ORDINARY, Misbehaviour, grouped, legal, violation
@@ -157,17 +159,25 @@ def fragments() -> Iterator[Misbehaviour]:
         made(CONTINUATION, b"lo"),
         echo=["Hello"],
     )
-    yield legal(
-        "fragments-and-pings",
-        "5.4",
-        "Sends Pings and Pongs between the fragments of a message.",
-        made(BINARY, b"H", fin=False),
-        Frame.ping(b"1"),
-        made(CONTINUATION, b"el", fin=False),
-        Frame.pong(b"2"),
-        Frame.ping(b"3"),
-        made(CONTINUATION, b"lo"),
+
+    async def between(peer: Peer) -> None:
+        peer.write_bytes(made(BINARY, b"H", fin=False) + made(PING, b"1"))
+        with suppress(
+            ScriptTimeout
+        ):  # a client may answer only the last one of many Pings, so the next one has to wait
+            await peer.expect(Frame.pong(b"1"), within=UNTIL_PONG, skip=True)
+        peer.write_bytes(made(CONTINUATION, b"el", fin=False) + made(PONG, b"2") + made(PING, b"3"))
+        peer.write_bytes(made(CONTINUATION, b"lo"))
+
+    yield Misbehaviour(
+        name="fragments-and-pings",
+        section="5.4",
+        summary="Sends Pings and Pongs between the fragments of a message.",
+        good="Answers a Ping inside a message at once, and goes on.",
+        judgement=GOES_ON,
+        script=between,
         echo=[b"Hello"],
+        pongs=[b"1"],
     )
     yield legal(
         "fragments-empty",

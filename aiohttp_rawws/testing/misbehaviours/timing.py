@@ -17,7 +17,11 @@ FLOOD = Judgement(
         Reaction(how=how("went on"), codes=[1000], ends=True),
         Reaction(how=how("closed"), codes=[1008, 1009], ends=True),
     ),
-    non_strict=(Reaction(how=how("closed"), ends=True), Reaction(how=LEFT)),
+    non_strict=(
+        Reaction(how=how("went on"), codes=[1005], ends=True),
+        Reaction(how=how("closed"), ends=True),
+        Reaction(how=LEFT),
+    ),
 )
 FLOODED = "Goes on, or has a limit and closes with 1008 or 1009."
 UNTIL_PING = 3.0  # seconds in which a client with a keepalive sends its first Ping
