@@ -104,10 +104,15 @@ class RawwsClient:
     async def __aenter__(self) -> Self:
         async with self._lock:
             if not self._users:
-                self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=STOP)
-                await self._runner.setup()
-                await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-                host, port = self._runner.addresses[0][:2]
+                runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=STOP)
+                try:
+                    await runner.setup()
+                    await web.TCPSite(runner, "127.0.0.1", 0).start()
+                except BaseException:
+                    await runner.cleanup()  # what has started by then
+                    raise
+                self._runner = runner
+                host, port = runner.addresses[0][:2]
                 self._origin = f"{host}:{port}"
                 self._http = aiohttp.ClientSession()
             self._users += 1

@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,28 @@ async def test_rawws_client_for_several_sessions(
             assert await response.text() == "page"
     with pytest.raises(RuntimeError):
         _ = client.http
+
+
+async def test_an_application_that_does_not_start_is_cleaned_up(
+    rawws_client: type[RawwsClient],  # noqa: F811
+    app: web.Application,
+) -> None:
+    seen = []
+
+    async def resource(app: web.Application) -> AsyncIterator[None]:
+        seen.append("opened")
+        yield
+        seen.append("closed")
+
+    async def fails(app: web.Application) -> None:
+        raise KeyError
+
+    app.cleanup_ctx.append(resource)
+    app.on_startup.append(fails)
+    with pytest.raises(KeyError):
+        async with rawws_client(app).connect_raw("/raw"):
+            pass
+    assert seen == ["opened", "closed"]
 
 
 async def test_rawws_pair(rawws_pair: Callable[..., Any], frame_log: list[str]) -> None:  # noqa: F811
