@@ -52,6 +52,13 @@ class ScriptTimeout(AssertionError, asyncio.TimeoutError):
     ``receive(timeout)`` of any session raises. The text has all that was on the wire.
     """
 
+    def __init__(self, text: str = "") -> None:
+        """
+        Args:
+            text: The text.
+        """
+        super().__init__(text)
+
 
 def with_limits(**calls: str) -> Callable[[ClassT], ClassT]:
     """Decorate a class that has ``limited()``: give calls that it inherits the limit.
