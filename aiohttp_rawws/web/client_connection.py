@@ -105,6 +105,53 @@ class ClientTransport:
     abort = close
 
 
+class EndedTransport(asyncio.Transport):
+    """Stands for a connection that has ended before the session was made. It drops all that is written."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self._protocol: Any = None
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = protocol
+        asyncio.get_running_loop().call_soon(self._lose)
+
+    def _lose(self) -> None:
+        protocol, self._protocol = self._protocol, None
+        if protocol is not None:
+            protocol.connection_lost(None)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self._protocol  # type: ignore[no-any-return]
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        pass
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
 def take_over(
     client_session: aiohttp.ClientSession,
     response: aiohttp.ClientResponse,
@@ -119,20 +166,27 @@ def take_over(
 
     Raises:
         HandshakeError: aiohttp does not take this for an upgrade, and has given the connection away.
-        ConnectionResetError: The connection is lost.
+        ConnectionResetError: The connection was lost, and no bytes followed the 101.
     """
     borrowed = response.connection
     if borrowed is None:
         raise bad_answer("aiohttp does not see an upgrade in it")
     http: Any = borrowed.protocol
     transport: Any = borrowed.transport
-    if http is None or transport is None or transport.is_closing() or is_broken(transport):
-        raise ConnectionResetError("the connection was lost before the WebSocket was open")
-    http.read_timeout = None  # sock_read, which is about HTTP
+    ended = http is None or transport is None or transport.is_closing() or is_broken(transport)
     early = EarlyBytes()
-    http.set_parser(early, None)  # end its timer, deliver the early bytes and resume reading
-    connection = ClientConnection(client_session, response, http, transport)
-    http.transport = ClientTransport(transport, connection)
+    if http is not None and not client_session.closed:
+        http.read_timeout = None  # sock_read, which is about HTTP
+        http.set_parser(early, None)  # end its timer, deliver the early bytes and resume reading
+    if ended and not early.received:
+        raise ConnectionResetError("the connection was lost before the WebSocket was open")
+    connection: ClientConnection | None = None
+    if ended:
+        response.close()
+        transport = EndedTransport()
+    else:
+        connection = ClientConnection(client_session, response, http, transport)
+        http.transport = ClientTransport(transport, connection)
     raw = WebSocketClientSession(
         transport,
         response=response,
@@ -146,5 +200,6 @@ def take_over(
     raw.start(early.received)
     if isinstance(session, DefaultWebSocketClientSession):
         session.begin()  # pings are answered, whether or not anybody receives
-    connection.opened(session)
+    if connection is not None:
+        connection.opened(session)
     return session

@@ -39,7 +39,7 @@ class WebSocketClientSession(WebSocketSession):
         protocol: str | None,
         history: tuple[URL, ...],
         options: ConnectOptions,
-        previous_protocol: asyncio.BaseProtocol,
+        previous_protocol: asyncio.BaseProtocol | None,
     ) -> None:
         super().__init__(transport, server=False, options=options, previous_protocol=previous_protocol)
         self.response: aiohttp.ClientResponse = response

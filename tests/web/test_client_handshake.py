@@ -180,6 +180,63 @@ async def test_c01_a_violation_with_the_101(http: aiohttp.ClientSession) -> None
         await asyncio.wait_for(session.wait_closed(), RECEIVE)
 
 
+@pytest.mark.parametrize("managed", [False, True], ids=["raw", "managed"])
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("slow", [False, True], ids=["at once", "traced"])
+async def test_c01_a_server_that_leaves_at_once(managed: bool, tls: bool, slow: bool) -> None:
+    """Frames that came with the 101 are delivered, also if the connection has ended before ``connect()`` returns."""
+
+    async def script(peer: HandPeer) -> None:
+        await peer.accept(early=frame(TEXT, b"full", mask=None) + frame(CLOSE, b"\x10\x02", mask=None))
+
+    async def wait(*args: object) -> None:
+        await eventually(lambda: not server.open)
+        await asyncio.sleep(0.1)
+
+    tracing = aiohttp.TraceConfig()
+    if slow:
+        tracing.on_request_end.append(wait)
+    connector = aiohttp.TCPConnector(limit=1)
+    async with hand_server(script, tls=tls) as server:
+        async with aiohttp.ClientSession(connector=connector, trace_configs=[tracing]) as http:
+            for _ in range(3):
+                options: Any = {"ssl": certificates()[1] if tls else True}
+                session: Any = await (connect if managed else connect_raw)(http, server.url, **options)
+                assert "GET " in repr(session) and session.response.status == 101
+                assert (await session.receive(RECEIVE)).text == "full"
+                if not managed:
+                    assert (await session.receive(RECEIVE)).close_reason == rawws.CloseReason(4098)
+                with pytest.raises(rawws.SessionClosed) as caught:
+                    await session.receive(RECEIVE)
+                assert caught.value.received == 4098
+                await session.close()
+                if not managed:
+                    await session.end()
+                await asyncio.wait_for(session.wait_closed(), RECEIVE)
+
+
+@pytest.mark.parametrize("closing", [False, True], ids=["server", "ClientSession"])
+async def test_c01_lost_before_it_was_open(closing: bool) -> None:
+    """Without frames it is an error, as it is if the ClientSession was closed meanwhile."""
+
+    async def script(peer: HandPeer) -> None:
+        await peer.accept(early=frame(TEXT, b"hi", mask=None) if closing else b"")
+        if closing:
+            await peer.read_to_end()
+
+    async def wait(*args: object) -> None:
+        if closing:
+            await client_session.close()
+        await asyncio.sleep(0.1)
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_end.append(wait)
+    async with hand_server(script) as server, aiohttp.ClientSession(trace_configs=[tracing]) as client_session:
+        with pytest.raises(ConnectionResetError, match="before the WebSocket was open"):
+            await connect_raw(client_session, server.url)
+        assert not getattr(client_session.connector, "_acquired", None)
+
+
 # ---- C2: the 101 itself -------------------------------------------------------------------
 
 
