@@ -17,11 +17,11 @@ from aiohttp.typedefs import LooseHeaders, StrOrURL
 from ..errors import HandshakeError
 from ..session.options import check_bool, check_seconds
 from ..wire.codes import CloseCode, CloseReason
-from .client import Connecting, SessionT, connect, connect_raw
+from .client import Connecting, SessionT, checked_url, connect, connect_raw, shown
 from .client_options import TargetOptionsDict
 from .client_refusal import HandshakeRefused
 from .client_session import ClientSessionKind, DefaultWebSocketClientSession, WebSocketClientSession
-from .logtext import described_error
+from .logtext import described_error, shortened
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -158,8 +158,11 @@ def reconnecting(
     if stable_after is None:
         raise TypeError("stable_after must be seconds or a timedelta, not None")
     current = Current()
+    target = shortened(shown(checked_url(url)))
     connect_again = partial(connecting, client_session, url, **options)
-    return Sessions(_sessions(client_session, connect_again, headers, delays, again, stable_after, current), current)
+    return Sessions(
+        _sessions(client_session, target, connect_again, headers, delays, again, stable_after, current), current
+    )
 
 
 class Current:
@@ -214,6 +217,7 @@ class Sessions(AsyncGenerator[SessionT, None]):
 
 async def _sessions(
     client_session: aiohttp.ClientSession,
+    target: str,
     connecting: Callable[..., Connecting[Any]],
     headers: FreshHeaders,
     delays: Delays,
@@ -232,7 +236,7 @@ async def _sessions(
             wait = _wait(again(exc), waits)
             if wait is None:
                 raise
-            logger.info("Could not open a WebSocket, next try in %.1f seconds: %s", wait, described_error(exc))
+            logger.info("Could not open %s, next try in %.1f seconds: %s", target, wait, described_error(exc))
         else:
             opened_at = loop.time()
             try:

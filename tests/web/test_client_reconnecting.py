@@ -184,7 +184,7 @@ async def test_c30_again_of_the_caller(http: aiohttp.ClientSession) -> None:
 
 
 async def test_c30_the_log_has_no_secrets(caplog: pytest.LogCaptureFixture) -> None:
-    """The line about a failed try has neither query nor password, which are in the errors of aiohttp."""
+    """The line about a failed try names the URL without query and password, which are in the errors of aiohttp."""
 
     async def script(peer: HandPeer) -> None:
         await refusing(peer, "502 Bad\x1b[31m")
@@ -193,11 +193,12 @@ async def test_c30_the_log_has_no_secrets(caplog: pytest.LogCaptureFixture) -> N
     async with aiohttp.ClientSession() as http, hand_server(script) as server:
         proxy = f"http://user:secret@127.0.0.1:{server.port}"
         for scheme in ("ws", "wss"):  # the proxy answers to GET and to CONNECT
-            url = f"{scheme}://user:secret@example.org/?token=secret"
+            url = f"{scheme}://user:secret@example.org/feed?token=secret"
             with pytest.raises((HandshakeRefused, aiohttp.ClientHttpProxyError)):
                 async for _ in reconnecting(http, url, proxy=proxy, delays=lambda: iter([0.0])):
                     raise AssertionError
     lines = [record.getMessage() for record in caplog.records]
+    assert "ws://example.org/feed" in lines[0] and "wss://example.org/feed" in lines[1]
     assert len(lines) == 2 and all("502 Bad" in line and line.isprintable() for line in lines)
     assert not [line for line in lines if "secret" in line or "Authorization" in line]
 
