@@ -68,7 +68,11 @@ class ClientConnection(asyncio.BaseProtocol):
 
     def __del__(self) -> None:
         if self._response is not None and self._session is not None:
-            text = f"{self._session!r} was not closed before its event loop"
+            try:
+                name = repr(self._session)
+            except Exception:  # the interpreter exits, and has no codecs any more
+                name = type(self._session).__name__
+            text = f"{name} was not closed before its event loop"
             warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
 
     def closed_by_aiohttp(self) -> None:

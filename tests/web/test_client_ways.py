@@ -8,6 +8,8 @@ import gc
 import hashlib
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator
@@ -123,6 +125,37 @@ def test_c17_left_open_when_the_loop_is_closed(connecting: Any, loop_factory: An
         thread.join(RECEIVE)
         accepted[0].close()
     assert len([each for each in caught if "/feed" in str(each.message) and "was not closed" in str(each.message)]) == 1
+
+
+LEAVES_ALL_OPEN = """
+import asyncio, sys
+import aiohttp
+import aiohttp_rawws
+
+async def main():
+    client_session = aiohttp.ClientSession()
+    left.append(await aiohttp_rawws.connect(client_session, sys.argv[1]))
+    left.append(client_session)
+
+left = []
+left.append(left)  # only the garbage collector can free it, after the modules
+asyncio.run(main())
+"""
+
+
+def test_c17_left_open_when_the_interpreter_exits() -> None:
+    """The same at the very end, when modules are being taken down."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepted: list[socket.socket] = []
+        thread = threading.Thread(target=accepting, args=(listener, accepted), daemon=True)
+        thread.start()
+        url = f"ws://127.0.0.1:{listener.getsockname()[1]}/feed"
+        command = [sys.executable, "-W", "always", "-c", LEAVES_ALL_OPEN, url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=RECEIVE, check=True)
+        thread.join(RECEIVE)
+        accepted[0].close()
+    assert "was not closed before its event loop" in done.stderr
+    assert "Exception ignored" not in done.stderr
 
 
 # ---- C20: TLS -----------------------------------------------------------------------------
