@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable
 from typing import Literal
 
@@ -149,6 +150,8 @@ class Exchange:
         for side in sides:
             side.leave()
             side.stop_holding()
+            if sys.version_info < (3, 11):
+                side.connection.transport.close()  # its TLS transport warns if only the peer has closed it
         cancelled = [
             side.cancelled for side in sides if isinstance(side, FrameRelayCore) and side.cancelled is not None
         ]

@@ -12,6 +12,7 @@ from ..session.options import check_seconds, check_size
 from ..session.raw import WebSocketSession
 from ..session.relay import Endings, Relay, RelayCore
 from ..session.state import CloseState, SessionStats
+from ..session.transports import is_broken
 from ..wire.codec import Frame, FrameChunk
 from ..wire.codes import CloseCode, CloseReason, may_be_sent
 from .exchange import Exchange
@@ -65,7 +66,8 @@ def check_session(name: str, session: WebSocketSession) -> None:
 def is_being_lost(session: WebSocketSession) -> bool:
     """Check if a TLS transport has dropped ``session``, which hears of the loss when the loop runs again."""
     transport, connection = session.transport, session.connection
-    return not connection.is_lost() and transport.is_closing() and transport.get_protocol() is None
+    is_ending = transport.is_closing() or is_broken(transport)  # that of Python 3.10 shows only the latter
+    return not connection.is_lost() and is_ending and transport.get_protocol() is None
 
 
 def check_on_loss(value: object) -> None:
