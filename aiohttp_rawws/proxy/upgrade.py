@@ -32,7 +32,7 @@ from ..web.client_options import ConnectOptions
 from ..web.client_session import WebSocketClientSession
 from ..web.options import OF_ROUTES, RouteOptionsDict
 from ..web.origins import compile_origins
-from ..web.refusal import as_refusal, refusal
+from ..web.refusal import as_refusal, close_after_refusal, refusal
 from ..web.server_session import WebSocketServerSession
 from ..web.upgrade import WebSocketUpgrade
 from ..wire.codes import CloseCode, CloseReason
@@ -102,7 +102,7 @@ async def proxy_upgrade(
             holds one of the connections of its connector until it ends, so the connector's limit is one on sessions.
         url: The URL to ask for, such as ``upstream_url()`` returns. A ``yarl.URL`` is used as it is.
         headers: A function ``(request, fields)``, sync or async, that changes the fields of the request to the upstream
-            server. Those of the handshake are set after it. Default: None.
+            server. Those of the handshake are set after it. It may raise a ``web.HTTPException``. Default: None.
         preserve_host: The upstream server gets the ``Host`` of the client. False: that of ``url``, and an ``Origin`` of
             the same host is rewritten likewise. Default: True.
         forwarded: The fields that name the client: "x-forwarded" (``X-Forwarded-For``, ``-Proto``, ``-Host``),
@@ -178,27 +178,32 @@ async def proxy_upgrade(
         upgrade.options = upgrade.options.replace(idle_timeout=None)
     if await is_refused(upgrade):
         return upgrade.finished()
-    fields = await _upstream_fields(request, way.url, headers, preserve_host, forwarded, trust)
-    connect_options = ConnectOptions(
-        protocols=handshake.offered_protocols(request.headers),
-        offer=(),
-        **{name: getattr(upgrade.options, name) for name in OF_BOTH},
-    )
-    asking = open_upstream(request, way, fields, connect_options)
     try:
+        fields = await _upstream_fields(request, way.url, headers, preserve_host, forwarded, trust)
+        connect_options = ConnectOptions(
+            protocols=handshake.offered_protocols(request.headers),
+            offer=(),
+            **{name: getattr(upgrade.options, name) for name in OF_BOTH},
+        )
+        asking = open_upstream(request, way, fields, connect_options)
         pair.upstream = await while_connected(request, upgrade.hold_reading, asking, WebSocketClientSession.abort)
+        return await _connect(request, upgrade, pair.upstream)
     except ClientHasLeft:
         return has_left()
     except Refused as refused_upstream:
         return refused_upstream.response
-    except HandshakeError as error:
-        refused = as_refusal(request, refusal(request, error))
+    except BaseException as exc:
+        if pair.upstream is not None:
+            pair.upstream.abort()
+        if upgrade.prepared:
+            raise
+        # Whatever answers the client, such as a middleware with a limit of time: what follows may be frames.
+        close_after_refusal(request)
         discard_input(request)
-        raise refused from None
-    try:
-        return await _connect(request, upgrade, pair.upstream)
-    except BaseException:
-        pair.upstream.abort()
+        if isinstance(exc, HandshakeError):
+            raise as_refusal(request, refusal(request, exc)) from None
+        if isinstance(exc, web.HTTPException):
+            as_refusal(request, exc)
         raise
 
 
@@ -281,7 +286,7 @@ async def _upstream_fields(
     """Return the fields of the request to the upstream server, without those of the handshake of this hop.
 
     Raises:
-        web.HTTPBadRequest: A field cannot be sent on.
+        web.HTTPException: A field cannot be sent on, or ``headers`` refuses the client.
     """
     fields = end_to_end(request.headers, OF_THE_REQUEST)
     check_host(request)

@@ -9,14 +9,16 @@ import logging
 import struct
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
 import aiohttp_rawws as rawws
 
 from ..tools.gateways import gateway
 from ..tools.hand_server import HandPeer, hand_server
-from ..tools.peers import BINARY, LOSES_TAILS, PING, TEXT, Peer, frame, request_bytes
+from ..tools.peers import BINARY, LOSES_TAILS, PING, TEXT, Peer, frame, request_bytes, serving
 from ..tools.waiting import eventually
 
 TIMEOUT = 20.0
@@ -242,6 +244,37 @@ async def test_g23_a_client_that_leaves_just_before_its_101() -> None:
         await eventually(lambda: not served.held and not server.open)
         await served.idle()
         assert not served.errors
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_g3_whoever_answers_instead_the_connection_is_closed(late: bool) -> None:
+    """A limit of time around the gateway, for example."""
+
+    async def script(peer: HandPeer) -> None:
+        await peer.request()
+        asked.set()
+        assert await peer.read_to_end() == b""
+
+    async def forward(request: web.BaseRequest) -> web.StreamResponse:
+        lines.append(request.path)
+        target = rawws.upstream_url(URL(server.url), request)
+        asking = asyncio.ensure_future(rawws.proxy_upgrade(request, http, target))
+        await asyncio.wait_for(asked.wait(), TIMEOUT)
+        asking.cancel()
+        await asyncio.wait([asking])
+        return web.Response(status=504)
+
+    asked, lines = asyncio.Event(), list[str]()
+    async with hand_server(script) as server, aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+        async with serving(web.Server(forward)) as served, served.peer() as peer:
+            other = request_bytes("/other", upgrade=False)
+            await peer.send(request_bytes(), b"" if late else other)
+            assert (await peer.answer()).status == 504
+            if late:
+                await peer.send(other)
+            assert await peer.read_to_end() == b""
+        await eventually(lambda: not server.open)
+    assert lines == ["/"]
 
 
 async def test_g23_the_access_log_says_who_left(caplog: pytest.LogCaptureFixture) -> None:

@@ -368,6 +368,31 @@ async def test_fields_can_be_edited() -> None:
         assert (upstream.fields["X-User"], upstream.fields["Upgrade"]) == ("ann", "websocket")
 
 
+REFUSALS = {
+    "403": web.HTTPForbidden,
+    "302": lambda: web.HTTPFound("/login"),
+    "error": lambda: rawws.HandshakeError(403, "no"),
+}
+
+
+@pytest.mark.parametrize("plugin", [{}, None], ids=["plugin", "bare"])
+@pytest.mark.parametrize("error", REFUSALS.values(), ids=REFUSALS)
+async def test_g3_a_function_of_fields_may_refuse_the_client(error: Any, plugin: Any) -> None:
+    """The connection is closed after that, too: what follows may be frames."""
+
+    async def edit(request: web.BaseRequest, fields: CIMultiDict[str]) -> None:
+        await asyncio.sleep(0)
+        raise error()
+
+    async with hand_server(Upstream()) as server, gateway(server.url, headers=edit, plugin=plugin) as served:
+        async with served.peer() as peer:
+            await peer.send(request_bytes(), request_bytes("/other", upgrade=False))
+            answer = await peer.answer()
+            assert answer.status in (302, 403) and answer.headers["Connection"] == "close"
+            assert await peer.read_to_end() == b""
+        assert not server.connections and not served.errors
+
+
 # ---- the path -----------------------------------------------------------------------------------
 
 
