@@ -78,7 +78,7 @@ class PartSurface(surface.Surface):
 
         Args:
             source: An iterable or async iterable of bytes, a binary file, or an object with ``async read(n)``. For Text
-                also of str.
+                also of str. A generator that is not read to its end is closed.
 
         Returns:
             Bytes of payload.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable
 from io import BytesIO
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ StreamSource = AsyncIterable[Any] | Iterable[Any] | Readable
 
 
 async def copy(source: StreamSource, stream: OutgoingStream) -> None:
-    """Write all of ``source`` to ``stream``, which is open.
+    """Write all of ``source`` to ``stream``, which is open. A generator that is not read to its end is closed.
 
     Raises:
         TypeError: ``source`` is no source of bytes.
@@ -39,12 +39,24 @@ async def copy(source: StreamSource, stream: OutgoingStream) -> None:
     if callable(read) and (inspect.iscoroutinefunction(read) or not hasattr(source, "__aiter__")):
         await _copy_file(read, stream, in_thread=not isinstance(source, BytesIO))
     elif isinstance(source, AsyncIterable):
-        async for chunk in source:
-            await stream.write(chunk)
+        chunks = aiter(source)
+        try:
+            async for chunk in chunks:
+                await stream.write(chunk)
+        except BaseException:
+            if isinstance(chunks, AsyncGenerator):  # made for this call, mostly, so that nobody else can close it
+                await chunks.aclose()
+            raise
     elif isinstance(source, Iterable):
         stream.is_prompt = False  # it is never waited for
-        for chunk in source:
-            await stream.write(chunk)
+        items = iter(source)
+        try:
+            for chunk in items:
+                await stream.write(chunk)
+        except BaseException:
+            if isinstance(items, Generator):
+                items.close()
+            raise
     else:
         raise TypeError(f"an iterable of bytes or a binary file can be sent, not {type(source).__name__}")
 
@@ -59,6 +71,8 @@ async def _copy_file(read: Callable[[int], Any], stream: OutgoingStream, *, in_t
         chunk = read(size) if is_async or not in_thread else await loop.run_in_executor(None, read, size)
         if isinstance(chunk, Awaitable):
             chunk = await chunk
+        if chunk is None:
+            raise BlockingIOError("the file does not block, and has nothing to read now")
         if not chunk:
             return
         await stream.write(chunk)
