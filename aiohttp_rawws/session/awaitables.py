@@ -46,7 +46,8 @@ async def until_woken(queue: IncomingQueue, loop: asyncio.AbstractEventLoop) -> 
     try:
         await _wait(waiter)
     finally:
-        queue.waiter = None
+        if queue.waiter is waiter:  # else its stream was left, and somebody else waits
+            queue.waiter = None
 
 
 async def receiving(session: Endpoint, iterating: bool) -> Any:

@@ -130,7 +130,8 @@ async def until_woken(IncomingQueue queue, loop):
     try:
         await _Wait(waiter)
     finally:
-        queue.waiter = None
+        if queue.waiter is waiter:  # else its stream was left, and somebody else waits
+            queue.waiter = None
 
 
 cdef enum State:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import operator
 from collections import deque
 from collections.abc import AsyncIterator
 from enum import Enum
@@ -141,6 +142,10 @@ class IncomingStream(AsyncIterator[bytes]):
     async def __aexit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
         self._state = _State.LEFT
         self._held.clear()
+        queue = self._source.queue
+        waiter, queue.waiter = queue.waiter, None
+        if waiter is not None and not waiter.done():  # of a task that still reads: it gets a RuntimeError
+            waiter.set_result(None)
         self._source.leave()
 
     # ---- reading ----------------------------------------------------------------------
@@ -164,6 +169,7 @@ class IncomingStream(AsyncIterator[bytes]):
         Returns:
             1 to ``n`` bytes; empty at the end of the stream.
         """
+        n = operator.index(n)  # before anything is taken
         if n == 0:
             return b""
         if n < 0:
@@ -200,6 +206,8 @@ class IncomingStream(AsyncIterator[bytes]):
             The number of bytes that were read; 0 at the end of the stream.
         """
         with memoryview(buffer) as whole, whole.cast("B") as view:
+            if view.readonly:
+                raise TypeError(f"a writable buffer is needed, not {type(buffer).__name__}")
             count = 0
             while count < len(view) and (not count or self._held or self._source.queue.count()):
                 piece = await self._piece()
@@ -231,17 +239,19 @@ class IncomingStream(AsyncIterator[bytes]):
         Returns:
             The number of bytes that were skipped.
         """
-        self._max_size = None
+        limit, self._max_size = self._max_size, None
         count = 0
-        while piece := await self._piece():
-            count += len(piece)
-            self._received += len(piece)
+        try:
+            while piece := await self._piece():
+                count += len(piece)
+                self._received += len(piece)
+        finally:
+            self._max_size = limit
         return count
 
     async def _piece(self) -> bytes | memoryview:
         """Wait for the next piece that is not empty. Empty at the end."""
-        if self._state is not _State.OPEN:
-            raise RuntimeError(f"the stream cannot be read: {self._state.value}")
+        self._check_open()
         if self._held:
             return self._held.popleft()
         source = self._source
@@ -264,7 +274,12 @@ class IncomingStream(AsyncIterator[bytes]):
             if source.is_over():
                 raise cut_short(source.end_error(), source.arrived, source.size)
             await until_woken(queue, source.loop)
+            self._check_open()
         return b""
+
+    def _check_open(self) -> None:
+        if self._state is not _State.OPEN:
+            raise RuntimeError(f"the stream cannot be read: {self._state.value}")
 
     def _joined(self, payload: bytes) -> bytes:
         """Join ``payload`` with pieces that wait."""

@@ -140,8 +140,9 @@ class OutgoingHalf(SendQueue):
         self.frames_sent += 1
 
     def check_whole(self, message: Any) -> None:
-        """Raise RuntimeError if ``message``, a whole one, would come inside an open message."""
-        if self.encoder.mid_message and not is_control(message):
+        """Raise RuntimeError if ``message``, a whole one, would come inside an open message, unless nothing more can be
+        sent: then sending it raises that."""
+        if self.encoder.mid_message and not self.send_phase and not is_control(message):
             raise RuntimeError("a whole message cannot be sent inside an open one: finish that first, with Frames")
 
     def try_send_prepared(self, prepared: PreparedFrame) -> bool:

@@ -20,6 +20,7 @@ FRAGMENT_SIZE = 64 * 1024  # bytes
 PIECE = 64 * 1024  # bytes of a frame of known length that are written at once
 YIELD_EVERY_BYTES = 2**20  # a stream that never has to wait lets other tasks run after so many
 INCOMPLETE = "a write() of this stream failed or was cancelled, so the message cannot be completed"
+BUSY = "another task is already writing to this stream"
 
 
 class OutgoingStream:
@@ -75,6 +76,7 @@ class OutgoingStream:
         self._held_size = 0
         self._asked_at = 0  # bytes that were held when the extensions were asked for the last time
         self._ended = False  # all of it has
+        self._is_used = False
         self._is_open = False
         self._is_sending = False
         self._since_yield = 0
@@ -92,8 +94,9 @@ class OutgoingStream:
             SessionClosed: Nothing more can be sent.
             RuntimeError: A message is open, or this stream has been used.
         """
-        if self._is_open or self._ended:
+        if self._is_used:
             raise RuntimeError("a stream is for one message: open another one")
+        self._is_used = True
         await self._gate.enter()
         self._is_open = True
         return self
@@ -123,8 +126,7 @@ class OutgoingStream:
             self._gate.leave()
 
     async def _finish(self) -> None:
-        self._check_open()
-        self._is_sending = True
+        self._begin_sending()
         if self.length is None:
             await self._send_held(fin=True)
         elif self.sent < self.length:
@@ -152,6 +154,12 @@ class OutgoingStream:
         if not self._is_open:
             raise RuntimeError('the stream is not open: use it in "async with session.open_stream() as out:"')
 
+    def _begin_sending(self) -> None:
+        self._check_open()
+        if self._is_sending:
+            raise RuntimeError(BUSY)
+        self._is_sending = True
+
     # ---- writing ----------------------------------------------------------------------
 
     async def write(self, data: Buffer | str) -> None:
@@ -166,11 +174,10 @@ class OutgoingStream:
         Raises:
             ValueError: These are more bytes than the frame still takes. Those that it takes were sent.
             SessionClosed: The session has ended.
-            RuntimeError: The stream is not open.
+            RuntimeError: The stream is not open, or another task writes to it.
         """
         chunk = self._as_bytes(data)
-        self._check_open()
-        self._is_sending = True
+        self._begin_sending()
         try:
             if self.length is None:
                 await self._write_fragments(chunk)
@@ -189,23 +196,22 @@ class OutgoingStream:
 
     async def flush(self) -> None:
         """Send what is held as a fragment, now."""
-        self._check_open()
-        if self._held_size:
-            self._is_sending = True
-            try:
+        self._begin_sending()
+        try:
+            if self._held_size:
                 await self._send_held(fin=False)
-            except Exception as exc:  # one that is cancelled has lost nothing
-                self._note_lost(exc)
-                raise
-            finally:
-                self._is_sending = False
+        except Exception as exc:  # one that is cancelled has lost nothing
+            self._note_lost(exc)
+            raise
+        finally:
+            self._is_sending = False
 
     def _as_bytes(self, data: Buffer | str) -> bytes:
         if type(data) is bytes:
             return data
         if isinstance(data, str):
             if self._kind is not Opcode.TEXT:
-                raise TypeError("str can be sent in a Text message only: open_stream(Opcode.TEXT)")
+                raise TypeError("str can be sent in a Text message only (Opcode.TEXT); a file, opened as 'rb', in any")
             return data.encode()
         try:
             return bytes(memoryview(data))
@@ -247,11 +253,19 @@ class OutgoingStream:
         rsv1, rsv2, rsv3 = self._rsv
         return Frame(self._kind, payload, fin=fin, rsv1=rsv1, rsv2=rsv2, rsv3=rsv3)
 
-    async def _send_held(self, *, fin: bool) -> None:
+    async def _wait_for_room(self) -> None:
+        """Wait for room. The block may be left meanwhile, if another task writes."""
         await self._gate.room()
+        self._check_open()
+
+    async def _send_held(self, *, fin: bool) -> None:
+        await self._wait_for_room()
         fragment = self._fragment(fin)
         size = len(fragment.payload)
         await self._gate.send(fragment, self._compress)
+        if not self._is_open:  # left by another task while a thread worked on the first fragment
+            self._close(CloseCode.INTERNAL_ERROR)
+            self._check_open()
         if fin:
             self._ended = True
         else:
@@ -292,7 +306,7 @@ class OutgoingStream:
         for start in range(0, taken, PIECE):
             stop = min(start + PIECE, taken)
             piece = chunk if stop - start == len(chunk) else bytes(view[start:stop])
-            await self._gate.room()
+            await self._wait_for_room()
             if self._gate.has_sent:
                 self._connection.send_piece(piece)
             else:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from aiohttp_rawws import Opcode, bounded
+from aiohttp_rawws import FrameTooBig, Opcode, bounded
 from aiohttp_rawws.wire.codec import encode_header
 
-from ..tools.streams import PAYLOAD, begun, compressed, deflated, fragments, on_the_clock
-from ..tools.talking import bounded_wait, each_managed, masked, on_a_line
+from ..tools.streams import (
+    HEADER,
+    PAYLOAD,
+    WIRE,
+    begun,
+    compressed,
+    deflated,
+    fragments,
+    on_the_clock,
+    waits_for_header,
+)
+from ..tools.talking import bounded_wait, each_kind, each_managed, masked, on_a_line
 from ..tools.waiting import settle
 
 EMPTY = {
@@ -84,3 +95,62 @@ async def test_max_fragments_counts_anew_behind_a_message_that_was_inflated_late
         line.give(masked(2, b"whole") + fragments(b"abc", 1))
         assert (await bounded_wait(session.receive())).payload == b"whole"
         assert (await bounded_wait(session.receive())).payload == b"abc"
+
+
+# ---- tasks in each other's way ------------------------------------------------------------------
+
+
+@on_the_clock
+@each_kind
+@pytest.mark.parametrize("call", ["read", "iterate", "readinto", "text", "skip"])
+async def test_a_block_that_is_left_while_another_task_reads(kind: str, call: str) -> None:
+    """That task gets an error, and nothing of the next frame. The next receiver gets all of it."""
+    async with on_a_line(kind) as (session, line):
+        async with waits_for_header(session, line) as incoming:
+            line.give(WIRE[HEADER : HEADER + 100])
+            assert await incoming.read(100) == PAYLOAD[:100]
+            calls: dict[str, Any] = {
+                "read": lambda: incoming.read(),
+                "iterate": lambda: anext(incoming),
+                "readinto": lambda: incoming.readinto(bytearray(10)),
+                "text": lambda: anext(incoming.text()),
+                "skip": lambda: incoming.skip(),
+            }
+            reading = begun(calls[call]())
+            await settle()
+        receiving = begun(session.receive())
+        with pytest.raises(RuntimeError, match="its block was left"):
+            await bounded_wait(reading)
+        line.give(WIRE[HEADER + 100 :] + masked(1, b"next") + masked(1, b"last"))
+        assert (await bounded_wait(receiving)).text == "next"
+        assert (await bounded_wait(session.receive())).text == "last"
+
+
+@on_the_clock
+@each_kind
+async def test_arguments_that_are_refused_lose_nothing(kind: str) -> None:
+    async with on_a_line(kind) as (session, line), waits_for_header(session, line) as incoming:
+        line.give(WIRE[HEADER:])
+        with pytest.raises(TypeError, match="writable"):
+            await incoming.readinto(b"1234")
+        for n in (2.5, "2", None):
+            with pytest.raises(TypeError):
+                await incoming.read(n)  # type: ignore[arg-type]
+        assert await incoming.read() == PAYLOAD
+
+
+@on_the_clock
+@each_managed
+async def test_a_skip_that_is_cancelled_keeps_the_limit(kind: str) -> None:
+    async with on_a_line(kind) as (session, line):
+        line.give(masked(2, bytes(100), fin=False))
+        with pytest.raises(FrameTooBig):
+            async with session.receive_stream(max_size=150) as incoming:
+                skipping = begun(incoming.skip())
+                await settle()
+                skipping.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await skipping
+                assert incoming.received == 100
+                line.give(masked(0, bytes(100), fin=False))
+                await bounded_wait(incoming.read())

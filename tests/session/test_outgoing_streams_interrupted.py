@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aiohttp_rawws import ChannelOverflow, Frame, Opcode, PerMessageDeflate, SessionClosed, bounded
+from aiohttp_rawws import ChannelOverflow, Frame, Opcode, PerMessageDeflate, PreparedFrame, SessionClosed, bounded
 from aiohttp_rawws.extensions.deflate import WebSocketDeflateExtension
 
 from ..tools import talking
-from ..tools.talking import bounded_wait, each_kind, masked, on_a_line
+from ..tools.talking import bounded_wait, each_kind, masked, on_a_line, raw_and_managed
 from ..tools.waiting import eventually, settle
 
 NOISE = random.Random(5).randbytes(300_000)
@@ -238,3 +241,153 @@ async def test_a_frame_that_comes_in_pieces_counts_once() -> None:
         assert session.stats.frames_received == 1
         line.give(masked(1, b"x") * 3)
         assert session.stats.frames_received == 4
+
+
+# ---- several tasks ------------------------------------------------------------------------------
+
+
+@each_kind
+@pytest.mark.parametrize("length", [None, 300_000])
+@pytest.mark.parametrize("call", ["write", "flush"])
+async def test_a_second_task_that_writes_is_refused(kind: str, length: int | None, call: str) -> None:
+    """The first one is not disturbed."""
+    async with talking.talking(kind) as (session, _, peer):
+        peer.pause_reading()
+        async with session.open_stream(length=length, fragment_size=100_000) as out:
+            writing = asyncio.ensure_future(out.write(NOISE))
+            await settle()
+            assert not writing.done()
+            with pytest.raises(RuntimeError, match="another task is already writing"):
+                await bounded_wait(out.write(b"more") if call == "write" else out.flush())
+            peer.resume_reading()
+            await bounded_wait(writing)
+        assert b"".join(item.payload for item in await received(peer)) == NOISE
+
+
+@each_kind
+@pytest.mark.parametrize("length", [None, 300_000])
+async def test_a_block_that_is_left_while_another_task_writes(kind: str, length: int | None) -> None:
+    """The message is not complete, so nothing makes it look so."""
+    async with talking.talking(kind) as (session, raw, peer):
+        peer.pause_reading()
+        with pytest.raises(RuntimeError, match="another task is already writing"):
+            async with session.open_stream(length=length, fragment_size=100_000) as out:
+                writing = asyncio.ensure_future(out.write(NOISE))
+                await settle()
+        peer.resume_reading()
+        with pytest.raises((RuntimeError, SessionClosed)):
+            await bounded_wait(writing)
+        with pytest.raises(SessionClosed):
+            await bounded_wait(session.send(b"next"))
+        items = await received(peer)
+        if length is None:
+            assert items[-1].close_reason.code == 1011
+            assert not any(item.fin for item in items[:-1] if isinstance(item, Frame))
+        else:
+            assert raw.close_state.lost
+
+
+@each_kind
+async def test_one_stream_is_entered_by_two_tasks(kind: str) -> None:
+    async with talking.talking(kind) as (session, _, peer):
+        async with session.open_stream() as first:
+            second = session.open_stream()
+            entering = asyncio.ensure_future(second.__aenter__())
+            await settle()
+            with pytest.raises(RuntimeError, match="one message"):
+                await bounded_wait(second.__aenter__())
+            await first.write(b"first")
+        await bounded_wait(entering)
+        await second.__aexit__(None, None, None)
+        await bounded_wait(session.send(b"next"))
+        assert [item.payload for item in await received(peer) if item.payload] == [b"first", b"next"]
+
+
+@each_kind
+async def test_what_is_sent_behind_a_stream_that_has_failed(kind: str) -> None:
+    """The error is that of a session that is closed, also for a whole message."""
+    async with talking.talking(kind) as (session, _, _):
+        with pytest.raises(LookupError):
+            async with session.open_stream() as out:
+                await out.write(b"begun")
+                await out.flush()
+                raise LookupError
+        for item in ("text", b"bytes", PreparedFrame(Frame.text("both")), Frame.text("frame")):
+            with pytest.raises(SessionClosed, match="1011"):
+                await bounded_wait(session.send(item))
+            with pytest.raises(SessionClosed, match="1011"):
+                session.send_nowait(item)
+
+
+# ---- sources that are not read to their end -----------------------------------------------------
+
+
+class Closing:
+    """Sources whose end can be seen."""
+
+    def __init__(self) -> None:
+        self.is_closed = False
+
+    def plain(self) -> Iterator[bytes]:
+        try:
+            while True:
+                yield NOISE
+        finally:
+            self.is_closed = True
+
+    async def asynchronous(self) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield NOISE
+        finally:
+            await asyncio.sleep(0)
+            self.is_closed = True
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self.asynchronous()
+
+
+@each_kind
+@pytest.mark.parametrize("source", ["plain", "asynchronous", "iterable"])
+@pytest.mark.parametrize("end", ["cancelled", "lost", "too long"])
+async def test_a_generator_is_closed(kind: str, source: str, end: str) -> None:
+    closing = Closing()
+    items: Any = closing if source == "iterable" else getattr(closing, source)()
+    async with talking.talking(kind) as (session, raw, peer):
+        if end != "too long":
+            peer.pause_reading()
+        sending = asyncio.ensure_future(
+            session.send_stream(items, length=len(NOISE) + 1 if end == "too long" else None)
+        )
+        if end != "too long":
+            await eventually(lambda: raw.connection.write_paused)
+            if end == "lost":
+                raw.abort()
+            else:
+                sending.cancel()
+        with pytest.raises((ValueError, SessionClosed, asyncio.CancelledError)):
+            await bounded_wait(sending)
+        assert closing.is_closed
+
+
+@raw_and_managed
+async def test_a_file_that_has_nothing_to_read_is_not_at_its_end(kind: str) -> None:
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    with os.fdopen(read_end, "rb", 0) as file, os.fdopen(write_end, "wb", 0) as writer:
+        writer.write(b"a part")
+        async with talking.talking(kind) as (session, _, _):
+            with pytest.raises(BlockingIOError):
+                await bounded_wait(session.send_stream(file))
+
+
+@raw_and_managed
+async def test_a_file_in_text_mode(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("text", encoding="utf-8")
+    async with talking.talking(kind) as (session, _, peer):
+        with path.open(encoding="utf-8") as file:
+            with pytest.raises(TypeError, match="rb"):
+                await bounded_wait(session.send_stream(file))
+            assert await bounded_wait(session.send_stream(file, opcode=Opcode.TEXT)) == 0  # it has been read
+        assert [item.payload for item in await received(peer)] == [b""]
