@@ -15,8 +15,10 @@ import json
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
-from typing import Any, cast
+from datetime import datetime, timezone
+from typing import Any, TypeVar, cast
 
+from ..session.tap import End
 from ..wire.codes import CloseReason, Opcode
 from .records import (
     BytesRecord,
@@ -28,9 +30,15 @@ from .records import (
     HandshakeResponse,
     OpenRecord,
     Record,
+    Source,
 )
 
 VERSION = 1
+START = b'{"'  # of each line
+SOURCES: tuple[Source, ...] = ("client", "server")
+ENDS: tuple[End, ...] = ("eof", "reset", "abort")
+
+T = TypeVar("T")
 
 
 def to_line(record: Record) -> str:
@@ -131,19 +139,24 @@ def read(path: str | os.PathLike[str]) -> Iterator[Record]:
         OSError: The file cannot be read.
         ValueError: A line is not a record. The error has its number.
     """
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith("\n"):
+    with open(path, "rb") as file:
+        for number, data in enumerate(file, 1):
+            if START.startswith(data[: len(START)]) and not data.endswith(b"\n") and not _is_complete(data):
+                return
+            if data.strip():
                 try:
-                    json.loads(line)
-                except ValueError:
-                    return
-            if line.strip():
-                try:
-                    record = from_line(line)
+                    record = from_line(data.decode().strip())
                 except ValueError as exc:
                     raise ValueError(f"{os.fspath(path)}, line {number}: {exc}") from exc
                 yield record
+
+
+def _is_complete(data: bytes) -> bool:
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def from_line(line: str) -> Record:
@@ -152,29 +165,25 @@ def from_line(line: str) -> Record:
     Raises:
         ValueError: The line is not a record.
     """
-    found: object = json.loads(line)
     try:
-        return _from_object(cast("dict[str, Any]", found))
-    except (KeyError, TypeError, AttributeError, IndexError) as exc:
+        return _from_object(cast("dict[str, Any]", json.loads(line)))
+    except (KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as exc:
         raise ValueError(f"this is not a line of a recording: {exc!r}") from exc
 
 
 def _from_object(line: dict[str, Any]) -> Record:
     connection, time = int(line["c"]), float(line["t"])
+    datetime.fromtimestamp(time, timezone.utc)  # raises if it is no time
     if "open" in line:
         return _from_opened(connection, time, line["open"])
     if "close" in line:
         return _from_closed(connection, time, line["close"])
-    source = line["s"]
-    if source not in ("client", "server"):
-        raise ValueError(f's must be "client" or "server", not {source!r}')
+    source = _one_of("s", line["s"], SOURCES)
     if "hdr" in line:
         return _from_frame(connection, time, line)
     if "raw" in line:
         return BytesRecord(connection=connection, time=time, source=source, data=_bytes(line["raw"]))
-    if line["end"] not in ("eof", "reset", "abort"):
-        raise ValueError(f'end must be "eof", "reset" or "abort", not {line["end"]!r}')
-    return EndRecord(connection=connection, time=time, source=source, how=line["end"])
+    return EndRecord(connection=connection, time=time, source=source, how=_one_of("end", line["end"], ENDS))
 
 
 def _from_frame(connection: int, time: float, line: dict[str, Any]) -> FrameRecord:
@@ -184,14 +193,14 @@ def _from_frame(connection: int, time: float, line: dict[str, Any]) -> FrameReco
         connection=connection,
         number=int(line["n"]),
         time=time,
-        source=line["s"],
+        source=_one_of("s", line["s"], SOURCES),
         header=bytes.fromhex(line["hdr"]),
         payload=_bytes(line["b64"]),
         size=int(line.get("got", length)),
         kind=Opcode(line.get("kind", opcode)),
         early=bool(line.get("early", 0)),
         redacted=bool(line.get("redacted", 0)),
-        note=line.get("note"),
+        note=_text_or_none("note", line.get("note")),
     )
     written = _frame(record)
     for name in ("op", "fin", "rsv", "key", "len"):
@@ -210,10 +219,21 @@ def _from_opened(connection: int, time: float, found: dict[str, Any]) -> OpenRec
     return OpenRecord(
         connection=connection,
         time=time,
-        recorded_by=found["by"],
-        peer=found["peer"],
-        request=None if request is None else HandshakeRequest(**{**request, "headers": _fields(request)}),
-        response=None if response is None else HandshakeResponse(**{**response, "headers": _fields(response)}),
+        recorded_by=_one_of("by", found["by"], SOURCES),
+        peer=_text("peer", found["peer"]),
+        request=None
+        if request is None
+        else HandshakeRequest(
+            method=_text("method", request["method"]),
+            target=_text("target", request["target"]),
+            url=_text("url", request["url"]),
+            headers=_fields(request),
+        ),
+        response=None
+        if response is None
+        else HandshakeResponse(
+            status=int(response["status"]), reason=_text("reason", response["reason"]), headers=_fields(response)
+        ),
         missed=(int(received), int(sent)),
     )
 
@@ -228,11 +248,28 @@ def _from_closed(connection: int, time: float, found: dict[str, Any]) -> CloseRe
         time=time,
         client=closes["client"],
         server=closes["server"],
-        first=found["first"],
-        how=found["how"],
-        limit=found["limit"],
-        error=found["error"],
+        first=None if found["first"] is None else _one_of("first", found["first"], SOURCES),
+        how=_one_of("how", found["how"], ENDS),
+        limit=_text_or_none("limit", found["limit"]),
+        error=_text_or_none("error", found["error"]),
     )
+
+
+def _one_of(name: str, value: Any, values: tuple[T, ...]) -> T:
+    for one in values:
+        if value == one:
+            return one
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, values))}, not {value!r}")
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a text, not {value!r}")
+    return value
+
+
+def _text_or_none(name: str, value: Any) -> str | None:
+    return None if value is None else _text(name, value)
 
 
 def _fields(message: dict[str, Any]) -> Fields:

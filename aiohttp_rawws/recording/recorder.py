@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from ..session.kinds import Session
 from ..session.options import MIB, check_size
 from ..wire.codes import CloseReason
-from .lines import to_line
+from .lines import from_line, to_line
 from .observing import Unsubscribe, follow
 from .records import (
     HIDDEN,
@@ -186,7 +186,11 @@ class Recorder:
         if self._redact is None:
             return to_line(record).encode()
         try:
-            return to_line(self._redacted(self._redact, record)).encode()
+            redacted = self._redacted(self._redact, record)
+            line = to_line(redacted)
+            if redacted is not record:
+                _check_line(line)
+            return line.encode()
         except Exception:  # also of a record that cannot be written
             if not self._has_failed_to_redact:
                 self._has_failed_to_redact = True
@@ -197,10 +201,18 @@ class Recorder:
     def _redacted(redact: Redact, record: Record) -> Record:
         result: object = redact(record)
         if not isinstance(result, type(record)):
-            raise TypeError(f"redact must return a record of the same kind, not {result!r}")
+            raise TypeError(f"redact must return a {type(record).__name__} for one, not {type(result).__name__}")
         if isinstance(record, FrameRecord) and isinstance(result, FrameRecord) and result.payload != record.payload:
             return replace(result, redacted=True)
         return result
+
+
+def _check_line(line: str) -> None:
+    """Raise ValueError if ``line`` could not be read again. The text, which is logged, does not show it."""
+    try:
+        from_line(line)
+    except ValueError as exc:
+        raise ValueError(f"redact returned a record that could not be read again ({type(exc).__name__})") from None
 
 
 def _private(path: str, flags: int) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,7 @@ from aiohttp_rawws.recording import (
     to_har,
 )
 from aiohttp_rawws.recording.__main__ import main
-from aiohttp_rawws.recording.lines import to_line
+from aiohttp_rawws.recording.lines import to_line, to_object
 
 FIELDS = (("Host", "example.org"),)
 common: dict[str, Any] = {"connection": 1, "time": 100.0}
@@ -87,6 +90,98 @@ def test_a_file_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     (tmp_path / "bad").write_text("nonsense\n")
     assert main([str(tmp_path / "bad")]) == 2
     assert "bad, line 1: " in capsys.readouterr().err
+
+
+VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    5,
+    -1,
+    1.5,
+    1e300,
+    10**400,
+    float("inf"),
+    float("nan"),
+    "",
+    "x",
+    "\udcff",
+    [],
+    [1],
+    {},
+    {"a": 1},
+)
+
+
+def places(value: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    items: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield (*before, key)
+        yield from places(inner, (*before, key))
+
+
+@pytest.mark.parametrize("number", range(len(RECORDS)))
+def test_a_value_of_another_type(number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever it stands: the file is shown, or refused with its line."""
+    path = tmp_path / "bad"
+    line = to_object(RECORDS[number])
+    for place in places(line):
+        for value in VALUES:
+            changed = copy.deepcopy(line)
+            inner: Any = changed
+            for key in place[:-1]:
+                inner = inner[key]
+            inner[place[-1]] = value
+            path.write_text(to_line(RECORDS[0]) + json.dumps(changed) + "\n")
+            for options in ([], ["--har"]):
+                status = main([str(path), *options])
+                found = capsys.readouterr()
+                assert (status, "bad, line 2: " in found.err) in ((0, False), (2, True)), (place, value)
+                assert status or not options or json.loads(found.out, parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize(
+    "data", [b"\0" * 100, bytes(range(256)), b"[]\n", b"null\n", b"[" * 100_000 + b"\n", "{}\n".encode("utf-16")]
+)
+def test_a_file_of_another_kind(data: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bad").write_bytes(data)
+    assert main([str(tmp_path / "bad")]) == 2
+    assert "bad, line 1: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [[], ["--har"]])
+def test_a_connection_that_is_not_there(options: list[str], path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(path), "--connection", "3", *options]) == 2
+    found = capsys.readouterr()
+    assert not found.out and "has no connection 3" in found.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no such device")
+@pytest.mark.parametrize("options", [[], ["--har"]])
+@pytest.mark.parametrize("output", ["broken pipe", "full disk"])
+def test_an_output_that_cannot_be_written(output: str, options: list[str], path: Path) -> None:
+    """Also of a few lines, which leave when the program ends."""
+    if output == "full disk":
+        written = os.open("/dev/full", os.O_WRONLY)
+    else:
+        read_end, written = os.pipe()
+        os.close(read_end)
+    try:
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        result = subprocess.run(
+            [sys.executable, "-m", "aiohttp_rawws.recording", path, *options],
+            stdout=written,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+            env=environment,
+        )
+    finally:
+        os.close(written)
+    if output == "full disk":
+        assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+    else:
+        assert (result.returncode, result.stderr) == (1, "")
 
 
 def test_as_a_program(path: Path) -> None:

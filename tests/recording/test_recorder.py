@@ -541,8 +541,27 @@ def unwritable(record: Record) -> Record:
     return replace(record, connection=b"secret")  # type: ignore[arg-type]
 
 
+def unreadable(record: Record) -> Record:
+    """A record whose line is JSON, and cannot be read again."""
+    if isinstance(record, FrameRecord):
+        return replace(record, note=["secret"])  # type: ignore[arg-type]
+    if isinstance(record, OpenRecord):
+        return replace(record, peer=["secret"])  # type: ignore[arg-type]
+    if isinstance(record, CloseRecord):
+        return replace(record, error=["secret"])  # type: ignore[arg-type]
+    return replace(record, connection="secret")  # type: ignore[arg-type]
+
+
+def of_another_kind(record: Record) -> Record:
+    if isinstance(record, CloseRecord):
+        return EndRecord(connection=1, time=record.time, source="client", how="eof")
+    return CloseRecord(connection=1, time=record.time, error="secret")
+
+
 @pytest.mark.parametrize(
-    "result", [ValueError("of redact"), None, "text", unwritable], ids=["raises", "None", "text", "unwritable"]
+    "result",
+    [ValueError("of redact"), None, "text", unwritable, unreadable, of_another_kind],
+    ids=["raises", "None", "text", "unwritable", "unreadable", "of another kind"],
 )
 async def test_redact_that_fails(result: Any, path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Nothing that may be secret is written, and the session goes on. It is logged once."""
@@ -570,6 +589,7 @@ async def test_redact_that_fails(result: Any, path: Path, caplog: pytest.LogCapt
     frames = [record for record in read(path) if isinstance(record, FrameRecord)]
     assert {(record.payload, record.redacted, record.note) for record in frames} == {(b"", True, "redact failed")}
     assert [record.levelno for record in caplog.records if record.name == "aiohttp_rawws"] == [logging.ERROR]
+    assert "secret" not in caplog.text
 
 
 def redact_of_the_docs() -> Callable[[Record], Record]:
