@@ -59,6 +59,10 @@ def check_session(name: str, session: WebSocketSession) -> None:
         raise ValueError(f"{name} has its extensions applied, so its frames are not those on the wire: {session!r}")
     if connection.queue.has_listener or connection.queue.waiter is not None:
         raise RuntimeError(f"{name} has a listener, or a task that receives: {session!r}")
+    if connection.queue.has_stream:
+        raise RuntimeError(f"{name} is read as a stream, which has not been left: {session!r}")
+    if not connection.is_lost() and (connection.streaming or connection.encoder.missing):
+        raise RuntimeError(f"{name} has a message that is being sent in parts: {session!r}")
     if not (connection.is_lost() or is_being_lost(session)) and session.transport.get_protocol() is not connection:
         raise RuntimeError(f"{name} has not been started: {session!r}")
 
@@ -140,7 +144,8 @@ async def pump(
         BaseException: ``on_frame`` raised it.
         TypeError: An argument has a wrong type, or a session is a managed one.
         ValueError: An argument is out of range, the two sessions have the same role, or extensions are applied.
-        RuntimeError: A session was not started, has a listener, or a task receives from it. ``on_frame`` was cancelled.
+        RuntimeError: A session was not started, has a listener, a task receives from it, or a stream is open in either
+            direction. ``on_frame`` was cancelled.
     """
     check_session("a", a)
     check_session("b", b)

@@ -27,7 +27,7 @@ from aiohttp_rawws import (
 )
 from aiohttp_rawws.extensions.negotiation import client_offer_header, negotiate_server
 
-from ..tools.peers import CLOSE, TEXT, close_frame, frame, serving
+from ..tools.peers import BINARY, CLOSE, PING, TEXT, close_frame, frame, serving
 from ..tools.pumped import from_server, pumped, read_frame, unpumped
 from ..tools.talking import bounded_wait
 from ..tools.waiting import eventually
@@ -171,6 +171,31 @@ async def test_a_session_that_is_pumped_cannot_be_received_from_or_pumped_again(
         with pytest.raises(RuntimeError, match="listener"):
             await pump(on.a, on.b)
         await on.passes_up(frame(TEXT, b"still"))
+
+
+async def test_a_session_with_an_open_stream_cannot_be_pumped() -> None:
+    """What passes would land inside of a frame that was begun, and the rest of one that is read would be lost."""
+    async with unpumped() as on:
+        async with on.b.open_stream(length=10) as out:
+            await out.write(b"begun")
+            with pytest.raises(RuntimeError, match="b has a message that is being sent"):
+                await pump(on.a, on.b)
+            await out.write(b"ended")
+        async with on.b.open_stream() as out:
+            await out.write(b"x" * 100_000)
+            with pytest.raises(RuntimeError, match="b has a message that is being sent"):
+                await pump(on.a, on.b)
+        await on.client.send(frame(TEXT, b"x" * 1000)[:500])
+        async with on.a.receive_stream() as incoming:
+            assert await incoming.read(10)
+            with pytest.raises(RuntimeError, match="a is read as a stream"):
+                await pump(on.a, on.b)
+            await on.client.send(frame(TEXT, b"x" * 1000)[500:])
+        on.begin()
+        await on.client.send(frame(PING, b"p"))
+        assert await read_frame(on.server) == (FIN | BINARY, b"begunended")
+        while (await read_frame(on.server))[0] != FIN | PING:
+            pass
 
 
 async def test_sessions_that_have_ended_before() -> None:
