@@ -104,6 +104,8 @@ async def relay_refusal(
     if answer.status == 426:  # RFC 9110, section 15.5.22
         response.headers["Upgrade"] = "websocket"
         response.headers["Connection"] = "Upgrade"
+    if "Content-Length" in response.headers:
+        response.headers["Content-Length"] = response.headers["Content-Length"]  # once, if it came twice
     as_refusal(request, response)
     discard_input(request)
     try:

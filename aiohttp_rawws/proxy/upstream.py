@@ -133,6 +133,13 @@ def extension_names(fields: MultiMapping[str]) -> set[str]:
     return {name for element in elements if (name := element.partition(";")[0].strip(" \t"))}
 
 
+def has_plain_body(fields: MultiMapping[str]) -> bool:
+    """Check that a body can go on: it has one length, and no coding on this hop but chunks (RFC 9112, section 6)."""
+    codings = handshake.elements(fields, "Transfer-Encoding")
+    lengths = fields.getall("Content-Length", ())
+    return all(coding.lower() == "chunked" for coding in codings) and len(set(lengths)) <= 1
+
+
 class Refused(Exception):
     """The client gets another answer than 101.
 
@@ -184,6 +191,12 @@ async def open_upstream(
             response.close()
             logger.warning("%s answered with a redirect, %s", shortened(shown(way.url)), described(request))
             raise HandshakeError(502, "The upstream server answered with a redirect")
+        if not has_plain_body(response.headers):
+            response.close()
+            logger.warning(
+                "%s answered with a body that cannot go on, %s", shortened(shown(way.url)), described(request)
+            )
+            raise HandshakeError(502, "The upstream server answered with no valid body")
         raise Refused(await relay_refusal(request, response, way.connect_timeout, options.write_timeout))
     try:
         agreed = check_answer(response.headers, key, options)

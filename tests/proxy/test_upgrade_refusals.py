@@ -380,6 +380,32 @@ async def test_g6_an_answer_that_is_none_is_502(answer: bytes) -> None:
         await eventually(lambda: not served.held)
 
 
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        (b"Transfer-Encoding: gzip, chunked", 502),  # the coding would be lost
+        (b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked", 502),
+        (b"Transfer-Encoding: Chunked", 403),
+        (b"Content-Length: 11\r\nContent-Length: 2", 502),
+        (b"Content-Length: 11\r\nTransfer-Encoding: chunked", 502),
+    ],
+)
+async def test_g2_a_body_whose_end_or_coding_is_not_clear(fields: bytes, status: int) -> None:
+    """Not every parser of aiohttp refuses all of these."""
+
+    async def script(peer: HandPeer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 403 Forbidden\r\n", fields, b"\r\n\r\n1\r\nx\r\n0\r\n\r\n")
+        await peer.read_to_end()
+
+    async with hand_server(script) as server, gateway(server.url) as served, served.peer() as peer:
+        await peer.send(request_bytes())
+        assert (await peer.answer(body=False)).status == status
+        await peer.read_to_end()
+        await eventually(lambda: not served.held)
+        assert not served.errors
+
+
 # ---- G22: in time -----------------------------------------------------------------------------
 
 
