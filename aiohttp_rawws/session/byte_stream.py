@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 FRAME_SIZE = 64 * 1024  # bytes
+READER_LIMIT = 64 * 1024  # bytes, as asyncio has it
 HIGH_WATER, LOW_WATER = 64 * 1024, 16 * 1024  # bytes before the session, above and below which writing is paused
 ORDERLY = frozenset({CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NO_STATUS})  # closes that are an end of file
 OtherKind = Literal["refuse", "take"]
@@ -99,12 +100,17 @@ class FrameWriter(asyncio.StreamWriter):
         """Wait until the peer has read on, so that less than 64 KiB wait.
 
         Raises:
-            ConnectionResetError: The peer has closed, or the connection is lost.
+            ConnectionResetError: The peer has closed, the connection is lost, or bytes that were written were dropped.
         """
         transport = self.transport
         if isinstance(transport, FrameTransport):
             transport.check_writable()
-        await super().drain()
+        try:
+            await super().drain()
+        except ConnectionLost as exc:
+            raise ConnectionResetError(str(exc)) from None
+        if isinstance(transport, FrameTransport):
+            transport.check_dropped()  # in asyncio, too, a drain() that waits fails with the connection
 
 
 class FrameTransport(asyncio.Transport):
@@ -137,6 +143,7 @@ class FrameTransport(asyncio.Transport):
         self._high, self._low = HIGH_WATER, LOW_WATER
         self._paused = False  # the protocol has been told to pause
         self._write_ended = False  # by write_eof() or close()
+        self._has_dropped = False  # bytes that were written before that
         self._closing = False
         self._input_ended = False
         self._wants_more = True
@@ -202,7 +209,8 @@ class FrameTransport(asyncio.Transport):
         self._report_end()
         await self._raw.wait_closed()
         self._session = None
-        self._buffer.clear()
+        if self._buffer:
+            self._drop()
         protocol, self._protocol = self._protocol, None  # it refers to this transport, too
         protocol.connection_lost(self._reported)
 
@@ -253,11 +261,15 @@ class FrameTransport(asyncio.Transport):
 
     def write(self, data: Buffer) -> None:
         """Send ``data`` in frames. It is dropped if nothing more can be sent, as asyncio's transports do."""
+        view = memoryview(data)
+        if self._closing:
+            return  # as it is there after close()
         if self._write_ended:
             raise RuntimeError("write() after write_eof()")
         if self._connection.send_phase or self._session is None:
+            self._has_dropped = self._has_dropped or view.nbytes > 0
             return
-        self._buffer += memoryview(data)
+        self._buffer += view
         self._send_buffer()
 
     def writelines(self, list_of_data: Iterable[Buffer]) -> None:
@@ -275,7 +287,7 @@ class FrameTransport(asyncio.Transport):
             try:
                 self._session.send_nowait(frame)
             except (SessionClosed, ChannelOverflow):
-                self._buffer.clear()
+                self._drop()
         if self._next_size():
             self._pump = self._loop.create_task(self._send_rest(), name="rawws-byte-stream-sender")
         elif self._write_ended:
@@ -292,12 +304,17 @@ class FrameTransport(asyncio.Transport):
                 await self._session.send(frame)
                 self._check_pause()
         except (SessionClosed, ChannelOverflow):
-            self._buffer.clear()
+            self._drop()
         finally:
             self._pump = None
             self._check_pause()
         if self._write_ended:
             self._end_output()
+
+    def _drop(self) -> None:
+        """Forget what was written and cannot be sent any more."""
+        self._buffer.clear()
+        self._has_dropped = True
 
     def _next_size(self) -> int:
         """Bytes of the next frame. A Text frame ends behind a character: the peer reads each as a whole."""
@@ -340,6 +357,12 @@ class FrameTransport(asyncio.Transport):
         has_ended = self._input_ended or connection.close_received is not None or connection.connection_phase
         if has_ended and (connection.dropped or not self._closing):
             raise ConnectionResetError(str(connection.closed_error()))
+        self.check_dropped()
+
+    def check_dropped(self) -> None:
+        """Raise ConnectionResetError if bytes that were written could not be sent."""
+        if self._has_dropped:
+            raise ConnectionResetError(str(self._connection.closed_error()))
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         if high is None:
@@ -421,10 +444,10 @@ class _Protocol(asyncio.StreamReaderProtocol):
         self._frame_reader.set_exception(exc)
 
 
-def byte_streams(transport: FrameTransport) -> tuple[asyncio.StreamReader, FrameWriter]:
+def byte_streams(transport: FrameTransport, limit: int) -> tuple[asyncio.StreamReader, FrameWriter]:
     """Open the pair of streams over ``transport``."""
     loop = asyncio.get_running_loop()
-    reader = FrameReader(loop=loop)
+    reader = FrameReader(limit=limit, loop=loop)
     protocol = _Protocol(reader)
     transport.start(protocol)
     return reader, FrameWriter(transport, protocol, reader, loop)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from ..wire.codes import Opcode
 from . import surface
-from .byte_stream import FRAME_SIZE, FrameTransport, FrameWriter, byte_streams
+from .byte_stream import FRAME_SIZE, READER_LIMIT, FrameTransport, FrameWriter, byte_streams
 from .outgoing_stream import FRAGMENT_SIZE, OutgoingStream
 from .stream_source import StreamSource, copy
 
@@ -110,6 +110,7 @@ class PartSurface(surface.Surface):
         kind: int = Opcode.BINARY,
         frame_size: int = FRAME_SIZE,
         other_kind: Literal["refuse", "take"] = "refuse",
+        limit: int = READER_LIMIT,
     ) -> tuple[asyncio.StreamReader, FrameWriter]:
         """Use the session as a stream of bytes, for protocols such as MQTT, VNC or SSH over WebSocket.
 
@@ -123,6 +124,8 @@ class PartSurface(surface.Surface):
             frame_size: Bytes that a frame to send has at most. Default: 64 KiB.
             other_kind: The reaction to a frame of the other kind. "refuse": close with 1003. "take": take its payload.
                 Default: "refuse".
+            limit: Bytes that ``readline()`` and ``readuntil()`` find at most, as for asyncio's streams. Twice as many
+                wait to be read at most. Default: 64 KiB.
 
         Returns:
             asyncio's reader and writer.
@@ -132,4 +135,4 @@ class PartSurface(surface.Surface):
             ValueError: An argument is out of range.
         """
         raw = getattr(self, "raw", self)
-        return byte_streams(FrameTransport(self, raw, kind=kind, frame_size=frame_size, other_kind=other_kind))
+        return byte_streams(FrameTransport(self, raw, kind=kind, frame_size=frame_size, other_kind=other_kind), limit)
