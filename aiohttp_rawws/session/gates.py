@@ -72,6 +72,10 @@ class Gate:
     def send_now(self, fragment: Frame, compress: bool | None) -> None:
         """Send a fragment, and do in place what ``send()`` does in a thread."""
         self.connection.send_now(fragment, compress)
+        self.note_sent()
+
+    def note_sent(self) -> None:
+        """Note that a part of the message has left."""
         self.has_sent = True
 
 
@@ -123,6 +127,7 @@ class ManagedGate(Gate):
                 cancelled = True
         self.connection.send_now(work.result())
         self.has_sent: bool = True
+        self.note_sent()
         if cancelled:
             raise asyncio.CancelledError
 
@@ -131,7 +136,7 @@ class ManagedGate(Gate):
         if connection.send_phase:
             raise connection.cannot_send()  # before the compressor has seen what the peer will not
         connection.send_now(self._pipeline.outgoing(fragment, compress))
-        self.has_sent = True
+        self.note_sent()
 
 
 def check_extensions(extensions: Iterable[WebSocketExtension], rsv: tuple[bool, bool, bool]) -> None:

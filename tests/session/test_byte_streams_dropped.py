@@ -66,7 +66,7 @@ async def test_writes_behind_close_are_dropped_as_asyncio_does(kind: str) -> Non
         writer.write(b"too late")
         writer.writelines([b"this", b"too"])
         with pytest.raises(TypeError):
-            writer.write("text")  # type: ignore[arg-type]
+            writer.write("text")
         await settle()
         assert [frame.payload for frame in talking.waiting(peer)] == [b"all", b"\x03\xe8"]
 
