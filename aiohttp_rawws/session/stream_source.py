@@ -36,7 +36,8 @@ async def copy(source: StreamSource, stream: OutgoingStream) -> None:
         await stream.write(source)
         return
     read = getattr(source, "read", None)
-    if callable(read) and (inspect.iscoroutinefunction(read) or not hasattr(source, "__aiter__")):
+    has_other_way = hasattr(source, "__aiter__") and not inspect.iscoroutinefunction(read)
+    if callable(read) and not has_other_way and _takes_size(read):
         await _copy_file(read, stream, in_thread=not isinstance(source, BytesIO))
     elif isinstance(source, AsyncIterable):
         chunks = aiter(source)
@@ -59,6 +60,19 @@ async def copy(source: StreamSource, stream: OutgoingStream) -> None:
             raise
     else:
         raise TypeError(f"an iterable of bytes or a binary file can be sent, not {type(source).__name__}")
+
+
+def _takes_size(read: Any) -> bool:
+    """False for a ``read()`` that reads all, as that of a response or of a part of a form."""
+    try:
+        signature = inspect.signature(read)
+    except (TypeError, ValueError):  # of some methods in C it is not known
+        return True
+    try:
+        signature.bind(BLOCK)
+    except TypeError:
+        return False
+    return True
 
 
 async def _copy_file(read: Callable[[int], Any], stream: OutgoingStream, *, in_thread: bool) -> None:

@@ -391,3 +391,26 @@ async def test_a_file_in_text_mode(kind: str, tmp_path: Path) -> None:
                 await bounded_wait(session.send_stream(file))
             assert await bounded_wait(session.send_stream(file, opcode=Opcode.TEXT)) == 0  # it has been read
         assert [item.payload for item in await received(peer)] == [b""]
+
+
+class Whole:
+    """Something with a ``read()`` that takes no number of bytes."""
+
+    async def read(self, *, decode: bool = False) -> bytes:
+        raise AssertionError("this is not called")
+
+
+class Iterated(Whole):
+    """... which can be iterated, as a part of a form in aiohttp."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"one part"
+
+
+@raw_and_managed
+async def test_a_read_that_takes_no_size(kind: str) -> None:
+    async with talking.talking(kind) as (session, _, peer):
+        with pytest.raises(TypeError, match="not Whole"):
+            await bounded_wait(session.send_stream(Whole()))
+        assert await bounded_wait(session.send_stream(Iterated())) == 8
+        assert b"".join(item.payload for item in await received(peer)) == b"one part"
