@@ -78,6 +78,8 @@ class Connection(Protocol):
     @property
     def reading_paused(self) -> bool: ...
     def is_inside_frame(self) -> bool: ...
+    def undelivered(self) -> int: ...
+    def bytes_taken(self) -> int: ...
     @property
     def parser(self) -> Parser: ...
 
@@ -169,7 +171,7 @@ def _clock(loop: asyncio.AbstractEventLoop, delay: float) -> _Clock:
 class Pinger:
     """Sends the pings of one session by timer, without a task. Reports once when a Pong is overdue."""
 
-    __slots__ = ("_group", "_held", "_pong", "_seen", "_session", "_timer")
+    __slots__ = ("_group", "_held", "_pong", "_seen", "_session", "_taken", "_timer")
 
     def __init__(self, session: Pinged) -> None:
         self._session = session
@@ -178,6 +180,7 @@ class Pinger:
         self._timer: asyncio.TimerHandle | None = None  # of that
         self._held = False  # the Ping waits for the end of a frame that is sent in pieces
         self._seen = 0  # bytes received when the interval, or the last Ping, began
+        self._taken = 0  # bytes that the peer had taken when the time for the Pong began
 
     def restart(self) -> None:
         """Count a full interval from now."""
@@ -227,6 +230,7 @@ class Pinger:
             self._pong = session.latency.sent(frame.payload)
             self._pong.add_done_callback(self._ponged)
             self._held = session.raw.connection.is_inside_frame()
+            self._taken = session.raw.connection.bytes_taken()
             self._wait_for_pong(session.timeout)
 
     def _payload(self, session: Pinged) -> bytes:
@@ -264,6 +268,14 @@ class Pinger:
             # A Pong cannot come inside a frame, which may be of any size, and the frame is arriving.
             self._seen = received
             self._wait_for_pong(timeout)
+        elif self._is_taken_on(session.raw.connection):
+            # The Ping waits behind what was sent before it, which the peer takes slowly.
+            self._wait_for_pong(timeout)
         else:
             self.stop()
             session.fail_ping(CloseReason(CloseCode.INTERNAL_ERROR, "Ping timeout"))
+
+    def _is_taken_on(self, connection: Connection) -> bool:
+        """True if the peer has taken bytes in the meantime, and there are more for it."""
+        before, self._taken = self._taken, connection.bytes_taken()
+        return self._taken != before and connection.undelivered() > 0

@@ -15,8 +15,8 @@ import pytest
 from aiohttp_rawws import ChannelOverflow, Frame, Opcode, PerMessageDeflate, PreparedFrame, SessionClosed, bounded
 from aiohttp_rawws.extensions.deflate import WebSocketDeflateExtension
 
-from ..tools import talking
-from ..tools.talking import bounded_wait, each_kind, masked, on_a_line, raw_and_managed
+from ..tools import clock, talking
+from ..tools.talking import bounded_wait, each_kind, each_managed, masked, on_a_line, raw_and_managed
 from ..tools.waiting import eventually, settle
 
 NOISE = random.Random(5).randbytes(300_000)
@@ -414,3 +414,27 @@ async def test_a_read_that_takes_no_size(kind: str) -> None:
             await bounded_wait(session.send_stream(Whole()))
         assert await bounded_wait(session.send_stream(Iterated())) == 8
         assert b"".join(item.payload for item in await received(peer)) == b"one part"
+
+
+@pytest.mark.loops("clock")
+@each_managed
+@pytest.mark.parametrize("length", [None, 10**9])
+async def test_s12_keepalive_and_a_peer_that_takes_a_stream_slowly(kind: str, length: int | None) -> None:
+    """The Ping waits behind what was sent before. A peer that takes nothing more is ended in time."""
+
+    async def source() -> AsyncIterator[bytes]:
+        while True:
+            yield NOISE[:50_000]
+
+    async with on_a_line(kind, ping_interval=10.0, timeout=5.0, write_timeout=None) as (session, line):
+        sending = asyncio.ensure_future(session.send_stream(source(), length=length, compress=None))
+        for _ in range(50):
+            await clock.advance(2.0)
+            line.take(5000)
+        assert not session.outgoing_ended
+        if length is None:
+            await clock.advance(40.0)
+            assert session.outgoing_ended and session.close_state.sent.code == 1011
+        session.abort()
+        with pytest.raises(SessionClosed):
+            await bounded_wait(sending)
