@@ -83,7 +83,6 @@ class ManagedGate(Gate):
     """The way of one message through a managed session with extensions."""
 
     may_use_thread = True
-    has_sent: bool
 
     def __init__(self, connection: Connection, pipeline: ExtensionPipeline, backlog: Callable[[], Backlog]) -> None:
         super().__init__(connection)
@@ -126,7 +125,6 @@ class ManagedGate(Gate):
             except asyncio.CancelledError:
                 cancelled = True
         self.connection.send_now(work.result())
-        self.has_sent: bool = True
         self.note_sent()
         if cancelled:
             raise asyncio.CancelledError

@@ -171,7 +171,7 @@ def _clock(loop: asyncio.AbstractEventLoop, delay: float) -> _Clock:
 class Pinger:
     """Sends the pings of one session by timer, without a task. Reports once when a Pong is overdue."""
 
-    __slots__ = ("_group", "_held", "_pong", "_seen", "_session", "_taken", "_timer")
+    __slots__ = ("_group", "_held", "_pong", "_seen", "_session", "_taken", "_timer", "_until")
 
     def __init__(self, session: Pinged) -> None:
         self._session = session
@@ -181,6 +181,7 @@ class Pinger:
         self._held = False  # the Ping waits for the end of a frame that is sent in pieces
         self._seen = 0  # bytes received when the interval, or the last Ping, began
         self._taken = 0  # bytes that the peer had taken when the time for the Pong began
+        self._until = 0  # bytes that it has to take before it sees the Ping
 
     def restart(self) -> None:
         """Count a full interval from now."""
@@ -225,12 +226,12 @@ class Pinger:
         frame = Frame.ping(self._payload(session))
         if not session.raw.can_send_now(frame):  # a flood of pongs waits before it; the peer reads nothing
             return
+        self._note_queue(session.raw.connection)
         session.raw.send_nowait(frame)
         if session.timeout is not None:  # else no answer is asked for
             self._pong = session.latency.sent(frame.payload)
             self._pong.add_done_callback(self._ponged)
             self._held = session.raw.connection.is_inside_frame()
-            self._taken = session.raw.connection.bytes_taken()
             self._wait_for_pong(session.timeout)
 
     def _payload(self, session: Pinged) -> bytes:
@@ -257,6 +258,7 @@ class Pinger:
         self._timer = None
         received = session.raw.connection.bytes_received
         if self._held:  # it has left now, or waits on
+            self._note_queue(session.raw.connection)
             self._held = session.raw.connection.is_inside_frame()
             self._wait_for_pong(timeout)
         elif session.incoming_full or session.raw.connection.reading_paused:
@@ -268,14 +270,18 @@ class Pinger:
             # A Pong cannot come inside a frame, which may be of any size, and the frame is arriving.
             self._seen = received
             self._wait_for_pong(timeout)
-        elif self._is_taken_on(session.raw.connection):
-            # The Ping waits behind what was sent before it, which the peer takes slowly.
+        elif self._is_nearer(session.raw.connection):
+            # The Ping was behind what was sent before it, which the peer takes slowly.
             self._wait_for_pong(timeout)
         else:
             self.stop()
             session.fail_ping(CloseReason(CloseCode.INTERNAL_ERROR, "Ping timeout"))
 
-    def _is_taken_on(self, connection: Connection) -> bool:
-        """True if the peer has taken bytes in the meantime, and there are more for it."""
+    def _note_queue(self, connection: Connection) -> None:
+        self._taken = connection.bytes_taken()
+        self._until = self._taken + connection.undelivered()
+
+    def _is_nearer(self, connection: Connection) -> bool:
+        """True if the Ping was not there when the time began, and the peer has taken more of what is before it."""
         before, self._taken = self._taken, connection.bytes_taken()
-        return self._taken != before and connection.undelivered() > 0
+        return before < self._until and self._taken > before
