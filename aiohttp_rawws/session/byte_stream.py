@@ -113,21 +113,39 @@ class FrameWriter(asyncio.StreamWriter):
             transport.check_dropped()  # in asyncio, too, a drain() that waits fails with the connection
 
 
+def check_arguments(kind: Opcode, frame_size: int, other_kind: str) -> None:
+    """Check the arguments of ``as_stream()``. Raise ValueError or TypeError for a wrong one."""
+    if kind not in (Opcode.TEXT, Opcode.BINARY):
+        raise ValueError(f"kind must be Opcode.TEXT or Opcode.BINARY, not {kind.name}")
+    if isinstance(frame_size, bool) or not isinstance(frame_size, int):
+        raise TypeError(f"frame_size must be a number of bytes, not {frame_size!r}")
+    least = 4 if kind is Opcode.TEXT else 1  # a character
+    if frame_size < least:
+        raise ValueError(f"frame_size must be at least {least}, not {frame_size}")
+    if other_kind not in ("refuse", "take"):
+        raise ValueError(f'other_kind must be "refuse" or "take", not {other_kind!r}')
+
+
+def whole_characters(text: bytearray, size: int) -> int:
+    """Return how many of the first ``size`` bytes of ``text``, which is UTF-8, are whole characters."""
+    start = size
+    while start > max(size - 4, 0) and text[start - 1] & 0xC0 == 0x80:
+        start -= 1  # back to the first byte of the last character
+    if start:
+        first = text[start - 1]
+        needed = 1 if first < 0x80 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
+        if size - start + 1 < needed:
+            return start - 1
+    return size
+
+
 class FrameTransport(asyncio.Transport):
     """The transport of a byte stream over a session."""
 
     def __init__(self, session: Any, raw: Any, *, kind: int, frame_size: int, other_kind: OtherKind) -> None:
         super().__init__()
         self._kind = Opcode(kind)
-        if self._kind not in (Opcode.TEXT, Opcode.BINARY):
-            raise ValueError(f"kind must be Opcode.TEXT or Opcode.BINARY, not {self._kind.name}")
-        if isinstance(frame_size, bool) or not isinstance(frame_size, int):
-            raise TypeError(f"frame_size must be a number of bytes, not {frame_size!r}")
-        least = 4 if self._kind is Opcode.TEXT else 1  # a character
-        if frame_size < least:
-            raise ValueError(f"frame_size must be at least {least}, not {frame_size}")
-        if other_kind not in ("refuse", "take"):
-            raise ValueError(f'other_kind must be "refuse" or "take", not {other_kind!r}')
+        check_arguments(self._kind, frame_size, other_kind)
         self._session: ByteSession | None = session  # until the connection is lost: it refers to this transport, too
         self._raw: RawSession = raw  # the same, or the raw session below it
         self._connection = raw.connection
@@ -320,14 +338,7 @@ class FrameTransport(asyncio.Transport):
         """Bytes of the next frame. A Text frame ends behind a character: the peer reads each as a whole."""
         size = min(len(self._buffer), self._frame_size)
         if self._kind is Opcode.TEXT and not (self._write_ended and size == len(self._buffer)):
-            start = size
-            while start > max(size - 4, 0) and self._buffer[start - 1] & 0xC0 == 0x80:
-                start -= 1  # back to the first byte of the last character
-            if start:
-                first = self._buffer[start - 1]
-                needed = 1 if first < 0x80 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
-                if size - start + 1 < needed:
-                    return start - 1
+            return whole_characters(self._buffer, size)
         return size
 
     def _next_frame(self) -> Frame | None:
