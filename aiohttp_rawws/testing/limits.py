@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ..session.byte_stream import FRAME_SIZE, FrameTransport, FrameWriter, byte_streams
+from ..session.byte_stream import FRAME_SIZE, READER_LIMIT, FrameTransport, FrameWriter, byte_streams
 from ..session.frame_source import FrameSource
 from ..session.gates import Gate
 from ..session.incoming_stream import IncomingStream
@@ -175,12 +175,13 @@ class LimitedSession(RawWebSocket):
         kind: int = Opcode.BINARY,
         frame_size: int = FRAME_SIZE,
         other_kind: Literal["refuse", "take"] = "refuse",
+        limit: int = READER_LIMIT,
     ) -> tuple[asyncio.StreamReader, FrameWriter]:
         """``WebSocketSession.as_stream()``. Each call of the reader and the writer has a limit."""
         # Nobody waits for what the streams await behind the scenes: super() has these calls without a limit.
         session = super()
         reader, writer = byte_streams(
-            FrameTransport(session, session, kind=kind, frame_size=frame_size, other_kind=other_kind)
+            FrameTransport(session, session, kind=kind, frame_size=frame_size, other_kind=other_kind), limit
         )
         for stream, names in ((reader, ("read", "readexactly", "readuntil")), (writer, ("drain", "wait_closed"))):
             for name in names:
