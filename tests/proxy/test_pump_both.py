@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 import pytest
@@ -76,6 +77,61 @@ async def test_a_stream_that_breaks_the_rules_between_the_ends_is_not_repaired(h
         await on.client.send(*(frame(opcode, payload, fin=fin) for opcode, payload, fin in stream))
         for opcode, payload, fin in stream:
             assert await read_frame(on.server) == (fin << 7 | opcode, payload)
+
+
+@both
+async def test_g34_order_is_kept(how: dict[str, Any]) -> None:
+    """Of frames of every kind and size, fragments and control frames between them."""
+    dice = random.Random(34)
+    sent = []
+    for number in range(300):
+        sent.append((FIN | BINARY, b"%d " % number + bytes(dice.choice((1, 10, 1000, 20_000)))))
+        sent.append((TEXT, b"begin %d" % number))
+        sent.append((FIN | dice.choice((PING, PONG)), b"%d" % number))
+        sent.append((FIN, b"end"))
+    async with pumped(**how) as on:
+        wire = b"".join(frame(head & 15, payload, fin=head > 127) for head, payload in sent)
+        sending = asyncio.create_task(on.client.send(wire))
+        for expected in sent:
+            assert await read_frame(on.server) == expected
+        await sending
+
+
+@both
+async def test_g40_both_end_when_both_closes_have_passed(how: dict[str, Any]) -> None:
+    """At once, though neither peer ends its stream, and no side reports 1006."""
+    async with pumped(a={"close_timeout": 60}, b={"close_timeout": 60}, **how) as on:
+        await on.client.send(close_frame(4000))
+        assert await read_frame(on.server) == (FIN | CLOSE, b"\x0f\xa0")
+        await on.server.send(from_server(CLOSE, b"\x0f\xa1"))
+        assert await read_frame(on.client) == (FIN | CLOSE, b"\x0f\xa1")
+        assert await on.client.read_to_end() == b""
+        assert await on.server.read_to_end() == b""
+        await on.client.close()
+        await on.server.close()
+        report = await on.report()
+    for side, received, sent in ((report.a, 4000, 4001), (report.b, 4001, 4000)):
+        assert side.clean and side.received is not None and side.sent is not None
+        assert (side.received.code, side.sent.code) == (received, sent)
+
+
+@both
+async def test_g48_a_direction_that_is_closed_does_not_stop_the_other(how: dict[str, Any]) -> None:
+    """Nor does it when the other is full: all of it arrives, however slowly."""
+    size, count = 60_000, 300
+    async with pumped(**how) as on:
+        on.client.pause_reading()
+        sending = asyncio.create_task(on.server.send(from_server(BINARY, b"x" * size) * count))
+        await eventually(lambda: on.b.connection.reading_paused)
+        await on.client.send(close_frame(1000))
+        assert await read_frame(on.server) == (FIN | CLOSE, b"\x03\xe8")
+        on.client.resume_reading()
+        for _ in range(count):
+            assert await read_frame(on.client) == (FIN | BINARY, b"x" * size)
+        await sending
+        await on.server.send(from_server(CLOSE, b"\x03\xe8"))
+        assert await read_frame(on.client) == (FIN | CLOSE, b"\x03\xe8")
+        assert await on.client.read_to_end() == b""
 
 
 @both

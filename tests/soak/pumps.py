@@ -115,7 +115,7 @@ async def run(count: int, at_once: int, seed: int) -> list[str]:
             left -= 1
             kinds[await asyncio.wait_for(session(dice), 60)] += 1
 
-    fds, began = descriptors(os.getpid()), time.monotonic()
+    fds, began, others = descriptors(os.getpid()), time.monotonic(), asyncio.all_tasks()
     warm = count // 4
     count_before, left = left, warm
     await asyncio.gather(*(visitor() for _ in range(at_once)))
@@ -129,7 +129,7 @@ async def run(count: int, at_once: int, seed: int) -> list[str]:
         wrong.append(f"memory grew from {before >> 20} to {after >> 20} MiB")
     if descriptors(os.getpid()) > fds:
         wrong.append(f"{descriptors(os.getpid()) - fds} descriptors left")
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    tasks = asyncio.all_tasks() - others
     if tasks:
         wrong.append(f"{len(tasks)} tasks left: {tasks}")
     timers = [timer for timer in getattr(asyncio.get_running_loop(), "_scheduled", ()) if not timer.cancelled()]

@@ -177,7 +177,7 @@ async def test_c35_raw(http: aiohttp.ClientSession, server: Any) -> None:
         await asyncio.wait_for(session.end(), RECEIVE)
 
 
-async def test_c08_refusals_of_others(http: aiohttp.ClientSession) -> None:
+async def test_c8_refusals_of_others(http: aiohttp.ClientSession) -> None:
     """What ``websockets`` says when it refuses is in the error."""
 
     async def handler(connection: Any) -> None:
@@ -193,7 +193,7 @@ async def test_c08_refusals_of_others(http: aiohttp.ClientSession) -> None:
             pass
 
 
-async def test_c01_early_frames_of_node(http: aiohttp.ClientSession, request: pytest.FixtureRequest) -> None:
+async def test_c1_early_frames_of_node(http: aiohttp.ClientSession, request: pytest.FixtureRequest) -> None:
     """What ``ws`` sends as soon as it is connected arrives."""
     async with of_node(request.getfixturevalue("modules")) as url:
         async with connect_raw(http, f"{url}early") as session:

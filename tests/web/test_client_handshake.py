@@ -109,7 +109,7 @@ async def test_the_session_can_be_awaited(http: aiohttp.ClientSession) -> None:
 
 
 @pytest.mark.parametrize("managed", [False, True], ids=["raw", "managed"])
-async def test_c01_frames_with_the_101(http: aiohttp.ClientSession, managed: bool) -> None:
+async def test_c1_frames_with_the_101(http: aiohttp.ClientSession, managed: bool) -> None:
     """Frames in the segment of the 101 arrive once and in order."""
 
     async def script(peer: Peer) -> None:
@@ -122,7 +122,7 @@ async def test_c01_frames_with_the_101(http: aiohttp.ClientSession, managed: boo
             assert [(await session.receive(RECEIVE)).text for _ in range(3)] == ["one", "two", "three"]
 
 
-async def test_c01_cut_anywhere(http: aiohttp.ClientSession) -> None:
+async def test_c1_cut_anywhere(http: aiohttp.ClientSession) -> None:
     """Wherever the bytes behind the 101 are cut, the frames arrive once and in order."""
     frames = frame(TEXT, b"one", mask=None) + frame(BINARY, b"x" * 200, mask=None) + frame(PING, mask=None)
     cuts = iter([0, 1, 2, 4, 5, 6, 8, 100, len(frames) - 1, len(frames)])
@@ -138,7 +138,7 @@ async def test_c01_cut_anywhere(http: aiohttp.ClientSession) -> None:
                 assert opcodes == [Opcode.TEXT, Opcode.BINARY, Opcode.PING]
 
 
-async def test_c01_a_large_frame_with_the_101(http: aiohttp.ClientSession) -> None:
+async def test_c1_a_large_frame_with_the_101(http: aiohttp.ClientSession) -> None:
     """More early bytes than aiohttp reads at once arrive whole."""
     payload = bytes(range(256)) * 4096
 
@@ -147,7 +147,7 @@ async def test_c01_a_large_frame_with_the_101(http: aiohttp.ClientSession) -> No
             assert (await session.receive(RECEIVE)).payload == payload
 
 
-async def test_c01_a_close_with_the_101(http: aiohttp.ClientSession) -> None:
+async def test_c1_a_close_with_the_101(http: aiohttp.ClientSession) -> None:
     """A server may close at once."""
 
     async def script(peer: Peer) -> None:
@@ -162,7 +162,7 @@ async def test_c01_a_close_with_the_101(http: aiohttp.ClientSession) -> None:
         await asyncio.wait_for(session.wait_closed(), RECEIVE)
 
 
-async def test_c01_a_violation_with_the_101(http: aiohttp.ClientSession) -> None:
+async def test_c1_a_violation_with_the_101(http: aiohttp.ClientSession) -> None:
     """Messages before it are delivered, and answered before the Close."""
 
     async def script(peer: HandPeer) -> None:
@@ -183,7 +183,7 @@ async def test_c01_a_violation_with_the_101(http: aiohttp.ClientSession) -> None
 @pytest.mark.parametrize("managed", [False, True], ids=["raw", "managed"])
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("slow", [False, True], ids=["at once", "traced"])
-async def test_c01_a_server_that_leaves_at_once(managed: bool, tls: bool, slow: bool) -> None:
+async def test_c1_a_server_that_leaves_at_once(managed: bool, tls: bool, slow: bool) -> None:
     """Frames that came with the 101 are delivered, also if the connection has ended before ``connect()`` returns."""
 
     async def script(peer: HandPeer) -> None:
@@ -216,7 +216,7 @@ async def test_c01_a_server_that_leaves_at_once(managed: bool, tls: bool, slow: 
 
 
 @pytest.mark.parametrize("closing", [False, True], ids=["server", "ClientSession"])
-async def test_c01_lost_before_it_was_open(closing: bool) -> None:
+async def test_c1_lost_before_it_was_open(closing: bool) -> None:
     """Without frames it is an error, as it is if the ClientSession was closed meanwhile."""
 
     async def script(peer: HandPeer) -> None:
@@ -240,7 +240,7 @@ async def test_c01_lost_before_it_was_open(closing: bool) -> None:
 # ---- C2: the 101 itself -------------------------------------------------------------------
 
 
-async def test_c02_one_byte_a_segment(http: aiohttp.ClientSession) -> None:
+async def test_c2_one_byte_a_segment(http: aiohttp.ClientSession) -> None:
     """A 101 that is split over many segments works."""
 
     handshake = Handshake(early=frame(TEXT, b"hello", mask=None), cut=range(1000))
@@ -249,7 +249,7 @@ async def test_c02_one_byte_a_segment(http: aiohttp.ClientSession) -> None:
             assert (await session.receive(RECEIVE)).text == "hello"
 
 
-async def test_c02_many_fields(http: aiohttp.ClientSession) -> None:
+async def test_c2_many_fields(http: aiohttp.ClientSession) -> None:
     """8 KiB of fields work."""
     fields = {f"X-Field-{number}": "x" * 100 for number in range(70)}
     async with scripted_server(to_the_end, handshake=Handshake(headers=fields)) as server:
@@ -257,7 +257,7 @@ async def test_c02_many_fields(http: aiohttp.ClientSession) -> None:
             assert session.response.headers["X-Field-69"] == "x" * 100
 
 
-async def test_c02_c33_limits_of_the_client_session() -> None:
+async def test_c2_c33_limits_of_the_client_session() -> None:
     """The limits of the ClientSession hold for the 101, and reaching one is a clear error."""
     async with scripted_server(to_the_end, handshake=Handshake(headers={"X-Long": "x" * 9000})) as server:
         async with aiohttp.ClientSession() as http:
@@ -279,13 +279,13 @@ async def test_c02_c33_limits_of_the_client_session() -> None:
         ({"Sec-WebSocket-Accept": ["a", "b"]}, "given 2 times"),
     ],
 )
-async def test_c03_accept(http: aiohttp.ClientSession, fields: dict[str, Any], text: str) -> None:
+async def test_c3_accept(http: aiohttp.ClientSession, fields: dict[str, Any], text: str) -> None:
     """A wrong or missing Sec-WebSocket-Accept fails."""
     error = await refuse_to_open(http, answering(fields))
     assert text in str(error) and error.status == 502
 
 
-async def test_c03_names_of_fields_in_any_case(http: aiohttp.ClientSession) -> None:
+async def test_c3_names_of_fields_in_any_case(http: aiohttp.ClientSession) -> None:
     """Field names are compared without case, and ours are spelt as in the RFC."""
 
     def handshake(request: HandshakeRequest) -> Handshake:
@@ -301,7 +301,7 @@ async def test_c03_names_of_fields_in_any_case(http: aiohttp.ClientSession) -> N
 @pytest.mark.parametrize(
     "connection", ["Upgrade, Keep-Alive", "keep-alive,upgrade", "UPGRADE", ["keep-alive", "Upgrade"]]
 )
-async def test_c04_connection_is_a_list(http: aiohttp.ClientSession, connection: Any) -> None:
+async def test_c4_connection_is_a_list(http: aiohttp.ClientSession, connection: Any) -> None:
     """``Connection: keep-alive, Upgrade`` passes, with frames in the same segment."""
     handshake = answering({"Connection": connection}, early=frame(TEXT, b"hello", mask=None))
     async with scripted_server(to_the_end, handshake=handshake) as server:
@@ -310,13 +310,13 @@ async def test_c04_connection_is_a_list(http: aiohttp.ClientSession, connection:
 
 
 @pytest.mark.parametrize("connection", [None, "keep-alive", "not-upgrade"])
-async def test_c04_connection_without_upgrade(http: aiohttp.ClientSession, connection: str | None) -> None:
+async def test_c4_connection_without_upgrade(http: aiohttp.ClientSession, connection: str | None) -> None:
     """Without the token the connection fails."""
     error = await refuse_to_open(http, answering({"Connection": connection, "X": "close"}))
     assert "Connection" in str(error)
 
 
-async def test_c05_upgrade_in_any_case(http: aiohttp.ClientSession) -> None:
+async def test_c5_upgrade_in_any_case(http: aiohttp.ClientSession) -> None:
     """``Upgrade`` is compared without case."""
     async with scripted_server(to_the_end, handshake=answering({"Upgrade": "WebSocket"})) as server:
         async with connect_raw(http, server.url, close_timeout=0.5):
@@ -324,7 +324,7 @@ async def test_c05_upgrade_in_any_case(http: aiohttp.ClientSession) -> None:
 
 
 @pytest.mark.parametrize("upgrade", [None, "h2c", "websocket2", "websocket, h2c", "web\u212aocket"])
-async def test_c05_another_upgrade(http: aiohttp.ClientSession, upgrade: str | None) -> None:
+async def test_c5_another_upgrade(http: aiohttp.ClientSession, upgrade: str | None) -> None:
     """Anything else but "websocket" fails (RFC 6455, section 4.1, step 2)."""
     error = await refuse_to_open(http, answering({"Upgrade": upgrade}))
     assert "Upgrade" in str(error)
@@ -341,13 +341,13 @@ async def test_c05_another_upgrade(http: aiohttp.ClientSession, upgrade: str | N
         (("v1",), "V1"),
     ],
 )
-async def test_c06_a_subprotocol_that_was_not_offered(http: aiohttp.ClientSession, offered: Any, chosen: Any) -> None:
+async def test_c6_a_subprotocol_that_was_not_offered(http: aiohttp.ClientSession, offered: Any, chosen: Any) -> None:
     """A subprotocol that was not offered fails, and so do two of them."""
     error = await refuse_to_open(http, answering({"Sec-WebSocket-Protocol": chosen}), protocols=offered)
     assert "subprotocol" in str(error)
 
 
-async def test_c06_no_subprotocol(http: aiohttp.ClientSession) -> None:
+async def test_c6_no_subprotocol(http: aiohttp.ClientSession) -> None:
     """None at all is accepted, unless one is required."""
     async with scripted_server(to_the_end) as server:
         async with connect_raw(http, server.url, protocols=["v1"], close_timeout=0.5) as session:
@@ -367,13 +367,13 @@ async def test_c06_no_subprotocol(http: aiohttp.ClientSession) -> None:
         ((PerMessageDeflate(),), "permessage-deflate;;"),
     ],
 )
-async def test_c07_an_extension_that_was_not_offered(http: aiohttp.ClientSession, extensions: Any, answer: Any) -> None:
+async def test_c7_an_extension_that_was_not_offered(http: aiohttp.ClientSession, extensions: Any, answer: Any) -> None:
     """An extension that was not offered fails, and so do bad parameters and two of one; repeated lines count as one."""
     error = await refuse_to_open(http, answering({"Sec-WebSocket-Extensions": answer}), extensions=extensions)
     assert ("Sec-WebSocket-Extensions" in str(error) or "permessage-deflate" in str(error)) and error.status == 502
 
 
-async def test_c07_an_offer_as_it_is(http: aiohttp.ClientSession) -> None:
+async def test_c7_an_offer_as_it_is(http: aiohttp.ClientSession) -> None:
     """A gateway offers the lines that it got, and the answer is not checked."""
 
     def handshake(request: HandshakeRequest) -> Handshake:
@@ -398,7 +398,7 @@ async def test_a_101_with_a_body(http: aiohttp.ClientSession, fields: dict[str, 
 # ---- C8 to C10: refusals ------------------------------------------------------------------
 
 
-async def test_c08_status_fields_and_body(http: aiohttp.ClientSession) -> None:
+async def test_c8_status_fields_and_body(http: aiohttp.ClientSession) -> None:
     """A refusal has status, fields and body, and the connection goes back to the pool."""
 
     async def script(peer: HandPeer) -> None:
@@ -419,7 +419,7 @@ async def test_c08_status_fields_and_body(http: aiohttp.ClientSession) -> None:
         await http.close()  # else its pool would keep the connection open for 15 seconds
 
 
-async def test_c08_at_most_64_kib(http: aiohttp.ClientSession) -> None:
+async def test_c8_at_most_64_kib(http: aiohttp.ClientSession) -> None:
     """Of a large body the first 64 KiB are read, and the connection is closed."""
 
     async def script(peer: HandPeer) -> None:
@@ -435,7 +435,7 @@ async def test_c08_at_most_64_kib(http: aiohttp.ClientSession) -> None:
         await eventually(lambda: not server.open)
 
 
-async def test_c08_a_bomb(http: aiohttp.ClientSession) -> None:
+async def test_c8_a_bomb(http: aiohttp.ClientSession) -> None:
     """A compressed body is inflated, to 64 KiB at most."""
     body = gzip.compress(bytes(50_000_000))
 
@@ -451,7 +451,7 @@ async def test_c08_a_bomb(http: aiohttp.ClientSession) -> None:
 
 
 @pytest.mark.parametrize("how", ["end", "reset", "chunked", "silence"])
-async def test_c08_a_body_that_breaks_off(http: aiohttp.ClientSession, how: str) -> None:
+async def test_c8_a_body_that_breaks_off(http: aiohttp.ClientSession, how: str) -> None:
     """A body that breaks off never hides the status."""
     done = asyncio.Event()
 
@@ -473,7 +473,7 @@ async def test_c08_a_body_that_breaks_off(http: aiohttp.ClientSession, how: str)
         assert b"partial".startswith(caught.value.body) or how == "chunked"
 
 
-async def test_c08_the_error_can_be_pickled() -> None:
+async def test_c8_the_error_can_be_pickled() -> None:
     """The error can be pickled and copied, with all that it has."""
     refused = HandshakeRefused(302, "text", None, b"body", [URL("ws://a/")])
     refused.headers.add("Retry-After", "3")
@@ -482,7 +482,7 @@ async def test_c08_the_error_can_be_pickled() -> None:
         assert other.history == (URL("ws://a/"),) and other.headers["retry-after"] == "3"
 
 
-async def test_c08_the_text_has_no_control_characters(http: aiohttp.ClientSession) -> None:
+async def test_c8_the_text_has_no_control_characters(http: aiohttp.ClientSession) -> None:
     """What the server sends as the reason cannot reach a terminal by the text of the error."""
 
     async def script(peer: HandPeer) -> None:
@@ -495,7 +495,7 @@ async def test_c08_the_text_has_no_control_characters(http: aiohttp.ClientSessio
         assert str(caught.value).endswith("403 No\\x1b[31m")
 
 
-async def test_c08_raise_for_status_of_the_client_session() -> None:
+async def test_c8_raise_for_status_of_the_client_session() -> None:
     """A ClientSession that raises for each status does not hide the body."""
 
     async def script(peer: HandPeer) -> None:
@@ -508,7 +508,7 @@ async def test_c08_raise_for_status_of_the_client_session() -> None:
         assert caught.value.body == b"no"
 
 
-async def test_c09_the_client_session_works_after_a_refusal() -> None:
+async def test_c9_the_client_session_works_after_a_refusal() -> None:
     """After a refusal, even with one connection only, the same ClientSession works at once."""
     app = application()
 
