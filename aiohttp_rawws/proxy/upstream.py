@@ -28,6 +28,7 @@ from ..web.client_session import WebSocketClientSession
 from ..web.deadline import deadline
 from ..web.logtext import described, described_error
 from .answer import relay_refusal
+from .fields import unsendable
 from .target import check_server
 
 logger: logging.Logger = logging.getLogger("aiohttp_rawws")
@@ -119,8 +120,10 @@ def check_extensions(answer: aiohttp.ClientResponse, *offers: MultiMapping[str])
         offers: The fields of the requests: both hops must have offered it.
 
     Raises:
-        HandshakeError: It has one.
+        HandshakeError: It has one, or the field cannot be sent to the client.
     """
+    if "sec-websocket-extensions" in map(str.lower, unsendable(answer.headers)):
+        raise HandshakeError(502, "Sec-WebSocket-Extensions is not UTF-8, or has a control character")
     accepted = extension_names(answer.headers)
     for offer in offers if accepted else ():
         for name in accepted - extension_names(offer):

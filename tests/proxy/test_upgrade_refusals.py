@@ -287,6 +287,8 @@ BAD: dict[str, dict[str, str | list[str] | None]] = {
     "a subprotocol in another case": {"Sec-WebSocket-Protocol": "A"},
     "a body": {"Content-Length": "5"},
     "extensions that are not text": {"Sec-WebSocket-Extensions": "?"},
+    "parameters that are not text": {"Sec-WebSocket-Extensions": "x-known; a=?"},
+    "parameters with a control character": {"Sec-WebSocket-Extensions": "x-known; a=\x01"},
     "an extension in another case": {"Sec-WebSocket-Extensions": "X-Known"},
     "an extension that was not offered": {"Sec-WebSocket-Extensions": "x-known, x-other"},
 }
